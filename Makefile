@@ -1,0 +1,30 @@
+# `make demo` and `make test` set the environment up first where it is not there.
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
+
+.PHONY: setup demo test lint lock clean
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock setup.py
+	@bash bootstrap.sh $(VENV)
+	@touch $@
+
+demo: setup
+	$(VENV)/bin/hares demo
+
+test: setup
+	$(PY) -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lock: setup
+	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
+	  --no-header --no-emit-index-url --quiet -o requirements.lock
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""The twelve HARES tasks, one module each."""

@@ -1,0 +1,59 @@
+"""Installs the `hares` command and the packages behind it.
+
+Ranges live here; `requirements.lock` pins every version with hashes and is what the README, CI and
+the container image install. `docs/versions.md` says why the versions are what they are.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli"]
+
+INSTALL_REQUIRES = [
+    "tensorflow>=2.15.1,<2.16",
+    "tfx>=1.15.1,<1.16",
+    "tensorflow-transform>=1.15,<1.16",
+    "tensorflow-data-validation>=1.15.1,<1.16",
+    "tfx-bsl>=1.15.1,<1.16",
+    "ml-metadata>=1.15,<1.16",
+    "apache-beam>=2.74,<2.75",
+    "dill==0.3.1.1",  # tfx-bsl and TFT import it; Beam no longer brings it
+    "kfp>=2.5,<2.6",
+    "google-cloud-aiplatform>=1.165,<1.166",
+    "tensorflow-addons>=0.23,<0.24",
+    "tensorflow-datasets>=4.9.10,<4.10",
+    "scikit-learn>=1.7,<1.8",
+    "soundfile>=0.14,<0.15",
+    "soxr>=0.5,<2",
+    "numpy>=1.26,<2",
+    "protobuf>=3.20.3,<3.21",
+    "pyarrow>=10,<11",
+    "pyarrow-hotfix",
+    "click>=8,<9",
+    "rich>=13",
+    "jinja2>=3",
+    "pyyaml>=6",
+    # TFX calls pip and wheel for `module_file`, and imports pkg_resources.
+    "setuptools<70",
+    "pip",
+    "wheel",
+]
+
+DEV = ["pytest>=8", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "librosa>=0.10", "uv"]
+
+setup(
+    name="hares-tfx",
+    version="0.1.0",
+    description="Universal audio representations on TFX: pretraining and the HARES benchmark",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.11",
+    packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
+    include_package_data=True,
+    package_data={"hares": ["**/*.json", "**/*.html.j2", "**/*.csv"], "pipeline": ["**/*.pbtxt"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require={"dev": DEV},
+    entry_points={"console_scripts": ["hares=cli.main:main"]},
+)
