@@ -162,7 +162,7 @@ def task_names() -> tuple[str, ...]:
 
 
 def load_task_module(name: str) -> ModuleType:
-    """The module of one task: `TASK`, `index(root) -> TaskIndex` and `read(root) -> Iterator[Clip | Rejected]`.
+    """One task: `index(root) -> TaskIndex`, `read(root) -> Iterator[Clip | Rejected]`.
 
     Raises:
         ValueError: no task has this name; the message lists those there are.

@@ -1,0 +1,87 @@
+"""What an encoder is, and how one is found by name.
+
+One encoder family is one module in `models/encoders/`; it exposes `ENCODERS`, a mapping of encoder names to
+`EncoderRecord`. The module of an encoder is the one whose name is the longest prefix of the encoder's name
+(`sf_nfnet` holds `sf_nfnet_f0` and `sf_nfnet_tiny`), so adding an encoder touches no other file.
+
+Shapes: `b` batch, `t` frames, `f` mel bins, `n` samples, `d` embedding.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import tensorflow as tf
+
+
+class Encoder(tf.keras.Model):
+    """Base of all encoders.
+
+    `encoder(inputs, training=False, noise=None)` returns a dict with at least `"embedding"`: (b, d) float32.
+    Inputs are standardised log-mel (b, t, f, 1), or waveforms (b, n), as the record says.
+
+    Attributes:
+        noise_size: uniform numbers in [0, 1) that one example needs in training (stochastic depth and the
+            like). In training the caller passes `noise` (b, noise_size), so that what is drawn is a pure
+            function of (seed, step, example), whatever the number of replicas. 0: none are needed.
+    """
+
+    noise_size: int = 0
+
+    def folded(self) -> Encoder:
+        """The same function for inference, with weight reparametrisations folded into constants."""
+        return self
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """One encoder: what goes in, what comes out, and the function that builds it.
+
+    Attributes:
+        name: the name a config uses.
+        input_kind: "log_mel" (b, t, f, 1) or "waveform" (b, n).
+        embedding_size: d.
+        parameters: trainable parameters without any head, stated so that a test can hold them.
+        build: makes the encoder with fresh weights from a seed.
+    """
+
+    name: str
+    input_kind: Literal["log_mel", "waveform"]
+    embedding_size: int
+    parameters: int
+    build: Callable[[int], Encoder]
+
+
+def _module_names() -> list[str]:
+    package = importlib.import_module("models.encoders")
+    return [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+
+
+def encoder_module_name(name: str) -> str:
+    """Import path of the module that defines encoder `name`.
+
+    Raises:
+        ValueError: no module defines it; the message lists the encoders there are.
+    """
+    prefixes = [m for m in _module_names() if name == m or name.startswith(f"{m}_")]
+    if prefixes:
+        return f"models.encoders.{max(prefixes, key=len)}"
+    raise ValueError(f"unknown encoder {name!r}; there are {', '.join(encoder_names())}")
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Names of all encoders, sorted. Imports every encoder module."""
+    modules = [importlib.import_module(f"models.encoders.{m}") for m in _module_names()]
+    return tuple(sorted(name for module in modules for name in module.ENCODERS))
+
+
+def load_encoder(name: str) -> EncoderRecord:
+    """The record of encoder `name`. Raises ValueError as `encoder_module_name` does."""
+    records: dict[str, EncoderRecord] = importlib.import_module(encoder_module_name(name)).ENCODERS
+    if name not in records:
+        raise ValueError(f"unknown encoder {name!r}; there are {', '.join(encoder_names())}")
+    return records[name]

@@ -1,0 +1,1 @@
+"""Encoders, one family a module; see `models/encoder.py`."""

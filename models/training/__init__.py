@@ -1,0 +1,1 @@
+"""The training engine: input pipeline, distribution, loop, checkpoints."""
