@@ -1,0 +1,29 @@
+"""Fixtures shared by all tests: where the recordings and the reference outputs are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("HARES_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+
+
+def _shared_folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"no {name} folder at {folder}; set HARES_SHARED to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_corpus() -> Path:
+    """The real recordings in the twelve native layouts."""
+    return _shared_folder("corpus")
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Outputs of the original encoder implementations for seeded weights."""
+    return _shared_folder("golden")
