@@ -67,11 +67,16 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A clip, row or file that is not used, and why; `detail` is one sentence for a person."""
+    """A clip, row or file that is not used, and why; `detail` is one sentence for a person.
+
+    `split` is the split the clip would have been in, where the index told (an absent file has one, an
+    unlisted file has none): it is what makes "expected clips" of a split more than "used clips".
+    """
 
     path: str
     reason: Reason
     detail: str
+    split: Split | None = None
 
 
 @dataclass(frozen=True)
