@@ -1,0 +1,25 @@
+"""Artifact types of the pipeline.
+
+They declare no PROPERTIES: the Kubeflow compiler rejects artifact types that do. What is known of an
+artifact goes into its custom properties instead.
+"""
+
+from tfx.types.artifact import Artifact
+
+
+class AudioManifest(Artifact):
+    """What ingestion found: counts, every clip used with its digest, every clip not used with its reason."""
+
+    TYPE_NAME = "components.AudioManifest"
+
+
+class Embeddings(Artifact):
+    """Embeddings of one task's clips by the frozen encoder (and by the same encoder untrained)."""
+
+    TYPE_NAME = "components.Embeddings"
+
+
+class ProbeReport(Artifact):
+    """The HARES scores of one model: `report.json`, `report.html` and per-clip predictions."""
+
+    TYPE_NAME = "components.ProbeReport"

@@ -1,0 +1,158 @@
+"""What AudioExampleGen does: the listing is sharded by Beam, and each shard decoded by `hares.ingest`.
+
+Only the listing (paths and labels) travels through Beam's shuffle; audio is read and written where a shard
+is processed. The source's indexes are read twice: once to count, which settles the number of shards, once to
+assign.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+
+from hares.ingest import (
+    Entry,
+    ShardSummary,
+    build_manifest,
+    ingest_shard,
+    list_entries,
+    rejected_line,
+    shard_of,
+)
+from hares.task import Clip, Rejected
+
+MANIFEST_FILE = "manifest.json"
+REJECTED_FILE = "rejected.jsonl"
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Decodes the listed clips into Examples and writes the manifest of what was and was not used."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `AudioExampleGen` for the execution properties."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        examples = artifact_utils.get_single_instance(output_dict["examples"])
+        manifest = artifact_utils.get_single_instance(output_dict["manifest"])
+        sources: dict[str, str] = json.loads(exec_properties["sources"])
+        splits: list[str] = json.loads(exec_properties["splits"])
+
+        listed, listing_rejected = _count(sources, splits)
+        shards = {split: _num_shards(listed[split], exec_properties["clips_per_shard"]) for split in splits}
+        for split in splits:
+            fileio.makedirs(artifact_utils.get_split_uri([examples], split, allow_unseen_split=True))
+        write = _IngestShard(sources, shards, examples.uri, manifest.uri)
+        fileio.makedirs(os.path.join(manifest.uri, "summaries"))
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | "Sources" >> beam.Create([(sources, splits)])
+                | "List" >> beam.FlatMap(_keyed_entries, shards=shards)
+                | "ByShard" >> beam.GroupByKey()
+                | "Ingest" >> beam.ParDo(write)
+            )
+        content, rejected = build_manifest(sources, splits, _read_summaries(manifest.uri), listing_rejected)
+        fileio.rmtree(os.path.join(manifest.uri, "summaries"))
+        _write(os.path.join(manifest.uri, REJECTED_FILE), "".join(json.dumps(r) + "\n" for r in rejected))
+        _write(os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True))
+        _describe(examples, manifest, splits, content, exec_properties.get("span"))
+
+
+class _IngestShard(beam.DoFn):
+    """Ingests one shard and leaves its summary in a file, for the manifest."""
+
+    def __init__(self, sources: dict[str, str], shards: dict[str, int], examples_uri: str, manifest_uri: str):
+        self._sources = sources
+        self._shards = shards
+        self._examples_uri = examples_uri
+        self._manifest_uri = manifest_uri
+
+    def process(self, element: tuple[tuple[str, int], Iterable[Entry]]) -> None:
+        (split, shard), entries = element
+        name = f"{split}-{shard:05d}-of-{self._shards[split]:05d}"
+        summary = ingest_shard(
+            entries,
+            self._sources,
+            split,
+            shard,
+            os.path.join(self._examples_uri, f"Split-{split}", f"clips-{name}.tfrecord"),
+            os.path.join(self._manifest_uri, f"clips-{name}.jsonl"),
+        )
+        _write(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
+
+
+def _count(sources: dict[str, str], splits: list[str]) -> tuple[Counter[str], list[dict[str, str]]]:
+    """Clips listed per split, and what the listing itself rejects."""
+    listed: Counter[str] = Counter()
+    rejected = []
+    for item in list_entries(sources, splits):
+        if isinstance(item, Rejected):
+            rejected.append(rejected_line(item))
+        else:
+            listed[item.clip.split] += 1
+    return listed, rejected
+
+
+def _num_shards(clips: int, clips_per_shard: int) -> int:
+    return max(1, -(-clips // clips_per_shard))
+
+
+def _keyed_entries(
+    request: tuple[dict[str, str], list[str]], shards: dict[str, int]
+) -> Iterator[tuple[tuple[str, int], Entry]]:
+    sources, splits = request
+    for item in list_entries(sources, splits):
+        if isinstance(item, Entry):
+            clip: Clip = item.clip
+            yield (clip.split, shard_of(clip.clip_id, shards[clip.split])), item
+
+
+def _read_summaries(manifest_uri: str) -> Iterator[ShardSummary]:
+    folder = os.path.join(manifest_uri, "summaries")
+    for name in sorted(fileio.listdir(folder)):
+        with fileio.open(os.path.join(folder, name), "r") as file:
+            yield ShardSummary(**json.loads(file.read()))
+
+
+def _write(path: str, text: str) -> None:
+    """Writes a whole file under a temporary name first: a reader never sees a part of it."""
+    with fileio.open(f"{path}.part", "w") as file:
+        file.write(text)
+    fileio.rename(f"{path}.part", path, overwrite=True)
+
+
+def _describe(
+    examples: types.Artifact,
+    manifest: types.Artifact,
+    splits: list[str],
+    content: dict[str, Any],
+    span: int | None,
+) -> None:
+    """Puts what a person or a later step asks first into the artifacts' properties."""
+    examples.split_names = artifact_utils.encode_split_names(splits)
+    examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+    for artifact in (examples, manifest):
+        artifact.set_string_custom_property("source", "+".join(sorted(content["sources"])))
+        artifact.set_string_custom_property("content_digest", content["content_digest"])
+        if span is not None:
+            artifact.set_string_custom_property("span", str(span))
+    for key in ("listed", "used"):
+        manifest.set_int_custom_property(key, int(sum(s[key] for s in content["splits"].values())))
+    manifest.set_int_custom_property("rejected", sum(content["rejected"].values()))
+    if span is not None:
+        examples.span = span

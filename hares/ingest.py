@@ -1,0 +1,215 @@
+"""Ingestion, shard by shard: listed clips become TFRecords and lines of a manifest.
+
+A shard is written to a temporary name and renamed when it is complete, so a reader never sees half of one.
+What a shard holds depends on the clips alone (assignment by hash of the clip id, order by clip id), so two
+runs over the same files write the same bytes, whatever the runner and its number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO
+
+import tensorflow as tf
+
+from hares import folder, reading
+from hares.audio import SAMPLE_RATE, AudioError, decode
+from hares.example import ExampleClip, encode_example, level_dbfs
+from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
+
+FOLDER = "folder"  # the source that is any tree of audio files, without labels
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A listed clip and the source that lists it."""
+
+    source: str
+    clip: Clip
+
+
+@dataclass
+class ShardSummary:
+    """What became of one shard's clips. `digest` covers the ids, source bytes and PCM of its clips."""
+
+    split: str
+    shard: int
+    used: int = 0
+    samples: int = 0
+    digest: str = ""
+    level_sum: float = 0.0
+    label_counts: dict[str, int] = field(default_factory=dict)
+    rejected: list[dict[str, str]] = field(default_factory=list)
+
+
+def list_entries(sources: Mapping[str, str], splits: Sequence[str]) -> Iterator[Entry | Rejected]:
+    """What the sources list for `splits`, lazily; rejected entries of other splits are left out.
+
+    Args:
+        sources: reader name (a task, or "folder") to its folder.
+        splits: the splits wanted.
+    """
+    for source, root in sorted(sources.items()):
+        scan = folder.scan(Path(root)) if source == FOLDER else reading.scan(source, Path(root))
+        for item in scan:
+            if isinstance(item, Clip):
+                if item.split in splits:
+                    yield Entry(source, item)
+            elif item.split is None or item.split in splits:
+                yield item
+
+
+def shard_of(clip_id: str, num_shards: int) -> int:
+    """The shard a clip belongs to, by hash, so that it does not depend on the order of listing."""
+    return int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest(), "big") % num_shards
+
+
+def ingest_shard(
+    entries: Iterable[Entry],
+    sources: Mapping[str, str],
+    split: str,
+    shard: int,
+    records_path: str,
+    clips_path: str,
+) -> ShardSummary:
+    """Decodes a shard's clips, in the order of their ids, into a TFRecord file and a list of clips.
+
+    Args:
+        entries: the shard's clips, in any order.
+        sources: reader name to folder.
+        split: the split the shard belongs to.
+        shard: the shard's number within the split.
+        records_path: TFRecord file to write.
+        clips_path: JSON-lines file to write: one line a clip used, with the digest of its source file.
+    """
+    summary = ShardSummary(split, shard)
+    digest = hashlib.sha256()
+    # With one source a clip keeps the id its data set gives it; with several, ids could collide.
+    qualified = len(sources) > 1
+    with _atomic_records(records_path) as records, _atomic_text(clips_path) as clips:
+        for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
+            clip = entry.clip
+            clip_id = f"{entry.source}/{clip.clip_id}" if qualified else clip.clip_id
+            path = Path(sources[entry.source]) / clip.path
+            try:
+                waveform = decode(path, clip.start, clip.duration)
+                file_digest = _file_digest(path)
+            except AudioError as error:
+                summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
+                continue
+            records.write(encode_example(ExampleClip(clip_id, waveform, clip.labels, clip.group)))
+            line = {
+                "clip_id": clip_id,
+                "sha256": file_digest,
+                "seconds": round(waveform.size / SAMPLE_RATE, 4),
+                "labels": clip.labels,
+                "group": clip.group,
+            }
+            clips.write(json.dumps(line, sort_keys=True) + "\n")
+            digest.update(json.dumps([clip_id, file_digest, clip.labels]).encode())
+            digest.update(waveform.tobytes())
+            summary.used += 1
+            summary.samples += waveform.size
+            summary.level_sum += level_dbfs(waveform)
+            for label in clip.labels:
+                summary.label_counts[str(label)] = summary.label_counts.get(str(label), 0) + 1
+    summary.digest = digest.hexdigest()
+    return summary
+
+
+def rejected_line(rejected: Rejected) -> dict[str, str]:
+    """A rejected clip as a line of the manifest, in valid UTF-8."""
+    return {
+        "path": rejected.path.encode("utf-8", "backslashreplace").decode(),
+        "reason": rejected.reason.value,
+        "detail": rejected.detail.encode("utf-8", "backslashreplace").decode(),
+        "split": rejected.split or "",
+    }
+
+
+def build_manifest(
+    sources: Mapping[str, str],
+    splits: Sequence[str],
+    summaries: Iterable[ShardSummary],
+    listing_rejected: Iterable[dict[str, str]],
+) -> tuple[dict[str, object], list[dict[str, str]]]:
+    """The manifest of a finished ingestion, and the sorted lines of all that was not used.
+
+    Returns:
+        (manifest, rejected). The manifest holds, for each split, the clips listed, used and their seconds;
+        counts by reason; label counts; and `content_digest`, which changes when any clip's bytes do.
+    """
+    ordered = sorted(summaries, key=lambda s: (s.split, s.shard))
+    rejected = [*listing_rejected, *(line for summary in ordered for line in summary.rejected)]
+    rejected.sort(key=lambda line: (line["path"], line["reason"], line["detail"]))
+    per_split: dict[str, dict[str, float]] = {}
+    label_counts: dict[str, int] = {}
+    for split in splits:
+        shards = [summary for summary in ordered if summary.split == split]
+        used = sum(summary.used for summary in shards)
+        per_split[split] = {
+            "listed": used + sum(line["split"] == split for line in rejected),
+            "used": used,
+            "seconds": round(sum(summary.samples for summary in shards) / SAMPLE_RATE, 3),
+            "mean_level_dbfs": round(sum(s.level_sum for s in shards) / used, 2) if used else 0.0,
+        }
+        for summary in shards:
+            for label, count in summary.label_counts.items():
+                label_counts[label] = label_counts.get(label, 0) + count
+    reasons: dict[str, int] = {}
+    for line in rejected:
+        reasons[line["reason"]] = reasons.get(line["reason"], 0) + 1
+    digest = hashlib.sha256("".join(f"{s.split} {s.digest}\n" for s in ordered).encode()).hexdigest()
+    manifest = {
+        "sources": dict(sources),
+        "splits": per_split,
+        "rejected": dict(sorted(reasons.items())),
+        "label_counts": dict(sorted(label_counts.items(), key=lambda item: int(item[0]))),
+        "content_digest": digest,
+        **_label_sets(sources),
+    }
+    return manifest, rejected
+
+
+def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
+    """Label names and split of the source, where it is a single task."""
+    if len(sources) != 1 or FOLDER in sources:
+        return {"slots": [], "split_is_official": None, "deviations": []}
+    ((source, root),) = sources.items()
+    try:
+        index = load_task_module(source).index(Path(root))
+    except CorpusIndexError as error:
+        slots = [asdict(slot) for slot in load_task(source).slots]
+        return {"slots": slots, "split_is_official": False, "deviations": [f"not read: {error}"]}
+    return {
+        "slots": [asdict(slot) for slot in index.slots],
+        "split_is_official": index.split_is_official,
+        "deviations": list(index.deviations),
+    }
+
+
+def _file_digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _atomic_records(path: str) -> Iterator[tf.io.TFRecordWriter]:
+    with tf.io.TFRecordWriter(f"{path}.part") as writer:
+        yield writer
+    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+
+
+@contextmanager
+def _atomic_text(path: str) -> Iterator[IO[str]]:
+    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
+        yield file
+    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
