@@ -1,0 +1,130 @@
+"""Settings from presets, YAML files and `--set key=value`, checked against the dataclasses they fill.
+
+An error names the setting, the value it got and what it accepts, so that a wrong one costs seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import yaml
+
+T = TypeVar("T")
+
+
+class SettingError(ValueError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
+    """`config`, a frozen dataclass, with the (nested) values of a mapping in place of its own.
+
+    Args:
+        config: dataclass instance whose fields give names and types.
+        values: field name to value; for a field that is itself a dataclass, to a mapping.
+        where: dotted name of `config` in the whole, for the messages.
+
+    Raises:
+        SettingError: an unknown field or a value of the wrong type.
+    """
+    hints = typing.get_type_hints(type(config))
+    names = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
+    changes = {}
+    for name, value in values.items():
+        dotted = f"{where}{name}"
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"; did you mean {where}{close[0]!s}?" if close else ""
+            raise SettingError(f"unknown setting {dotted}{hint} There are: {', '.join(names)}")
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current) and not isinstance(current, type):
+            if not isinstance(value, Mapping):
+                raise SettingError(f"{dotted}: got {value!r}; it is a group of settings, not one value")
+            changes[name] = override(current, value, f"{dotted}.")
+        else:
+            changes[name] = _convert(value, hints[name], dotted)
+    try:
+        return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    except SettingError:
+        raise
+    except ValueError as error:
+        raise SettingError(f"{where or 'settings: '}{error}") from error
+
+
+def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["training.steps=100"]` as the nested mapping `{"training": {"steps": 100}}`.
+
+    Values are read as YAML, so that numbers, lists and null need no quoting rules of their own.
+
+    Raises:
+        SettingError: no `=`, or a value that is not YAML.
+    """
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        key, sign, text = assignment.partition("=")
+        if not sign or not key.strip():
+            raise SettingError(f"--set {assignment!r}: expected key=value, as in training.steps=100")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingError(f"--set {key}: {text!r} cannot be read as a value: {error}") from error
+        level = nested
+        *groups, leaf = key.strip().split(".")
+        for group in groups:
+            level = level.setdefault(group, {})
+            if not isinstance(level, dict):
+                raise SettingError(f"--set {key}: {group} is set both to a value and to a group")
+        level[leaf] = value
+    return nested
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain data, ready for JSON or YAML."""
+    plain = _plain(dataclasses.asdict(config))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """`value` as type `hint`, or a SettingError that says what is accepted."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _convert(value, inner, name)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise SettingError(f"{name}: got {value!r}; accepted are {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise SettingError(f"{name}: got {value!r}; accepted is a list, as in [a, b]")
+        inner_hints = arguments[:1] * len(value) if arguments[-1:] == (...,) else arguments
+        if len(inner_hints) != len(value):
+            raise SettingError(f"{name}: got {len(value)} values; accepted are {len(inner_hints)}")
+        return tuple(
+            _convert(v, h, f"{name}[{i}]") for i, (v, h) in enumerate(zip(value, inner_hints, strict=True))
+        )
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as text.
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise SettingError(f"{name}: got {value!r} ({type(value).__name__}); accepted is {hint.__name__}")
+    return value
