@@ -1,0 +1,83 @@
+"""Evaluator: the embeddings of all tasks become twelve scores, one report and a blessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel_utils, component_spec, standard_artifacts
+
+from components.artifacts import AudioManifest, Embeddings, ProbeReport
+from components.evaluator.executor import Executor, embeddings_key, manifest_key
+from hares.task import task_names
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and settings of Evaluator.
+
+    One named input a task, and not one union of them: the Kubeflow compiler has no unions.
+    """
+
+    PARAMETERS = {
+        "protocol": component_spec.ExecutionParameter(type=str),
+        "blessing": component_spec.ExecutionParameter(type=str),
+        "baseline": component_spec.ExecutionParameter(type=str),
+        "run_key": component_spec.ExecutionParameter(type=str),
+        "code_digest": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        **{
+            key: component_spec.ChannelParameter(type=kind, optional=True)
+            for task in task_names()
+            for key, kind in ((embeddings_key(task), Embeddings), (manifest_key(task), AudioManifest))
+        },
+    }
+    OUTPUTS = {
+        "report": component_spec.ChannelParameter(type=ProbeReport),
+        "blessing_artifact": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_component.BaseComponent):
+    """Runs the probes of all tasks on their embeddings.
+
+    Args:
+        model: the encoder that is being scored.
+        embeddings: task name to its Embeddings.
+        manifests: task name to its AudioManifest, for the clip counts beside each score.
+        protocol: `ProtocolSettings` as JSON.
+        blessing: the rule, `BlessingConfig` as JSON.
+        baseline: where the latest blessed model's report is, or "" where there is none.
+        run_key: digest of settings, data and code, by which a run tells its own report from an earlier one.
+        code_digest: digest of the source code that evaluation runs.
+    """
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        embeddings: Mapping[str, types.BaseChannel],
+        manifests: Mapping[str, types.BaseChannel],
+        protocol: str,
+        blessing: str,
+        baseline: str,
+        run_key: str,
+        code_digest: str,
+    ):
+        spec = EvaluatorSpec(
+            model=model,
+            protocol=protocol,
+            blessing=blessing,
+            baseline=baseline,
+            run_key=run_key,
+            code_digest=code_digest,
+            report=channel_utils.as_channel([ProbeReport()]),
+            blessing_artifact=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
+            **{embeddings_key(task): channel for task, channel in embeddings.items()},
+            **{manifest_key(task): channel for task, channel in manifests.items()},
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,18 @@
+"""Where the Trainer puts things inside its artifacts, for those who read them."""
+
+import os
+
+
+def untrained_model_dir(model_run_uri: str) -> str:
+    """SavedModel of the encoder before training, inside the ModelRun artifact."""
+    return os.path.join(model_run_uri, "untrained")
+
+
+def logs_dir(model_run_uri: str) -> str:
+    """TensorBoard logs, inside the ModelRun artifact."""
+    return os.path.join(model_run_uri, "logs")
+
+
+def summary_path(model_run_uri: str) -> str:
+    """Summary of the training run as JSON, inside the ModelRun artifact."""
+    return os.path.join(model_run_uri, "summary.json")

@@ -1,0 +1,67 @@
+"""`preprocessing_fn` of TF Transform: a clip's PCM becomes its log-mel spectrogram.
+
+The front end is `models.frontend`, the one that training, serving and evaluation use. A whole clip is
+materialised as float16, (t, f); crops and example mixing are the input pipeline's. Clips differ in length and
+tf.Example has no float16, so a spectrogram is written as one serialised tensor.
+
+Shapes: `b` batch, `t` frames, `f` mel bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from models.frontend import FrontendConfig, log_mel, pcm16_to_float
+
+
+def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Raw features to training features.
+
+    Args:
+        inputs: batched features of `hares/example.py`.
+        custom_config: "frontend", the settings of `FrontendConfig`; "input_kind", what the encoder takes.
+
+    Returns:
+        `clip_id`, `label`, `group`, and `log_mel` (b,) serialised float16 (t, f), or for an encoder of
+        waveforms `waveform` (b,) as it came.
+    """
+    outputs = {name: inputs[name] for name in ("clip_id", "label", "group")}
+    if custom_config["input_kind"] == "waveform":
+        return {**outputs, "waveform": inputs["waveform"]}
+    frontend = FrontendConfig(**custom_config["frontend"])
+
+    def serialised_log_mel(pcm: tf.Tensor) -> tf.Tensor:
+        return tf.io.serialize_tensor(tf.cast(log_mel(pcm16_to_float(pcm), frontend), tf.float16))
+
+    spectrograms = tf.map_fn(serialised_log_mel, inputs["waveform"], fn_output_signature=tf.string)
+    return {**outputs, "log_mel": spectrograms}
+
+
+def pcm16_to_log_mel(
+    transform_layer: tf.keras.layers.Layer, num_mel_bins: int
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The way from PCM bytes to a log-mel spectrogram through a trained Transform graph.
+
+    Args:
+        transform_layer: `TFTransformOutput.transform_features_layer()`.
+        num_mel_bins: f.
+
+    Returns:
+        A function from (b,) byte strings of int16 PCM, of one length, to (b, t, f) float32.
+    """
+
+    def apply(pcm: tf.Tensor) -> tf.Tensor:
+        serialised = transform_layer({"waveform": pcm})["log_mel"]
+
+        def parse(one: tf.Tensor) -> tf.Tensor:
+            return tf.ensure_shape(tf.io.parse_tensor(one, tf.float16), (None, num_mel_bins))
+
+        parsed = tf.map_fn(
+            parse, serialised, fn_output_signature=tf.TensorSpec((None, num_mel_bins), tf.float16)
+        )
+        return tf.cast(parsed, tf.float32)
+
+    return apply
