@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from components.blessing import BlessingConfig
+from hares.blessing import BlessingConfig
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
 from models.frontend import FrontendConfig

@@ -1,6 +1,6 @@
 """When a model is blessed: by a threshold, or by comparison with the latest blessed model.
 
-No TFX in here: a rule, two reports in, a verdict with its reasons out.
+A rule and two reports in, a verdict with its reasons out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 import pytest
 
-from components.blessing import BlessingConfig, judge
+from hares.blessing import BlessingConfig, judge
 
 
 def report(*values: float | None, untrained: float = 0.2) -> dict:

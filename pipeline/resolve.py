@@ -1,0 +1,230 @@
+"""What a run is given, made concrete before it starts: folders, spans, fingerprints, digests, baseline.
+
+`create_pipeline` takes the result and knows no runner; nothing is left for a resolver to find out later, since
+clusters execute none. Errors here cost seconds: no audio is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hares import folder, reading
+from hares.corpus import dataset_root
+from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
+from models.encoder import encoder_module_name, load_encoder
+from pipeline.code_digest import code_digest
+from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
+from pipeline.settings import SettingError, as_dict
+
+FOLDER = "folder"
+PRETRAIN_FOLDER = "pretrain"
+FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An ingestion to do: readers and folders, output splits, and the digest of what is in the folders."""
+
+    readers: Mapping[str, str]
+    splits: tuple[str, ...]
+    fingerprint: str
+    span: int | None = None
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """Everything `create_pipeline` needs.
+
+    Attributes:
+        config: the settings.
+        workspace: folder that holds the pipeline root, the store, checkpoints and pushed models.
+        tasks: task name to its ingestion.
+        pretraining: the pretraining corpus' ingestion.
+        input_kind: what the encoder takes, "log_mel" or "waveform".
+        num_classes: classes of the pretraining labels; 0 without labels.
+        code: digest of the source code of each component.
+        baseline: report.json of the latest blessed model of another run key, or "".
+    """
+
+    config: PipelineConfig
+    workspace: Path
+    tasks: Mapping[str, Source]
+    pretraining: Source
+    input_kind: str
+    num_classes: int
+    code: Mapping[str, str]
+    baseline: str = ""
+
+    @property
+    def run_key(self) -> str:
+        """Digest of settings, data and code: two runs with one key make the same numbers."""
+        content = {
+            "config": as_dict(self.config),
+            "data": [self.pretraining.fingerprint, *(s.fingerprint for _, s in sorted(self.tasks.items()))],
+            "code": dict(self.code),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def resolve(
+    config: PipelineConfig,
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+) -> ResolvedRun:
+    """Finds the data of a run and checks that the run can work.
+
+    Args:
+        config: the settings.
+        corpus: folder with one folder a data set, or None where `placements` has them all.
+        placements: data set name to its folder, where it is elsewhere.
+        workspace: where the run lives.
+
+    Raises:
+        SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
+            but has too few classes to train or test on.
+    """
+    try:
+        record = load_encoder(config.training.encoder)
+    except ValueError as error:
+        raise SettingError(f"training.encoder: {error}") from error
+    if corpus is not None and not corpus.is_dir():
+        raise SettingError(
+            f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder a data set"
+        )
+    tasks = {name: _task_source(load_task(name), corpus, placements) for name in config.tasks}
+    pretraining, num_classes = _pretraining_source(config, corpus, placements, tasks)
+    return ResolvedRun(
+        config=config,
+        workspace=workspace,
+        tasks=tasks,
+        pretraining=pretraining,
+        input_kind=record.input_kind,
+        num_classes=num_classes,
+        code=_code_digests(config),
+    )
+
+
+def _task_source(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Source:
+    root = _root(task, corpus, placements)
+    _require_classes(task, root)
+    splits = FOLDS if task.probe == "svm" else SPLITS
+    return Source({task.name: str(root)}, splits, reading.source_fingerprint(root))
+
+
+def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Path:
+    try:
+        return dataset_root(corpus, task, placements).resolve()
+    except ValueError as error:
+        raise SettingError(f"tasks: {error}") from error
+
+
+def _require_classes(task: Task, root: Path) -> None:
+    """A task needs two classes to train on and a clip to test on.
+
+    A broken index is bad input and no wrong setting: it is counted and reported by the run itself.
+    """
+    try:
+        module = load_task_module(task.name)
+        module.index(root)
+        train: set[tuple[int, ...]] = set()
+        tested = False
+        for item in module.read(root):
+            if isinstance(item, Clip):
+                if item.split != "test" and len(train) < 2:
+                    train.add(item.labels)
+                tested |= item.split not in ("train", "validation")
+            if tested and len(train) >= 2:
+                return
+    except CorpusIndexError:
+        return
+    raise SettingError(
+        f"tasks: {task.name} cannot be scored on {root}: its index lists {len(train)} kind(s) of label to train "
+        f"on{'' if tested else ' and no clip to test on'}; accepted are two or more, and at least one test "
+        f"clip. Complete the data set, or leave the task out with --set tasks=[...]"
+    )
+
+
+def _pretraining_source(
+    config: PipelineConfig,
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    tasks: Mapping[str, Source],
+) -> tuple[Source, int]:
+    """The pretraining corpus and the number of its classes."""
+    source, span = config.pretraining.source, None
+    if source == AUTO:
+        own = corpus / PRETRAIN_FOLDER if corpus else None
+        source = str(own) if own and own.is_dir() else TRAIN_SPLITS
+    num_classes = 0
+    if source == TRAIN_SPLITS:
+        readers = _one_reader_a_dataset(tasks)
+    elif _is_task(source):
+        task = load_task(source)
+        readers = {source: str(_root(task, corpus, placements))}
+        num_classes = len(task.slots[0].classes) if task.label_kind == "multi" else 0
+    else:
+        try:
+            path, span = folder.resolve_span(source, config.pretraining.span)
+        except ValueError as error:
+            raise SettingError(f"pretraining.source: {error}") from error
+        if not path.is_dir():
+            raise SettingError(
+                f"pretraining.source: got {source!r}; accepted are a folder of audio files, a pattern with "
+                f"{{SPAN}}, a task's name, {TRAIN_SPLITS!r} and {AUTO!r}"
+            )
+        readers = {FOLDER: str(path.resolve())}
+    if config.training.objective == "classification" and not num_classes:
+        raise SettingError(
+            f"training.objective: got 'classification', but pretraining.source {config.pretraining.source!r} "
+            "has no multi-label classes; accepted with it is pretraining.source=audioset"
+        )
+    digests = [reading.source_fingerprint(Path(root)) for _, root in sorted(readers.items())]
+    fingerprint = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return Source(readers, ("train",), fingerprint, span), num_classes
+
+
+def _one_reader_a_dataset(tasks: Mapping[str, Source]) -> dict[str, str]:
+    """Readers that have a training split, without reading a folder that two tasks share twice."""
+    readers: dict[str, str] = {}
+    for name, source in sorted(tasks.items()):
+        ((_, root),) = source.readers.items()
+        if "train" in source.splits and root not in readers.values():
+            readers[name] = root
+    if not readers:
+        raise SettingError(
+            "pretraining.source: got 'train_splits', but no task of the run has a training split"
+        )
+    return readers
+
+
+def _is_task(name: str) -> bool:
+    try:
+        load_task(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _code_digests(config: PipelineConfig) -> dict[str, str]:
+    """Digest of the source behind each component; modules found by name are named here."""
+    tasks = [f"hares.tasks.{name}" for name in config.tasks]
+    probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
+    encoder = encoder_module_name(config.training.encoder)
+    objective = f"models.objectives.{config.training.objective}"
+    return {
+        **{
+            f"ingest_{name}": code_digest("components.audio_example_gen.executor", module)
+            for name, module in zip(config.tasks, tasks, strict=True)
+        },
+        "ingest_pretraining": code_digest("components.audio_example_gen.executor", *tasks),
+        "transform": code_digest("pipeline.preprocessing"),
+        "trainer": code_digest("pipeline.training", encoder, objective),
+        "embedder": code_digest("components.embedder.executor", *tasks),
+        "evaluator": code_digest("components.evaluator.executor", *tasks, *probes),
+    }
