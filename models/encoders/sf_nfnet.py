@@ -1,0 +1,383 @@
+"""Slowfast NFNet: two pathways of normaliser-free blocks over one log-mel spectrogram.
+
+Paper, section 2.3, appendix B and table 5. `sf_nfnet_f0` has 62,970,654 parameters (the paper's 63m) and
+computes what the authors' released network computes; `sf_nfnet_tiny` is the same code with small numbers,
+for tests, for the demonstration and for small corpora.
+
+Where the authors' network and table 5 differ, the network counts:
+
+- The slow pathway's input is max-pooled over time by 4, not strided.
+- The strides of the stem are 2, 1, 1, 2 in both directions; its kernels are 1x3, 1x3, 1x3, 3x3 (slow) and
+  3x3, 1x3, 1x3, 3x3 (fast).
+- After the last stage a 1x1 convolution doubles each pathway, so the embedding has 3456 numbers; the
+  table's 1728 are the pooled maps before it, and are returned too, as `features`.
+- The activation is GELU in its tanh form, scaled to unit variance in stems and blocks, unscaled in the
+  fusions and after the final convolution.
+- Stochastic depth grows from 0 in the first block to almost 0.1 in the last, and never rescales.
+
+Deviation from the authors' network: squeeze-excite kernels start from an untruncated normal distribution.
+
+Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels and strides are (time, frequency).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from models.encoder import Encoder, EncoderRecord
+from models.encoders._normalizer_free import GELU_GAIN, SqueezeExcite, StandardisedConv, gelu, global_average
+
+Kernel = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PathwayConfig:
+    """Numbers of one pathway.
+
+    Attributes:
+        name: "slow" or "fast", the first part of its variables' names.
+        stem_channels: channels of the stem's last convolution; the three before have 1/8, 1/4 and 1/2 of
+            them.
+        stem_kernels: kernels of the stem's four convolutions.
+        widths: output channels of the blocks, by stage.
+        group_width: channels of one group of the two middle convolutions.
+        time_kernels: kernels of the first middle convolution, by stage.
+    """
+
+    name: str
+    stem_channels: int
+    stem_kernels: tuple[Kernel, Kernel, Kernel, Kernel]
+    widths: tuple[int, int, int, int]
+    group_width: int
+    time_kernels: tuple[Kernel, Kernel, Kernel, Kernel]
+
+
+@dataclass(frozen=True)
+class SlowFastConfig:
+    """Numbers of the network; the defaults are those of the paper's NFNet-F0.
+
+    Attributes:
+        slow: the pathway with many channels and few frames.
+        fast: the pathway with few channels and every frame.
+        fusion_channels: channels that the fast pathway lends the slow one, before each stage.
+        depths: blocks by stage.
+        time_ratio: frames of the fast pathway to one of the slow.
+        alpha: weight of a block's residual branch.
+        stochastic_depth: rate that the depth's share of is the chance to drop a block.
+    """
+
+    slow: PathwayConfig
+    fast: PathwayConfig
+    fusion_channels: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    time_ratio: int = 4
+    alpha: float = 0.2
+    stochastic_depth: float = 0.1
+
+
+STEM_STRIDES = ((2, 2), (1, 1), (1, 1), (2, 2))
+STAGE_STRIDES = ((1, 1), (1, 2), (1, 2), (1, 2))
+FUSION_KERNEL = (7, 1)
+
+SLOW_F0 = PathwayConfig(
+    name="slow",
+    stem_channels=128,
+    stem_kernels=((1, 3), (1, 3), (1, 3), (3, 3)),
+    widths=(256, 512, 1536, 1536),
+    group_width=128,
+    time_kernels=((1, 1), (1, 1), (3, 1), (3, 1)),
+)
+FAST_F0 = PathwayConfig(
+    name="fast",
+    stem_channels=16,
+    stem_kernels=((3, 3), (1, 3), (1, 3), (3, 3)),
+    widths=(32, 64, 192, 192),
+    group_width=16,
+    time_kernels=((3, 1), (3, 1), (3, 1), (3, 1)),
+)
+F0 = SlowFastConfig(SLOW_F0, FAST_F0, fusion_channels=(64, 256, 512, 1024), depths=(1, 2, 6, 3))
+
+# Stems have half the channels of the first stage, and fusions scale with the slow pathway, both as in F0.
+TINY = SlowFastConfig(
+    slow=PathwayConfig(
+        "slow",
+        32,
+        SLOW_F0.stem_kernels,
+        (64, 96, 192, 192),
+        group_width=16,
+        time_kernels=SLOW_F0.time_kernels,
+    ),
+    fast=PathwayConfig(
+        "fast", 8, FAST_F0.stem_kernels, (16, 32, 48, 48), group_width=8, time_kernels=FAST_F0.time_kernels
+    ),
+    fusion_channels=(16, 64, 96, 128),
+    depths=(1, 1, 2, 1),
+)
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Numbers of one block; `beta` is one over the deviation expected of its input."""
+
+    name: str
+    index: int
+    in_channels: int
+    out_channels: int
+    group_width: int
+    time_kernel: Kernel
+    stride: tuple[int, int]
+    beta: float
+    alpha: float
+    drop_rate: float
+
+
+def pathway_blocks(config: SlowFastConfig, pathway: PathwayConfig) -> tuple[tuple[BlockConfig, ...], ...]:
+    """The blocks of one pathway, by stage."""
+    lent = config.fusion_channels if pathway is config.slow else (0, 0, 0, 0)
+    stages = []
+    channels, index, expected_std = pathway.stem_channels, 0, 1.0
+    for stage, depth in enumerate(config.depths):
+        channels += lent[stage]
+        blocks = []
+        for position in range(depth):
+            blocks.append(
+                BlockConfig(
+                    name=f"{pathway.name}/block{index}",
+                    index=index,
+                    in_channels=channels,
+                    out_channels=pathway.widths[stage],
+                    group_width=pathway.group_width,
+                    time_kernel=pathway.time_kernels[stage],
+                    stride=STAGE_STRIDES[stage] if position == 0 else (1, 1),
+                    beta=1.0 / expected_std,
+                    alpha=config.alpha,
+                    drop_rate=config.stochastic_depth * index / sum(config.depths),
+                )
+            )
+            # The first block's shortcut is a convolution, which resets the variance to one.
+            expected_std = float(np.hypot(1.0 if position == 0 else expected_std, config.alpha))
+            channels, index = pathway.widths[stage], index + 1
+        stages.append(tuple(blocks))
+    return tuple(stages)
+
+
+class Block(tf.keras.layers.Layer):
+    """Pre-activation bottleneck: 1x1, grouped over time, grouped over frequency, 1x1, squeeze-excite.
+
+    The scale of each activation (and `beta`) is carried by the convolution behind it, and the constants of
+    the residual branch by the squeeze-excite gates, which are small.
+    """
+
+    def __init__(self, config: BlockConfig, seed: int, folded: bool) -> None:
+        super().__init__(name=config.name, autocast=False)
+        self.config = config
+        inner = config.out_channels // 2
+        groups = inner // config.group_width
+        conv = functools.partial(StandardisedConv, seed=None if folded else seed)
+        outer_scale = GELU_GAIN * config.beta
+        self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
+        self.conv1 = conv(
+            f"{self.name}/conv1",
+            inner,
+            inner,
+            config.time_kernel,
+            stride=config.stride,
+            groups=groups,
+            input_scale=GELU_GAIN,
+        )
+        self.conv1b = conv(f"{self.name}/conv1b", inner, inner, (1, 3), groups=groups, input_scale=GELU_GAIN)
+        self.conv2 = conv(f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=GELU_GAIN)
+        self.conv_shortcut = None
+        if config.stride != (1, 1) or config.in_channels != config.out_channels:
+            self.conv_shortcut = conv(
+                f"{self.name}/conv_shortcut",
+                config.in_channels,
+                config.out_channels,
+                (1, 1),
+                input_scale=outer_scale,
+            )
+        self.se = SqueezeExcite(f"{self.name}/se", config.out_channels, seed)
+        self.skip_gain = tf.Variable(0.0, name=f"{self.name}/skip_gain")
+
+    def call(self, x: tf.Tensor, survives: tf.Tensor | None = None) -> tf.Tensor:
+        """(b, t, f, in) -> (b, t, ceil(f / stride), out); `survives` is (b,) of 0 and 1, or None for all."""
+        activated = gelu(x)
+        shortcut = x
+        if self.conv_shortcut is not None:
+            pooled = activated
+            if self.config.stride != (1, 1):
+                pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
+            shortcut = self.conv_shortcut(pooled)
+        residual = self.conv0(activated)
+        residual = self.conv1(gelu(residual))
+        residual = self.conv1b(gelu(residual))
+        residual = self.conv2(gelu(residual))
+        gates = self.se(residual) * (2.0 * self.config.alpha * self.skip_gain)
+        if survives is not None:
+            gates *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return residual * tf.cast(gates, x.dtype) + shortcut
+
+
+class Pathway(tf.keras.layers.Layer):
+    """One pathway: its stem, its blocks by stage, and its final convolution."""
+
+    def __init__(self, config: SlowFastConfig, pathway: PathwayConfig, seed: int, folded: bool) -> None:
+        super().__init__(name=pathway.name, autocast=False)
+        conv = functools.partial(StandardisedConv, seed=None if folded else seed)
+        channels = [1] + [pathway.stem_channels // share for share in (8, 4, 2, 1)]
+        self.stem_convs = [
+            conv(
+                f"{self.name}/stem_conv{i}",
+                channels[i],
+                channels[i + 1],
+                pathway.stem_kernels[i],
+                stride=STEM_STRIDES[i],
+                input_scale=1.0 if i == 0 else GELU_GAIN,
+            )
+            for i in range(4)
+        ]
+        self.stages = [
+            [Block(block, seed, folded) for block in stage] for stage in pathway_blocks(config, pathway)
+        ]
+        width = pathway.widths[-1]
+        self.final_conv = conv(f"{self.name}/final_conv", width, 2 * width, (1, 1))
+
+    def stem(self, x: tf.Tensor) -> tf.Tensor:
+        """(b, t, f, 1) -> (b, ceil(t / 4), ceil(f / 4), stem_channels)."""
+        x = self.stem_convs[0](x)
+        for conv in self.stem_convs[1:]:
+            x = conv(gelu(x))
+        return x
+
+    def head(self, x: tf.Tensor) -> tf.Tensor:
+        """(b, t, f, c) -> (b, 2 * c) float32."""
+        return global_average(gelu(self.final_conv(x)))
+
+
+class Fusion(tf.keras.layers.Layer):
+    """Appends a convolution of the fast pathway, at the slow one's frame rate, to the slow pathway."""
+
+    def __init__(
+        self, name: str, in_channels: int, out_channels: int, time_ratio: int, seed: int | None
+    ) -> None:
+        super().__init__(name=name, autocast=False)
+        self.conv = StandardisedConv(
+            name, in_channels, out_channels, FUSION_KERNEL, stride=(time_ratio, 1), seed=seed
+        )
+
+    def call(self, slow: tf.Tensor, fast: tf.Tensor) -> tf.Tensor:
+        """(b, t, f, slow), (b, 4 * t, f, fast) -> (b, t, f, slow + out_channels)."""
+        return tf.concat([slow, gelu(self.conv(fast))], axis=-1)
+
+
+class SlowFastNFNet(Encoder):
+    """The network of the paper's table 5.
+
+    `encoder(x, training, noise)` takes standardised log-mel (b, t, f, 1), any t and f, and returns
+    `embedding`: (b, 2 * c), pooled after the final convolutions, and `features`: (b, c), pooled before
+    them, both float32 and with the fast pathway first; c is the width of both last stages together.
+
+    It computes in the Keras policy it was built under (float32 or mixed_bfloat16); statistics of kernels,
+    gates and pooling are always float32.
+
+    Args:
+        config: the numbers.
+        seed: of the initial weights, which depend on (seed, variable name) alone.
+        fold: make the folded form, whose kernels `folded()` fills in.
+        dtype: Keras policy; None takes the global one.
+    """
+
+    def __init__(
+        self,
+        config: SlowFastConfig,
+        seed: int,
+        fold: bool = False,
+        dtype: tf.keras.mixed_precision.Policy | None = None,
+    ) -> None:
+        super().__init__(name="sf_nfnet", dtype=dtype)
+        self._config = config
+        self.slow = Pathway(config, config.slow, seed, fold)
+        self.fast = Pathway(config, config.fast, seed, fold)
+        fast_channels = (config.fast.stem_channels, *config.fast.widths[:-1])
+        self.fusions = [
+            Fusion(
+                f"fusion{i}",
+                fast_channels[i],
+                config.fusion_channels[i],
+                config.time_ratio,
+                None if fold else seed,
+            )
+            for i in range(4)
+        ]
+        # Noise columns: the fast pathway's droppable blocks in order, then the slow one's.
+        blocks = [block.config for path in (self.fast, self.slow) for stage in path.stages for block in stage]
+        self._droppable = [block for block in blocks if block.drop_rate > 0]
+        self.noise_size = len(self._droppable)
+        self.built = True
+
+    def call(
+        self, inputs: tf.Tensor, training: bool = False, noise: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Runs the network; shapes are those of the class.
+
+        Raises:
+            ValueError: training without noise (b, noise_size), or an input that is not (b, t, f, 1).
+        """
+        if inputs.shape.rank != 4 or inputs.shape[-1] != 1:
+            raise ValueError(f"sf_nfnet: input must be (b, t, f, 1), got {inputs.shape}; add a channel axis")
+        survives = self._survivors(noise) if training and self.noise_size else {}
+        ratio = self._config.time_ratio
+        x = tf.cast(inputs, self.compute_dtype)
+        fast = self.fast.stem(x)
+        slow = self.slow.stem(tf.nn.max_pool2d(x, (ratio, 1), (ratio, 1), "SAME"))
+        for fusion, fast_stage, slow_stage in zip(
+            self.fusions, self.fast.stages, self.slow.stages, strict=True
+        ):
+            slow = fusion(slow, fast)
+            for block in fast_stage:
+                fast = block(fast, survives.get(block.name))
+            for block in slow_stage:
+                slow = block(slow, survives.get(block.name))
+        return {
+            "embedding": tf.concat([self.fast.head(fast), self.slow.head(slow)], axis=-1),
+            "features": tf.concat([global_average(fast), global_average(slow)], axis=-1),
+        }
+
+    def folded(self) -> SlowFastNFNet:
+        """The same function with standardised kernels, gains and activation scales folded into constants."""
+        twin = SlowFastNFNet(self._config, seed=0, fold=True, dtype=self.dtype_policy)
+        convolutions = {m.name: m for m in self.submodules if isinstance(m, StandardisedConv)}
+        values = {v.name: v for v in self.variables}
+        kernels = {f"{name}/w:0": conv.kernel() for name, conv in convolutions.items()}
+        for variable in twin.variables:
+            variable.assign(kernels.get(variable.name, values[variable.name]))
+        return twin
+
+    def _survivors(self, noise: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Per droppable block (b,) float32 of 0 (dropped) and 1."""
+        if noise is None or noise.shape[-1] not in (None, self.noise_size):
+            got = "none" if noise is None else noise.shape
+            raise ValueError(f"sf_nfnet: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
+        rates = tf.constant([block.drop_rate for block in self._droppable])
+        kept = tf.cast(tf.cast(noise, tf.float32) < 1.0 - rates, tf.float32)
+        return {block.name: kept[:, i] for i, block in enumerate(self._droppable)}
+
+
+def _record(name: str, config: SlowFastConfig, parameters: int) -> EncoderRecord:
+    return EncoderRecord(
+        name=name,
+        input_kind="log_mel",
+        embedding_size=2 * (config.slow.widths[-1] + config.fast.widths[-1]),
+        parameters=parameters,
+        build=lambda seed: SlowFastNFNet(config, seed),
+    )
+
+
+ENCODERS = {
+    record.name: record
+    for record in (_record("sf_nfnet_f0", F0, 62_970_654), _record("sf_nfnet_tiny", TINY, 597_795))
+}
