@@ -1,0 +1,132 @@
+"""What a pretraining objective is, and how one is found by name.
+
+One objective is one module in `models/objectives/`, named as the objective; it exposes `OBJECTIVE`, an
+`ObjectiveRecord`. Adding an objective touches no other file.
+
+An objective draws nothing at random: crops, mixing partners and ratios and the encoder's noise come with the
+batch from `models/training/input_pipeline.py`, as a function of (seed, step, row), so what is learnt does not
+depend on the number of replicas.
+
+Shapes: `b` clips on this replica, `B` clips of the global batch, `v` views a clip, `t` frames, `f` mel bins,
+`k` classes, `d` embedding.
+"""
+
+from __future__ import annotations
+
+import abc
+import importlib
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypedDict
+
+import tensorflow as tf
+
+from models.encoder import Encoder, EncoderRecord
+from models.training.config import TrainingConfig
+
+
+class Batch(TypedDict):
+    """One replica's share of one global batch.
+
+    Attributes:
+        clips: (b, v, t, f) float32 log-mel, or (b, v, n) waveform: `v` random crops of each clip.
+        labels: (b, k) float32 in {0, 1}.
+        noise: (b, v, noise_size) float32 uniform in [0, 1) for the encoder.
+        partners: (b, v, t, f) crops of other clips of the global batch; v is 0 where nothing is mixed.
+        partner_labels: (b, v, k) float32 in {0, 1}.
+        ratio: (b, v) float32, the share of `clips` in the mixture.
+    """
+
+    clips: tf.Tensor
+    labels: tf.Tensor
+    noise: tf.Tensor
+    partners: tf.Tensor
+    partner_labels: tf.Tensor
+    ratio: tf.Tensor
+
+
+# One replica's share of the loss (scalar float32), and of each metric by name.
+LossShare: TypeAlias = tuple[tf.Tensor, dict[str, tf.Tensor]]
+
+
+class Replicas:
+    """What one replica may know of the others. Make it in replica context.
+
+    Attributes:
+        count: replicas in step with one another.
+        index: scalar int32 tensor, which of them this is.
+    """
+
+    def __init__(self) -> None:
+        self._context = tf.distribute.get_replica_context()
+        self.count: int = self._context.num_replicas_in_sync
+        self.index = tf.cast(self._context.replica_id_in_sync_group, tf.int32)
+
+    def gather(self, rows: tf.Tensor) -> tf.Tensor:
+        """All replicas' rows, (b, ...) -> (B, ...), in the order of their indices. Gradients pass through."""
+        return rows if self.count == 1 else self._context.all_gather(rows, axis=0)
+
+    def sum(self, value: tf.Tensor) -> tf.Tensor:
+        """The sum of `value` over the replicas."""
+        return value if self.count == 1 else self._context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+
+
+class Objective(tf.Module, abc.ABC):
+    """A loss on top of an encoder, with the weights it needs beside the encoder's."""
+
+    @abc.abstractmethod
+    def views(self, batch: Batch) -> tf.Tensor:
+        """What the encoder sees: (v * b, ...), all first views before all second ones."""
+
+    @abc.abstractmethod
+    def loss(self, encoder: Encoder, batch: Batch, replicas: Replicas) -> LossShare:
+        """This replica's share of the loss and of the metrics.
+
+        Shares add up: the global loss is their sum over replicas, and so is its gradient. So a replica
+        divides the sum over its rows by the size of the global batch.
+
+        Returns:
+            loss: scalar float32.
+            metrics: scalars float32 by name, each a share as well.
+        """
+
+
+@dataclass(frozen=True)
+class ObjectiveRecord:
+    """One objective.
+
+    Attributes:
+        name: the name a config uses, and its module's.
+        num_views: random crops taken of each clip.
+        mixes: whether clips are mixed with others of the batch.
+        input_kind: what it can train: encoders of "log_mel" or of "waveform".
+        metrics: names of the metrics that `loss` returns.
+        build: makes the objective with fresh weights from (config, encoder's record, number of classes).
+    """
+
+    name: str
+    num_views: int
+    mixes: bool
+    input_kind: Literal["log_mel", "waveform"]
+    metrics: tuple[str, ...]
+    build: Callable[[TrainingConfig, EncoderRecord, int], Objective]
+
+
+def objective_names() -> tuple[str, ...]:
+    """Names of all objectives, sorted: the public modules in `models/objectives/`."""
+    package = importlib.import_module("models.objectives")
+    names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
+    return tuple(sorted(names))
+
+
+def load_objective(name: str) -> ObjectiveRecord:
+    """The record of objective `name`.
+
+    Raises:
+        ValueError: no objective has this name; the message lists those there are.
+    """
+    if name not in objective_names():
+        raise ValueError(f"unknown objective {name!r}; there are {', '.join(objective_names())}")
+    record: ObjectiveRecord = importlib.import_module(f"models.objectives.{name}").OBJECTIVE
+    return record

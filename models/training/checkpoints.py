@@ -1,0 +1,128 @@
+"""Checkpoints of a run: saved whole, resumed exactly, and the one before where the newest is damaged.
+
+A run's folder also holds `run.json`, the settings that decide its result, so that a run of other settings is
+refused instead of continued.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from models.training.distribution import is_chief
+
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        directory: local or remote folder; made where absent. Machines that train together must share it.
+        keep: newest checkpoints kept.
+        strategy: the run's. In a multi-worker run all workers save, and all but the chief throw theirs away.
+        settings: what decides the run's result, of JSON types.
+        trackables: encoder, objective and optimizer, their variables made.
+
+    Raises:
+        ValueError: the folder holds a run of other settings; the message names them.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        keep: int,
+        strategy: tf.distribute.Strategy,
+        settings: Mapping[str, Any],
+        trackables: Mapping[str, Any],
+    ) -> None:
+        self._directory = directory
+        with strategy.scope():
+            self._step = tf.Variable(
+                0, dtype=tf.int64, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA
+            )
+        self._checkpoint = tf.train.Checkpoint(step=self._step, **trackables)
+        chief = is_chief(strategy)
+        _claim(directory, settings, chief)
+        own = (
+            directory if chief else tf.io.gfile.join(directory, f"worker{strategy.cluster_resolver.task_id}")
+        )
+        self._manager = tf.train.CheckpointManager(self._checkpoint, own, max_to_keep=keep)
+        self.latest: str | None = None
+
+    def restore(self) -> int:
+        """Restores the newest checkpoint that can be read; returns its step, or 0 where there is none.
+
+        Raises:
+            ValueError: there are checkpoints and none can be read.
+        """
+        state = tf.train.get_checkpoint_state(self._directory)
+        paths = list(state.all_model_checkpoint_paths) if state else []
+        for path in reversed(paths):
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+            except (tf.errors.OpError, ValueError, AssertionError) as error:
+                _LOG.warning("checkpoint %s cannot be read (%s); trying the one before", path, error)
+                continue
+            self.latest = path
+            return int(self._step.numpy())
+        if paths:
+            raise ValueError(
+                f"training: none of the {len(paths)} checkpoints in {self._directory} can be read; restore "
+                "the folder from a copy, or remove it to start from step 0"
+            )
+        return 0
+
+    def save(self, step: int) -> str:
+        """Saves the state after `step` updates; returns the checkpoint's path."""
+        self._step.assign(step)
+        path: str = self._manager.save(checkpoint_number=step)
+        self.latest = path
+        return path
+
+
+def restore_encoder(encoder: tf.keras.Model, path: str) -> None:
+    """Sets an encoder's weights from a checkpoint of another run, leaving all else as it is.
+
+    Args:
+        encoder: with its variables made.
+        path: a checkpoint, or a run's folder, whose newest checkpoint is taken.
+
+    Raises:
+        ValueError: there is no checkpoint at `path`, or it is not of this encoder.
+    """
+    found = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
+    if found is None or not tf.io.gfile.exists(f"{found}.index"):
+        raise ValueError(f"training: warm_start={path!r} holds no checkpoint; give a run's checkpoint folder")
+    try:
+        status = tf.train.Checkpoint(encoder=encoder).restore(found)
+        status.assert_existing_objects_matched().expect_partial()
+    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"training: the checkpoint {found} does not fit encoder {encoder.name} ({error}); "
+            "warm-start from a run of the same encoder"
+        ) from error
+
+
+def _claim(directory: str, settings: Mapping[str, Any], chief: bool) -> None:
+    path = tf.io.gfile.join(directory, "run.json")
+    wanted = json.loads(json.dumps(settings))
+    if not tf.io.gfile.exists(path):
+        if chief:
+            tf.io.gfile.makedirs(directory)
+            with tf.io.gfile.GFile(path, "w") as file:
+                file.write(json.dumps(wanted, indent=2, sort_keys=True))
+        return
+    with tf.io.gfile.GFile(path) as file:
+        there = json.loads(file.read())
+    differ = sorted(key for key in {*wanted, *there} if wanted.get(key) != there.get(key))
+    if differ:
+        changes = ", ".join(f"{key} {there.get(key)!r} -> {wanted.get(key)!r}" for key in differ)
+        raise ValueError(
+            f"training: {directory} holds a run of other settings ({changes}); use a new folder, and "
+            "warm_start to begin from that run's encoder"
+        )

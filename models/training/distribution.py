@@ -1,0 +1,80 @@
+"""Where training runs: a TPU, several GPUs, several machines, or one device (paper: 32 TPU v3 cores)."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Literal
+
+import tensorflow as tf
+
+StrategyName = Literal["auto", "tpu", "mirrored", "multi_worker", "single"]
+
+
+def make_strategy(name: str) -> tf.distribute.Strategy:
+    """The `tf.distribute` strategy of that name.
+
+    - "tpu": the TPU named by the environment variable TPU_NAME, else the one of this TPU VM.
+    - "multi_worker": the workers of the environment variable TF_CONFIG, as Vertex AI and Kubeflow set it.
+    - "mirrored": all GPUs of this machine; without GPUs, all its logical CPU devices.
+    - "single": one device.
+    - "auto": the first of these that is there: a TPU, two or more workers, two or more GPUs, one device.
+
+    Raises:
+        ValueError: the name is unknown, or what it needs is not there; the message says what is missing.
+    """
+    chosen = _detect() if name == "auto" else name
+    if chosen == "tpu":
+        return _tpu_strategy()
+    if chosen == "multi_worker":
+        if not _workers():
+            raise ValueError(
+                "training: strategy='multi_worker' reads its workers from the environment variable "
+                "TF_CONFIG, which is not set; set it, or use strategy='mirrored'"
+            )
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if chosen == "mirrored":
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    if chosen == "single":
+        return tf.distribute.get_strategy()
+    raise ValueError(
+        f"training: strategy={name!r} is not accepted; give auto, tpu, mirrored, multi_worker or single"
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process writes checkpoints and logs that others read."""
+    resolver = strategy.cluster_resolver
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or resolver is None:
+        return True
+    has_chief = bool(resolver.cluster_spec().as_dict().get("chief"))
+    return resolver.task_type == "chief" or (not has_chief and resolver.task_id in (0, None))
+
+
+def _detect() -> str:
+    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
+        return "tpu"
+    if len(_workers()) > 1:
+        return "multi_worker"
+    return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "single"
+
+
+def _workers() -> list[str]:
+    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
+    return [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
+
+
+def _tpu_strategy() -> tf.distribute.Strategy:
+    name = os.environ.get("TPU_NAME") or "local"
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+        if name != "local":
+            tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except (ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"training: strategy='tpu' found no usable TPU {name!r} ({error}); set TPU_NAME, run on a TPU VM "
+            "with TensorFlow's TPU build, or use strategy='auto'"
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
