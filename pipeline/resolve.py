@@ -1,7 +1,7 @@
 """What a run is given, made concrete before it starts: folders, spans, fingerprints, digests, baseline.
 
-`create_pipeline` takes the result and knows no runner; nothing is left for a resolver to find out later, since
-clusters execute none. Errors here cost seconds: no audio is read.
+`create_pipeline` takes the result and knows no runner; nothing is left for a resolver to find out later,
+since clusters execute none. Errors here cost seconds: no audio is read.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from hares import folder, reading
 from hares.corpus import dataset_root
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
 from models.encoder import encoder_module_name, load_encoder
+from models.objective import load_objective
 from pipeline.code_digest import code_digest
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
 from pipeline.settings import SettingError, as_dict
@@ -91,8 +92,14 @@ def resolve(
     """
     try:
         record = load_encoder(config.training.encoder)
+        objective = load_objective(config.training.objective)
     except ValueError as error:
-        raise SettingError(f"training.encoder: {error}") from error
+        raise SettingError(f"training.encoder and training.objective: {error}") from error
+    if record.input_kind != objective.input_kind:
+        raise SettingError(
+            f"training.objective: got {objective.name!r}, which takes {objective.input_kind}; accepted with "
+            f"training.encoder={record.name} is one that takes {record.input_kind}"
+        )
     if corpus is not None and not corpus.is_dir():
         raise SettingError(
             f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder a data set"
@@ -144,8 +151,8 @@ def _require_classes(task: Task, root: Path) -> None:
     except CorpusIndexError:
         return
     raise SettingError(
-        f"tasks: {task.name} cannot be scored on {root}: its index lists {len(train)} kind(s) of label to train "
-        f"on{'' if tested else ' and no clip to test on'}; accepted are two or more, and at least one test "
+        f"tasks: {task.name} cannot be scored on {root}: its index lists {len(train)} kind(s) of label to "
+        f"train on{'' if tested else ' and no clip to test on'}; accepted are two or more, and at least one test "
         f"clip. Complete the data set, or leave the task out with --set tasks=[...]"
     )
 
@@ -170,14 +177,13 @@ def _pretraining_source(
         num_classes = len(task.slots[0].classes) if task.label_kind == "multi" else 0
     else:
         try:
-            path, span = folder.resolve_span(source, config.pretraining.span)
+            path, number = folder.resolve_span(source, config.pretraining.span)
         except ValueError as error:
-            raise SettingError(f"pretraining.source: {error}") from error
-        if not path.is_dir():
             raise SettingError(
-                f"pretraining.source: got {source!r}; accepted are a folder of audio files, a pattern with "
-                f"{{SPAN}}, a task's name, {TRAIN_SPLITS!r} and {AUTO!r}"
-            )
+                f"pretraining.source: {error}. Accepted are a folder of audio files, a pattern with {{SPAN}}, a "
+                f"task's name, {TRAIN_SPLITS!r} and {AUTO!r}"
+            ) from error
+        span = number if "{SPAN}" in source else None
         readers = {FOLDER: str(path.resolve())}
     if config.training.objective == "classification" and not num_classes:
         raise SettingError(

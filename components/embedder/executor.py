@@ -1,8 +1,8 @@
 """What Embedder does: each shard of Examples passes through the frozen SavedModel.
 
 The pass itself is `hares.embedding_pass`. A shard of embeddings appears under its final name when it is
-complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training, where
-the Trainer kept it.
+complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training,
+where the Trainer kept it.
 """
 
 from __future__ import annotations

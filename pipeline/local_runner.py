@@ -1,0 +1,129 @@
+"""Runs the pipeline on this machine, step by step, telling an observer how each one goes.
+
+The same launcher as TFX's LocalDagRunner, which logs and says nothing else; here every step is announced with
+what became of it: run, taken from cache, or failed. A run that was killed goes on where it stopped, because
+the steps before are in the cache.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.proto.orchestration import pipeline_pb2
+
+from pipeline.listener import listening
+
+
+class Outcome(str, Enum):
+    """What became of a step."""
+
+    RAN = "ran"
+    CACHED = "cached"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """A finished step: its id, what became of it and how long it took."""
+
+    node: str
+    outcome: Outcome
+    seconds: float
+
+
+class StepFailedError(RuntimeError):
+    """A step raised; `node` is its id, and the cause is chained."""
+
+    def __init__(self, node: str, cause: BaseException):
+        super().__init__(f"step {node} failed: {cause}")
+        self.node = node
+        self.cause = cause
+
+
+class Observer(Protocol):
+    """Who is told how the steps go."""
+
+    def begin(self, nodes: list[str]) -> None:
+        """The steps, in the order in which they will run."""
+
+    def start(self, node: str) -> None:
+        """A step starts."""
+
+    def update(self, node: str, fraction: float, text: str) -> None:
+        """A long step says how far it is."""
+
+    def finish(self, result: StepResult) -> None:
+        """A step has ended."""
+
+
+def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepResult]]:
+    """Runs every step that the cache does not have.
+
+    Args:
+        pipeline: what `create_pipeline` made.
+        observer: told of every step.
+
+    Returns:
+        The run's id in ML Metadata, and the steps' results.
+
+    Raises:
+        StepFailedError: a step failed; those after it were not started.
+    """
+    ir = compiler.Compiler().compile(pipeline)
+    run_id = datetime.datetime.now().isoformat()
+    runtime_parameter_utils.substitute_runtime_parameter(
+        ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    nodes = [node.pipeline_node for node in ir.nodes]
+    observer.begin([node.node_info.id for node in nodes])
+    results = []
+    for node in nodes:
+        node_id = node.node_info.id
+        observer.start(node_id)
+        began = time.monotonic()
+        try:
+            with listening(lambda fraction, text, node_id=node_id: observer.update(node_id, fraction, text)):
+                outcome = _launch(node, ir)
+        except BaseException as error:
+            observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))
+            if isinstance(error, Exception):
+                raise StepFailedError(node_id, error) from error
+            raise
+        results.append(StepResult(node_id, outcome, time.monotonic() - began))
+        observer.finish(results[-1])
+    return run_id, results
+
+
+def _launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline) -> Outcome:
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    connection_kind = deployment.metadata_connection_config.WhichOneof("connection_config")
+    connection = metadata.Metadata(getattr(deployment.metadata_connection_config, connection_kind))
+    node_id = node.node_info.id
+    info = launcher.Launcher(
+        pipeline_node=node,
+        mlmd_connection=connection,
+        pipeline_info=ir.pipeline_info,
+        pipeline_runtime_spec=ir.runtime_spec,
+        executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+        custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+    ).launch()
+    if info is None:
+        return Outcome.CACHED
+    with connection as handle:
+        (execution,) = handle.store.get_executions_by_id([info.execution_id])
+    if execution_lib.is_execution_failed(execution):
+        # The launcher publishes a failed input resolution and returns as if all were well.
+        raise RuntimeError(
+            f"its inputs could not be resolved (execution {execution.id} in the metadata store)"
+        )
+    return Outcome.CACHED if execution.last_known_state == execution.CACHED else Outcome.RAN
