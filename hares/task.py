@@ -105,7 +105,8 @@ class Task:
         evaluation_crop: seconds of an evaluation subclip, or None for the whole clip.
         clip_seconds: nominal clip length of "whole" tasks, to which clips are padded or cut.
         batch_size, steps: probe training in the paper; None for the SVM.
-        paper_samples: clips the paper counts (table 1), all splits together.
+        paper_samples: clips the paper counts (table 1). Its figures for VoxCeleb, NSynth, Fluent and Speech
+            Commands are those of train and test, without the validation set that it ignores.
         paper_classes: classes the paper counts (Fluent: intents, not slots).
         official_split: whether the data set ships the split the paper used.
         layout: the native layout, one line a file pattern.

@@ -1,0 +1,99 @@
+"""Any tree of audio files as a source of clips for pretraining, and dated or numbered versions of one.
+
+Pretraining (paper section 3) needs no labels, so every audio file below the folder is one clip of the split
+"train", grouped by the folder it is in. A source that grows is laid out as spans, one folder a version
+(`data/span-3/audio`), and a pattern names them all (`data/span-{SPAN}/audio`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hares._files import clip_id_of, leads_outside, walk_files
+from hares.reading import is_audio
+from hares.task import Clip, Reason, Rejected
+
+_SPAN = "{SPAN}"
+
+
+def scan(root: Path) -> Iterator[Clip | Rejected]:
+    """Every audio file below `root` as an unlabelled clip, by path.
+
+    A symbolic link that leads out of `root` is rejected; a link to a folder inside is not followed, because
+    the files it leads to are found at their own place.
+
+    Args:
+        root: the folder.
+    """
+    home = os.path.realpath(root)
+    try:
+        for path, entry in walk_files(root):
+            if entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
+                yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the folder", "train")
+            elif is_audio(path) and entry.is_file():
+                group = clip_id_of(os.path.dirname(path)) or "."
+                yield Clip(clip_id_of(path), path, (), "train", group)
+            elif is_audio(path) and entry.is_symlink():
+                yield Rejected(path, Reason.ABSENT, "the symbolic link leads to nothing", "train")
+    except OSError as error:
+        detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
+        yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
+
+
+def latest_span(pattern: str) -> int:
+    """The highest span number for which the pattern's folder exists. Raises as `resolve_span` does."""
+    return resolve_span(pattern, None)[1]
+
+
+def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
+    """The folder of one span of a source.
+
+    Args:
+        pattern: a path with `{SPAN}` once, for decimal digits with any zero padding; or, without it, one
+        folder.
+        span: the number wanted, or None for the highest.
+
+    Returns:
+        (folder, span number); a pattern without `{SPAN}` is its own span 0.
+
+    Raises:
+        ValueError: no folder matches, the span asked for is not among them (the message lists them), or two
+            folders have the same number.
+    """
+    if _SPAN not in pattern:
+        if not Path(pattern).is_dir():
+            raise ValueError(f"{pattern} is not a folder")
+        if span not in (None, 0):
+            raise ValueError(f"{pattern} has no {_SPAN}, so there is no span {span} of it")
+        return Path(pattern), 0
+    found = _spans(pattern)
+    if not found:
+        raise ValueError(f"no folder matches {pattern}; {_SPAN} stands for a number")
+    wanted = max(found) if span is None else span
+    if wanted not in found:
+        there = ", ".join(str(number) for number in sorted(found))
+        raise ValueError(f"{pattern} has no span {wanted}; there are {there}")
+    if len(found[wanted]) > 1:
+        both = " and ".join(str(folder) for folder in found[wanted])
+        raise ValueError(f"span {wanted} of {pattern} is ambiguous: {both}; remove one")
+    return found[wanted][0], wanted
+
+
+def _spans(pattern: str) -> dict[int, list[Path]]:
+    """Folders by span number."""
+    parts = Path(pattern).parts
+    at = [index for index, part in enumerate(parts) if _SPAN in part]
+    if len(at) != 1 or parts[at[0]].count(_SPAN) != 1:
+        raise ValueError(f"{pattern} must hold {_SPAN} once")
+    above, named, below = Path(*parts[: at[0]]), parts[at[0]], parts[at[0] + 1 :]
+    before, after = (re.escape(text) for text in named.split(_SPAN))
+    shape = re.compile(f"{before}([0-9]+){after}")
+    found: dict[int, list[Path]] = {}
+    for child in sorted(above.iterdir()) if above.is_dir() else []:
+        match = shape.fullmatch(child.name)
+        if match and child.joinpath(*below).is_dir():
+            found.setdefault(int(match[1]), []).append(child.joinpath(*below))
+    return found

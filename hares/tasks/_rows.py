@@ -1,0 +1,138 @@
+"""Index files, row by row: delimited text and lists, read so that one bad row costs one row.
+
+Text is UTF-8 (with or without a byte order mark); other bytes are carried through as surrogate escapes,
+because file names on Linux are bytes and an index may name a file by them. Each line is parsed by itself, so
+that a stray quote cannot swallow the rest of the file. No data set here has line breaks inside a field.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hares.task import CorpusIndexError, Reason, Rejected, Split
+
+_LONGEST_LINE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Table:
+    """One index file of a task: where it is, how it is written and which columns are needed.
+
+    Attributes:
+        task: name that opens every message.
+        path: below the data set's root.
+        columns: columns that must be there, by name.
+        remedy: last sentence of a message when the file is absent or wrong.
+        delimiter: between fields.
+        header: False where the file has no header line: then `columns` are its columns in order.
+    """
+
+    task: str
+    path: str
+    columns: tuple[str, ...]
+    remedy: str
+    delimiter: str = ","
+    header: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its line number (from 1) and its fields by column name."""
+
+    line: int
+    fields: dict[str, str]
+
+
+def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
+    """(line number, text) of every line that is neither blank nor, without a header, a `#` comment.
+
+    Raises:
+        CorpusIndexError: the file is absent, or is not UTF-8 text.
+    """
+    try:
+        file = open(root / table.path, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
+    except OSError as error:
+        raise CorpusIndexError(
+            f"{table.task}: {table.path} cannot be opened ({error.strerror}). {table.remedy}"
+        ) from error
+    with file:
+        number = 0
+        while line := file.readline(_LONGEST_LINE):
+            number += 1
+            if "\0" in line or len(line) == _LONGEST_LINE:
+                raise CorpusIndexError(
+                    f"{table.task}: {table.path} is not UTF-8 text (line {number}); if it is UTF-16, save it "
+                    f"as UTF-8. {table.remedy}"
+                )
+            text = line.rstrip("\r\n")
+            if text.strip() and (table.header or not text.startswith("#")):
+                yield number, text
+
+
+def exists(root: Path, table: Table) -> bool:
+    """Whether an optional index file is there."""
+    return (root / table.path).exists()
+
+
+def check(root: Path, table: Table) -> tuple[str, ...]:
+    """The columns of the file, in its order.
+
+    Raises:
+        CorpusIndexError: the file is absent, not UTF-8 text, or lacks a column.
+    """
+    if not table.header:
+        # The first line is read all the same: it shows whether the file is there and is text.
+        next(lines(root, table), None)
+        return table.columns
+    found: tuple[str, ...] = ()
+    for _, text in lines(root, table):
+        found = tuple(_fields(text, table))
+        break
+    missing = [column for column in table.columns if column not in found]
+    if missing:
+        shown = ", ".join(found[:12]) + (", ..." if len(found) > 12 else "")
+        named = ", ".join(repr(column) for column in missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise CorpusIndexError(
+            f"{table.task}: {table.path} has no column {named}; found {shown or 'nothing'}. {table.remedy}"
+        )
+    return found
+
+
+def rows(root: Path, table: Table) -> Iterator[Row | Rejected]:
+    """The rows in order; one with too few or too many fields comes as `Rejected`.
+
+    Raises:
+        CorpusIndexError: as `check` does.
+    """
+    columns = check(root, table)
+    skip = table.header
+    for number, text in lines(root, table):
+        if skip:
+            skip = False
+            continue
+        try:
+            fields = _fields(text, table)
+        except csv.Error as error:
+            yield bad_row(table, number, str(error))
+            continue
+        if len(fields) != len(columns):
+            yield bad_row(table, number, f"{len(fields)} fields instead of {len(columns)}")
+            continue
+        yield Row(number, dict(zip(columns, fields, strict=True)))
+
+
+def bad_row(table: Table, line: int, problem: str) -> Rejected:
+    """A row that cannot be used, under the name of the file and the line."""
+    return Rejected(table.path, Reason.BAD_ROW, f"{table.path} line {line}: {problem}")
+
+
+def unknown_label(path: str, label: str, expected: str, split: Split | None = None) -> Rejected:
+    """A clip whose label the task does not define."""
+    return Rejected(path, Reason.UNKNOWN_LABEL, f"label {label!r} is not one of {expected}", split)
+
+
+def _fields(text: str, table: Table) -> list[str]:
+    return next(csv.reader([text], delimiter=table.delimiter, skipinitialspace=True))

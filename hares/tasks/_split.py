@@ -1,0 +1,105 @@
+"""Splits that we have to make ourselves, or that the user brings in a file.
+
+A split of ours depends on the names of the groups alone (a 64-bit hash of each), so that it is the same on
+every machine and does not move when clips are added. Clips of one group (speaker, recording, place) stay
+together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from hares._files import name_hash
+from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split, Task, TaskIndex
+from hares.tasks import _rows
+
+TEST_SHARE = 0.2
+USER_SPLIT = "hares_split.csv"
+
+
+def by_hash(group: str) -> Split:
+    """Every fifth group, by its hash, is a test group."""
+    return "test" if name_hash(group) < TEST_SHARE * 2**64 else "train"
+
+
+def cover_classes(splits: dict[str, Split], classes: Iterable[tuple[str, int]]) -> int:
+    """Moves as few groups as it takes for every class of two or more groups to be in train and in test.
+
+    Args:
+        splits: group to split; changed in place.
+        classes: (group, class) pairs, each group as often as it has classes; repeats do no harm.
+
+    Returns:
+        Number of groups moved.
+    """
+    members: dict[int, set[str]] = {}
+    classes_of: dict[str, set[int]] = {}
+    for group, label in classes:
+        members.setdefault(label, set()).add(group)
+        classes_of.setdefault(group, set()).add(label)
+    moved = 0
+    for label in sorted(members):
+        groups = sorted(members[label], key=lambda group: (name_hash(group), group))
+        if len(groups) < 2:
+            continue
+        for wanted in ("test", "train"):
+            if any(splits[group] == wanted for group in groups):
+                continue
+            # Never this class's only group of the other part; best, nor any other class's.
+            able = [
+                g for g in groups if splits[g] == "validation" or not _is_last(g, splits, {label}, members)
+            ]
+            free = [g for g in able if not _is_last(g, splits, classes_of[g], members)]
+            splits[(free or able)[0]] = wanted
+            moved += 1
+    return moved
+
+
+def _is_last(group: str, splits: dict[str, Split], labels: set[int], members: dict[int, set[str]]) -> bool:
+    part = splits[group]
+    return any(all(splits[g] != part for g in members[label] if g != group) for label in labels)
+
+
+def user_split(task: str, root: Path) -> dict[int, Split] | None:
+    """The split in the user's `hares_split.csv` (columns path, split), by the hash of the path.
+
+    Returns:
+        None where there is no such file.
+
+    Raises:
+        CorpusIndexError: the file lacks a column, or a row says neither train, validation nor test.
+    """
+    if not (root / USER_SPLIT).exists():
+        return None
+    table = _rows.Table(task, USER_SPLIT, ("path", "split"), "Write one row a clip: path,split.")
+    found: dict[int, Split] = {}
+    for row in _rows.rows(root, table):
+        if isinstance(row, Rejected):
+            raise CorpusIndexError(f"{task}: {row.detail}. {table.remedy}")
+        split = row.fields["split"]
+        if split not in ("train", "validation", "test"):
+            raise CorpusIndexError(
+                f"{task}: {USER_SPLIT} line {row.line}: split {split!r} is not train, validation or test."
+            )
+        found[name_hash(row.fields["path"])] = split  # type: ignore[assignment]
+    return found
+
+
+def made_here(task: Task, root: Path, rule: str) -> TaskIndex:
+    """The index of a task whose paper split is not public: the user's split file, or our `rule` in words."""
+    if (root / USER_SPLIT).exists():
+        deviation = (
+            f"split from {USER_SPLIT}: comparable with the paper only if that is the authors' own split"
+        )
+    else:
+        deviation = f"split made here ({rule}): not comparable with the paper"
+    return TaskIndex(task.slots, split_is_official=False, deviations=(deviation,))
+
+
+def assign(clip: Clip, split: Split | None) -> Clip | Rejected:
+    """The clip with its split; a clip that a split file leaves out is rejected."""
+    if split is None:
+        return Rejected(clip.path, Reason.UNLISTED, "no split list names this clip")
+    return replace(clip, split=split)

@@ -1,0 +1,126 @@
+"""TUT Urban Acoustic Scenes 2018: which of ten scenes is this? Linear probe, accuracy (paper appendix A).
+
+The development data set of DCASE 2018 task 1A, 8,640 segments of 10 s. The probe trains on 5 s crops; a test
+clip's score is the mean over consecutive 5 s subclips.
+
+Deviation: the paper's split was "created and provided by the authors of [7]" and differs from the
+challenge's; the link it promises is not public. Used are, in this order: `hares_split.csv` (columns path,
+split) in the data set's folder, DCASE's own evaluation_setup/fold1 lists, or every fifth place by the hash of
+its name. All three are marked as not the paper's. Recordings of one place (`identifier`) stay together in the
+latter two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from hares._files import clip_id_of, name_hash
+from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
+from hares.tasks import _rows, _split
+
+CLASSES = (
+    "airport",
+    "bus",
+    "metro",
+    "metro_station",
+    "park",
+    "public_square",
+    "shopping_mall",
+    "street_pedestrian",
+    "street_traffic",
+    "tram",
+)
+
+TASK = Task(
+    name="tut18",
+    domain="environment",
+    title="TUT18, acoustic scenes",
+    dataset="tut18",
+    slots=(Slot("scene", CLASSES),),
+    label_kind="single",
+    metric="accuracy",
+    probe="linear",
+    train_crop=5.0,
+    evaluation="consecutive",
+    evaluation_crop=5.0,
+    clip_seconds=None,
+    batch_size=64,
+    steps=400_000,
+    paper_samples=8_600,
+    paper_classes=10,
+    official_split=False,
+    layout=(
+        "meta.csv (tab-separated)",
+        "evaluation_setup/fold1_train.txt, fold1_evaluate.txt (optional)",
+        "audio/{scene}-{city}-{place}-{segment}-a.wav",
+        "hares_split.csv (optional): path,split",
+    ),
+    licence="TUT academic licence, non-commercial",
+    url="https://dcase.community/challenge2018/task-acoustic-scene-classification",
+    citation="T Heittola, A Mesaros, T Virtanen, TUT urban acoustic scenes 2018",
+    deviations=("the authors' split is not public: scores are not comparable with the paper",),
+)
+
+_REMEDY = "Is this TUT-urban-acoustic-scenes-2018-development as its archives unpack?"
+_META = _rows.Table(TASK.name, "meta.csv", ("filename", "scene_label", "identifier"), _REMEDY, "\t")
+_FOLD1: dict[str, Split] = {
+    "evaluation_setup/fold1_train.txt": "train",
+    "evaluation_setup/fold1_evaluate.txt": "test",
+}
+
+
+def index(root: Path) -> TaskIndex:
+    """The ten scenes and which split is in force. Raises CorpusIndexError if an index file is unusable."""
+    _rows.check(root, _META)
+    if _has_fold1(root):
+        rule = "DCASE's fold 1: evaluation_setup/fold1_train.txt and fold1_evaluate.txt"
+    else:
+        rule = "every fifth place by the hash of its name is a test place"
+    return _split.made_here(TASK, root, rule)
+
+
+def read(root: Path) -> Iterator[Clip | Rejected]:
+    """The clips in the order of meta.csv. Raises CorpusIndexError if an index file is unusable."""
+    given = _split.user_split(TASK.name, root)
+    if given is None and _has_fold1(root):
+        given = _fold1(root)
+    splits: dict[str, Split] = {}
+    if given is None:
+        places = {(clip.group, clip.labels[0]) for clip in _listed(root) if isinstance(clip, Clip)}
+        splits = {place: _split.by_hash(place) for place, _ in places}
+        _split.cover_classes(splits, places)
+    for clip in _listed(root):
+        if isinstance(clip, Rejected):
+            yield clip
+        else:
+            part = splits.get(clip.group) if given is None else given.get(name_hash(clip.path))
+            yield _split.assign(clip, part)
+
+
+def _has_fold1(root: Path) -> bool:
+    return all((root / name).exists() for name in _FOLD1)
+
+
+def _fold1(root: Path) -> dict[int, Split]:
+    """DCASE's fold 1 by the hash of the path. The lists hold path, tab, scene."""
+    found: dict[int, Split] = {}
+    for name, split in _FOLD1.items():
+        table = _rows.Table(TASK.name, name, ("filename", "scene_label"), _REMEDY, "\t", header=False)
+        for _, text in _rows.lines(root, table):
+            found[name_hash(text.split("\t")[0])] = split
+    return found
+
+
+def _listed(root: Path) -> Iterator[Clip | Rejected]:
+    """The rows as clips whose split is still to be set."""
+    for row in _rows.rows(root, _META):
+        if isinstance(row, Rejected):
+            yield row
+            continue
+        path, scene = row.fields["filename"], row.fields["scene_label"]
+        if scene not in CLASSES:
+            yield _rows.unknown_label(path, scene, "the ten scenes")
+        else:
+            group = clip_id_of(row.fields["identifier"])
+            yield Clip(clip_id_of(path), path, (CLASSES.index(scene),), "train", group)
