@@ -1,0 +1,1 @@
+"""Subcommands of `hares`, one module each; each exposes `command`."""

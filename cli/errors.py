@@ -1,0 +1,24 @@
+"""One exit code for each kind of failure, and one line that says what to do."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What `$?` says. 1 is left to crashes that nobody foresaw, 2 to click's own usage errors."""
+
+    OK = 0
+    SETTINGS = 3  # a setting or option is wrong; nothing was read
+    DATA = 4  # the data found cannot be used
+    STEP = 5  # a step of the pipeline failed
+    INTERRUPTED = 6  # stopped by a signal; run it again to go on
+    NOT_BLESSED = 7  # the run is complete, the model did not pass
+
+
+class CommandError(Exception):
+    """Ends a command with a message and an exit code."""
+
+    def __init__(self, message: str, code: ExitCode):
+        super().__init__(message)
+        self.code = code

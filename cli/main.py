@@ -1,0 +1,63 @@
+"""The `hares` command. Subcommands are found by name in `cli/commands/` and imported when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import click
+
+from cli.errors import CommandError, ExitCode
+
+
+class _Commands(click.Group):
+    """Finds a subcommand's module by its name, so that `hares --help` imports nothing heavy."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        package = importlib.import_module("cli.commands")
+        return sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
+        return command
+
+
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(package_name="hares-tfx", prog_name="hares")
+def hares() -> None:
+    """Universal audio representations: pretraining on TFX, and the HARES benchmark of 12 tasks.
+
+    \b
+    hares demo                                          everything, on a corpus it makes itself
+    hares corpus check DIR                              what is in a folder of data sets
+    hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
+
+    Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
+    7 the model was not blessed (with --require-blessing).
+    """
+
+
+def main() -> None:
+    """Entry point: a foreseen failure is one line on stderr and an exit code of its kind."""
+    try:
+        hares.main(standalone_mode=False)
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except CommandError as error:
+        click.echo(f"hares: {error}", err=True)
+        sys.exit(int(error.code))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("hares: interrupted; the same command goes on where it stopped", err=True)
+        sys.exit(int(ExitCode.INTERRUPTED))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Sends everything that libraries print or log to a file, and keeps the terminal for us.
+
+TFX, Beam and TensorFlow log thousands of lines a run, some of them from C++ straight to the file descriptors, so the
+descriptors themselves are pointed at the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+
+@contextmanager
+def logging_to(path: Path) -> Iterator[Console]:
+    """Inside the block, stdout, stderr and all logging go to `path`; the console given still shows.
+
+    Args:
+        path: the log file; its folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    terminal = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    with open(path, "ab", buffering=0) as log, warnings.catch_warnings():
+        for descriptor in (1, 2):
+            os.dup2(log.fileno(), descriptor)
+        root.handlers = [handler]
+        root.setLevel(logging.INFO)
+        logging.captureWarnings(True)
+        try:
+            yield Console(file=terminal)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for descriptor, original in zip((1, 2), kept, strict=True):
+                os.dup2(original, descriptor)
+                os.close(original)
+            logging.captureWarnings(False)
+            root.handlers, root.level = handlers, level
+            handler.close()
+            terminal.close()

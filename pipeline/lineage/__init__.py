@@ -1,0 +1,1 @@
+"""Questions to ML Metadata: which bytes, code and settings made this number?"""

@@ -1,0 +1,82 @@
+"""Reading the ML Metadata store of a workspace: runs, their reports, and the latest blessed model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata import errors
+from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store.metadata_store import OrderByField
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+BLESSING_TYPE = "ModelBlessing"
+REPORT_TYPE = "components.ProbeReport"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run came to: its report's folder, and whether the model was blessed and why."""
+
+    report_uri: str
+    blessed: bool
+    reasons: str
+
+
+def open_store(path: Path) -> MetadataStore:
+    """The SQLite store of a workspace. It must exist: reading must not make an empty one.
+
+    Raises:
+        FileNotFoundError: no store at `path`.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no metadata store; has `hares run` been run in this workspace?")
+    config = pb.ConnectionConfig()
+    config.sqlite.filename_uri = str(path)
+    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
+    return MetadataStore(config)
+
+
+def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:
+    """Folder of the report of the latest blessed model of a pipeline, or "" where there is none.
+
+    Args:
+        store: the store.
+        pipeline: the pipeline's name.
+        other_than: a run key. A run with the key of an earlier one must not be compared with itself, or its
+            evaluation could never come from the cache.
+    """
+    query = (
+        f"type = '{BLESSING_TYPE}' AND state = LIVE AND custom_properties.blessed.int_value = 1"
+        f" AND custom_properties.run_key.string_value != '{other_than}'"
+        f" AND contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'"
+    )
+    try:
+        found = store.get_artifacts(
+            ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
+        )
+    except errors.NotFoundError:
+        return ""
+    return found[0].custom_properties["report"].string_value if found else ""
+
+
+def verdict_of_run(store: MetadataStore, pipeline: str, run_id: str) -> Verdict:
+    """The report and blessing that a run made, or took from the cache.
+
+    Raises:
+        LookupError: the run has no blessing, because its evaluator did not end.
+    """
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    artifacts = store.get_artifacts_by_context(context.id) if context else []
+    types = {t.id: t.name for t in store.get_artifact_types()}
+    found = [a for a in artifacts if types[a.type_id] == BLESSING_TYPE]
+    if not found:
+        raise LookupError(
+            f"run {run_id} of {pipeline} has no blessing in the store: its evaluator did not end"
+        )
+    properties = max(found, key=lambda a: a.id).custom_properties
+    return Verdict(
+        properties["report"].string_value,
+        bool(properties["blessed"].int_value),
+        properties["reasons"].string_value,
+    )

@@ -1,0 +1,56 @@
+"""One local run from settings to verdict: resolve, build, run, and ask the store what came out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import PipelineConfig
+from pipeline.lineage.store import Verdict, latest_blessed_report, open_store, verdict_of_run
+from pipeline.local_runner import Observer, StepResult, run_locally
+from pipeline.pipeline import create_pipeline
+from pipeline.resolve import ResolvedRun, resolve
+from pipeline.workspace import Workspace
+
+REPORT_FILE = "report.json"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A finished run: its id, what became of each step, the verdict, and the report as data."""
+
+    run_id: str
+    steps: list[StepResult]
+    verdict: Verdict
+    report: dict[str, Any]
+
+
+def prepare(
+    config: PipelineConfig, corpus: Path | None, placements: Mapping[str, Path], workspace: Path
+) -> ResolvedRun:
+    """Resolves a run, its baseline included. Raises SettingError as `resolve` does."""
+    run = resolve(config, corpus, placements, workspace.resolve())
+    store = Workspace(run.workspace).store
+    if not store.is_file():
+        return run
+    return dataclasses.replace(
+        run, baseline=latest_blessed_report(open_store(store), config.name, run.run_key)
+    )
+
+
+def execute(run: ResolvedRun, observer: Observer) -> RunOutcome:
+    """Runs a prepared run here, and reads its verdict from the store.
+
+    Raises:
+        StepFailedError: a step failed.
+    """
+    workspace = Workspace(run.workspace)
+    workspace.folder.mkdir(parents=True, exist_ok=True)
+    run_id, steps = run_locally(create_pipeline(run), observer)
+    verdict = verdict_of_run(open_store(workspace.store), run.config.name, run_id)
+    report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
+    return RunOutcome(run_id, steps, verdict, report)
