@@ -1,0 +1,216 @@
+"""What is there: a corpus folder held against the twelve data sets, task by task.
+
+Every listed clip is read with the reader that the pipeline uses, so what this counts is what a run will get.
+Clips that cannot be decoded are found by decoding them, or, faster, by their headers alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from hares import reading
+from hares._files import clip_id_of
+from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, decode, seconds
+from hares.task import (
+    Clip,
+    CorpusIndexError,
+    Reason,
+    Rejected,
+    Task,
+    TaskIndex,
+    load_task,
+    load_task_module,
+    task_names,
+)
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class SlotCheck:
+    """One softmax: how many classes it has and how many of them occur among the usable clips."""
+
+    name: str
+    classes_defined: int
+    classes_present: int
+
+
+@dataclass(frozen=True)
+class TaskCheck:
+    """What was found for one task.
+
+    Attributes:
+        name: the task.
+        found: whether the data set's folder is there.
+        root: the folder looked at.
+        files: audio files on the disk.
+        clips: usable clips (a data set may cut several from one file).
+        clips_per_split: usable clips by split.
+        slots: classes, slot by slot.
+        hours: length of the usable clips, in hours.
+        rejected: clips, rows and files that cannot be used, by reason.
+        examples: the first few rejections of each reason, in valid UTF-8.
+        split_is_official: whether the split is the one the paper used.
+        deviations: differences from the paper, of the task and of this folder.
+        error: why nothing could be read; None where the index files are in order.
+    """
+
+    name: str
+    found: bool
+    root: str
+    files: int = 0
+    clips: int = 0
+    clips_per_split: dict[str, int] = field(default_factory=dict)
+    slots: tuple[SlotCheck, ...] = ()
+    hours: float = 0.0
+    rejected: dict[str, int] = field(default_factory=dict)
+    examples: tuple[Rejected, ...] = ()
+    split_is_official: bool = False
+    deviations: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def dataset_root(corpus: Path | None, task: Task, placements: Mapping[str, Path]) -> Path:
+    """Where a task's data set is.
+
+    Args:
+        corpus: folder with one folder a data set, or None.
+        task: the task.
+        placements: folders of data sets that are elsewhere, by the data set's name (`nsynth`) or by the name
+            of one task that uses it (`nsynth_pitch`).
+
+    Raises:
+        ValueError: there is neither a corpus nor a placement for it.
+    """
+    for name in (task.name, task.dataset):
+        if name in placements:
+            return placements[name]
+    if corpus is None:
+        raise ValueError(
+            f"no place for the data set {task.dataset!r}: give a corpus folder, or {task.dataset}=FOLDER"
+        )
+    return corpus / task.dataset
+
+
+def check_corpus(
+    corpus: Path | None,
+    placements: Mapping[str, Path] | None = None,
+    tasks: Sequence[str] | None = None,
+    decode_audio: bool = True,
+    on_clip: Callable[[str], None] | None = None,
+) -> tuple[TaskCheck, ...]:
+    """Counts what is there, for each task in turn.
+
+    Args:
+        corpus: folder with one folder a data set, or None where every data set has a placement.
+        placements: as for `dataset_root`.
+        tasks: names of the tasks wanted; None for all twelve.
+        decode_audio: decode every clip (sure), or read headers only (fast: a clip of NaNs, and FLAC that breaks
+            off, go unseen).
+        on_clip: called with the task's name after each clip, for a progress bar.
+
+    Returns:
+        One check a task, in the order asked for.
+
+    Raises:
+        ValueError: an unknown task or placement, or a data set without a place.
+    """
+    wanted = [load_task(name) for name in (task_names() if tasks is None else tasks)]
+    placements = placements or {}
+    known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
+    unknown = sorted(set(placements) - known)
+    if unknown:
+        raise ValueError(f"no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    checks = []
+    for task in wanted:
+        root = dataset_root(corpus, task, placements)
+        checks.append(_check_task(task, root, decode_audio, on_clip or (lambda _: None)))
+    return tuple(checks)
+
+
+def _check_task(task: Task, root: Path, decode_audio: bool, on_clip: Callable[[str], None]) -> TaskCheck:
+    check = TaskCheck(task.name, root.is_dir(), str(root), deviations=task.deviations)
+    if not check.found:
+        return replace(check, error=f"{task.name}: there is no folder {root}")
+    check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
+    try:
+        index: TaskIndex = load_task_module(task.name).index(root)
+    except (CorpusIndexError, OSError) as error:
+        return replace(check, error=str(error))
+    tally = _Tally(index)
+    for item in reading.scan(task.name, root):
+        if isinstance(item, Rejected):
+            tally.reject(item)
+        else:
+            tally.count(item, root, decode_audio)
+            on_clip(task.name)
+    return tally.finish(check)
+
+
+class _Tally:
+    """Counts of one task while its clips go by."""
+
+    def __init__(self, index: TaskIndex) -> None:
+        self._index = index
+        self._splits: Counter[str] = Counter()
+        self._seconds = 0.0
+        self._reasons: Counter[str] = Counter()
+        self._examples: dict[str, list[Rejected]] = {}
+        self._present = [np.zeros(len(slot.classes), bool) for slot in index.slots]
+
+    def reject(self, item: Rejected) -> None:
+        self._reasons[item.reason.value] += 1
+        kept = self._examples.setdefault(item.reason.value, [])
+        if len(kept) < _EXAMPLES:
+            kept.append(replace(item, path=clip_id_of(item.path), detail=clip_id_of(item.detail)))
+
+    def count(self, clip: Clip, root: Path, decode_audio: bool) -> None:
+        try:
+            self._seconds += _clip_seconds(clip, root / clip.path, decode_audio)
+        except AudioError as error:
+            self.reject(Rejected(clip.path, error.reason, error.detail, clip.split))
+            return
+        self._splits[clip.split] += 1
+        # Several slots have one label each; a single slot has all the labels there are.
+        pairs = (
+            zip(self._present, clip.labels, strict=True)
+            if len(self._present) > 1
+            else self._of_one_slot(clip)
+        )
+        for present, label in pairs:
+            present[label] = True
+
+    def _of_one_slot(self, clip: Clip) -> Iterator[tuple[np.ndarray, int]]:
+        return ((self._present[0], label) for label in clip.labels)
+
+    def finish(self, check: TaskCheck) -> TaskCheck:
+        examples = (item for reason in sorted(self._examples) for item in self._examples[reason])
+        return replace(
+            check,
+            clips=self._splits.total(),
+            clips_per_split=dict(sorted(self._splits.items())),
+            slots=tuple(
+                SlotCheck(slot.name, len(slot.classes), int(present.sum()))
+                for slot, present in zip(self._index.slots, self._present, strict=True)
+            ),
+            hours=self._seconds / 3600,
+            rejected=dict(sorted(self._reasons.items())),
+            examples=tuple(examples),
+            split_is_official=self._index.split_is_official,
+            deviations=(*check.deviations, *self._index.deviations),
+        )
+
+
+def _clip_seconds(clip: Clip, path: Path, decode_audio: bool) -> float:
+    if decode_audio:
+        return len(decode(path, clip.start, clip.duration)) / SAMPLE_RATE
+    length = seconds(path) - clip.start
+    length = length if clip.duration is None else min(length, clip.duration)
+    if length * SAMPLE_RATE < MIN_SAMPLES:
+        raise AudioError(Reason.TOO_SHORT, f"{max(length, 0.0):.3f} s are less than one 25 ms window")
+    return length
