@@ -9,7 +9,7 @@ Shapes: `b` batch, `t` frames, `f` mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -40,28 +40,25 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     return {**outputs, "log_mel": spectrograms}
 
 
-def pcm16_to_log_mel(
-    transform_layer: tf.keras.layers.Layer, num_mel_bins: int
-) -> Callable[[tf.Tensor], tf.Tensor]:
-    """The way from PCM bytes to a log-mel spectrogram through a trained Transform graph.
+class Pcm16ToLogMel(tf.Module):
+    """The way from PCM bytes to a log-mel spectrogram through a Transform graph, for the export.
 
     Args:
         transform_layer: `TFTransformOutput.transform_features_layer()`.
         num_mel_bins: f.
-
-    Returns:
-        A function from (b,) byte strings of int16 PCM, of one length, to (b, t, f) float32.
     """
 
-    def apply(pcm: tf.Tensor) -> tf.Tensor:
-        serialised = transform_layer({"waveform": pcm})["log_mel"]
+    def __init__(self, transform_layer: tf.keras.layers.Layer, num_mel_bins: int):
+        super().__init__(name="pcm16_to_log_mel")
+        self._transform_layer = transform_layer
+        self._num_mel_bins = num_mel_bins
+
+    def __call__(self, pcm: tf.Tensor) -> tf.Tensor:
+        """(b,) byte strings of int16 PCM, of one length, to (b, t, f) float32."""
+        serialised = self._transform_layer({"waveform": pcm})["log_mel"]
+        spec = tf.TensorSpec((None, self._num_mel_bins), tf.float16)
 
         def parse(one: tf.Tensor) -> tf.Tensor:
-            return tf.ensure_shape(tf.io.parse_tensor(one, tf.float16), (None, num_mel_bins))
+            return tf.ensure_shape(tf.io.parse_tensor(one, tf.float16), spec.shape)
 
-        parsed = tf.map_fn(
-            parse, serialised, fn_output_signature=tf.TensorSpec((None, num_mel_bins), tf.float16)
-        )
-        return tf.cast(parsed, tf.float32)
-
-    return apply
+        return tf.cast(tf.map_fn(parse, serialised, fn_output_signature=spec), tf.float32)

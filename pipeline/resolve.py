@@ -126,9 +126,15 @@ def _task_source(task: Task, corpus: Path | None, placements: Mapping[str, Path]
 
 def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Path:
     try:
-        return dataset_root(corpus, task, placements).resolve()
+        root = dataset_root(corpus, task, placements)
     except ValueError as error:
         raise SettingError(f"tasks: {error}") from error
+    if not root.is_dir():
+        raise SettingError(
+            f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
+            f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
+        )
+    return root.resolve()
 
 
 def _require_classes(task: Task, root: Path) -> None:

@@ -25,7 +25,7 @@ from models.training.config import TrainingConfig
 from models.training.loop import Progress, train
 from models.weights import weights_digest
 from pipeline.listener import tell
-from pipeline.preprocessing import pcm16_to_log_mel
+from pipeline.preprocessing import Pcm16ToLogMel
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def run_fn(fn_args: FnArgs) -> None:
     through_transform = None
     if record.input_kind == "log_mel":
         layer = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-        through_transform = pcm16_to_log_mel(layer, frontend.num_mel_bins)
+        through_transform = Pcm16ToLogMel(layer, frontend.num_mel_bins)
     export_saved_model(
         result.encoder,
         record,

@@ -55,7 +55,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         listed, listing_rejected = _count(sources, splits)
         shards = {split: _num_shards(listed[split], exec_properties["clips_per_shard"]) for split in splits}
         for split in splits:
-            fileio.makedirs(artifact_utils.get_split_uri([examples], split, allow_unseen_split=True))
+            fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
         write = _IngestShard(sources, shards, examples.uri, manifest.uri)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
         with self._make_beam_pipeline() as pipeline:

@@ -1,0 +1,44 @@
+"""`hares run`: the whole pipeline on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
+)
+@click.option(
+    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
+)
+@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
+              show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
+@click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+def command(
+    name: str,
+    assignments: tuple[str, ...],
+    corpora: tuple[str, ...],
+    workspace: Path,
+    require_blessing: bool,
+    as_json: bool,
+) -> None:
+    """Run the pipeline here: ingest, transform, pretrain, embed, score, push.
+
+    A second run with nothing changed takes every step from the cache; one that was killed goes on where it
+    stopped.
+
+    \b
+    hares run --config demo --corpus corpora --workspace W
+    hares run --config demo --corpus corpora --workspace W --set training.steps=1000 --set training.seed=1
+    hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
+    """
+    from cli.options import parse_corpus
+    from cli.pipeline_run import run_and_show
+
+    corpus, placements = parse_corpus(corpora)
+    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json)

@@ -1,0 +1,130 @@
+"""Running the pipeline from the command line: settings first, then the live view, then the scores."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from cli.errors import CommandError, ExitCode
+from cli.quiet import logging_to
+from cli.steps_view import StepsView
+
+if TYPE_CHECKING:
+    from pipeline.run import RunOutcome
+
+
+def run_and_show(
+    config_name: str,
+    assignments: Sequence[str],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+    require_blessing: bool = False,
+    as_json: bool = False,
+) -> RunOutcome:
+    """Runs a config and prints its twelve scores.
+
+    Raises:
+        CommandError: with an exit code for each kind of failure.
+    """
+    log = workspace / "logs" / f"run-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    began = time.monotonic()
+    with logging_to(log) as terminal:
+        console = Console(quiet=True) if as_json else terminal
+        outcome = _run(config_name, assignments, corpus, placements, workspace, console, log)
+    if as_json:
+        click.echo(json.dumps(outcome.report, indent=1))
+    else:
+        show_scores(outcome, workspace, log, time.monotonic() - began)
+    if require_blessing and not outcome.verdict.blessed:
+        raise CommandError(f"the model was not blessed: {outcome.verdict.reasons}", ExitCode.NOT_BLESSED)
+    return outcome
+
+
+def _run(
+    config_name: str,
+    assignments: Sequence[str],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+    console: Console,
+    log: Path,
+) -> RunOutcome:
+    from models.training.loop import TrainingInterrupted
+    from pipeline.config import load_config
+    from pipeline.settings import SettingError
+
+    try:
+        config = load_config(config_name, assignments)
+        with console.status("reading the indexes of the data sets"):
+            from pipeline.run import execute, prepare
+
+            run = prepare(config, corpus, placements, workspace)
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    console.print(
+        f"pipeline [bold]{config.name}[/]: {len(config.tasks)} tasks, {config.training.encoder} by "
+        f"{config.training.objective}, pretraining on {', '.join(sorted(run.pretraining.readers.values()))}",
+        highlight=False,
+    )
+    from pipeline.local_runner import StepFailedError
+
+    try:
+        with StepsView(console) as view:
+            return execute(run, view)
+    except StepFailedError as error:
+        if isinstance(error.cause, TrainingInterrupted):
+            raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
+        raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+
+
+def show_scores(outcome: RunOutcome, workspace: Path, log: Path, seconds: float) -> None:
+    """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
+    from rich.table import Table
+
+    console = Console()
+    report: dict[str, Any] = outcome.report
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("task", "metric", "score", "chance", "untrained", "clips", "expected"):
+        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
+    for domain in report["domains"]:
+        for task, entry in report["tasks"].items():
+            if entry["domain"] == domain:
+                numbers = (_percent(entry[key]) for key in ("value", "chance", "untrained"))
+                table.add_row(
+                    task, entry["metric"], *numbers, str(entry["clips"]), str(entry["expected_clips"])
+                )
+        untrained = report["untrained"]["domains"][domain] if report.get("untrained") else None
+        table.add_row(
+            f"[bold]{domain}[/]",
+            "mean",
+            f"[bold]{_percent(report['domains'][domain])}[/]",
+            "",
+            _percent(untrained),
+        )
+    untrained = report["untrained"]["hares"] if report.get("untrained") else None
+    table.add_row("[bold]HARES[/]", "mean", f"[bold]{_percent(report['hares'])}[/]", "", _percent(untrained))
+    console.print(table)
+    state = "blessed" if outcome.verdict.blessed else "not blessed"
+    console.print(f"model {state}: {outcome.verdict.reasons}", highlight=False)
+    folder = Path(outcome.verdict.report_uri)
+    for what, path in (
+        ("report", folder / "report.html"),
+        ("scores", folder / "report.json"),
+        ("store", workspace / "metadata.sqlite"),
+        ("models", workspace / "pushed"),
+        ("log", log),
+    ):
+        console.print(f"{what:<7}{path}", highlight=False, soft_wrap=True)
+    ran = sum(step.outcome.value == "ran" for step in outcome.steps)
+    console.print(f"{ran} of {len(outcome.steps)} steps ran in {seconds:.0f} s, the rest came from the cache")
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

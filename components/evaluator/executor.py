@@ -1,0 +1,155 @@
+"""What Evaluator does: probes by `hares.scoring`, a report by `hares.report`, a verdict by `hares.blessing`.
+
+Every score goes into the custom properties of the report's artifact, with its clip counts, so that ML Metadata
+answers for it without opening a file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.audio_example_gen.executor import MANIFEST_FILE
+from hares.blessing import BlessingConfig, judge
+from hares.embeddings import TaskEmbeddings, concatenate, decode_shard
+from hares.protocol import ProtocolSettings
+from hares.report import write_report
+from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
+from hares.task import Slot, load_task, task_names
+from models.export import read_metadata
+
+REPORT_FILE = "report.json"
+
+
+def embeddings_key(task: str) -> str:
+    """Name of the input that holds a task's embeddings."""
+    return f"embeddings_{task}"
+
+
+def manifest_key(task: str) -> str:
+    """Name of the input that holds a task's manifest."""
+    return f"manifest_{task}"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Scores every task that has embeddings, and blesses the model or not."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See `Evaluator` for the execution properties."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        report_artifact = artifact_utils.get_single_instance(output_dict["report"])
+        settings = ProtocolSettings(**_tuples(json.loads(exec_properties["protocol"])))
+        rule = BlessingConfig(**json.loads(exec_properties["blessing"]))
+
+        scores: dict[str, TaskScore] = {}
+        untrained: dict[str, TaskScore] = {}
+        sources: dict[str, SourceSummary] = {}
+        for name in task_names():
+            if not input_dict.get(embeddings_key(name)):
+                continue
+            folder = artifact_utils.get_single_uri(input_dict[embeddings_key(name)])
+            manifest = _read_json(
+                os.path.join(artifact_utils.get_single_uri(input_dict[manifest_key(name)]), MANIFEST_FILE)
+            )
+            sources[name] = source_summary(manifest)
+            slots = tuple(Slot(s["name"], tuple(s["classes"])) for s in manifest["slots"])
+            for variant, found in (("trained", scores), ("untrained", untrained)):
+                data = _read_embeddings(os.path.join(folder, variant))
+                if data is not None:
+                    found[name] = score_task(load_task(name), slots, data, settings)
+
+        encoder = read_metadata(path_utils.serving_model_path(model.uri))
+        tasks = [load_task(name) for name in task_names()]
+        report = build_report(tasks, scores, untrained, sources, settings, encoder)
+        baseline = exec_properties["baseline"]
+        blessed, reasons = judge(
+            rule, report, _read_json(os.path.join(baseline, REPORT_FILE)) if baseline else None
+        )
+        predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
+        write_report(report, predictions, Path(report_artifact.uri))
+        _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
+        _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
+
+
+def _read_embeddings(folder: str) -> TaskEmbeddings | None:
+    """All shards of one variant, or None where the embedder was not asked for it."""
+    if not fileio.exists(folder):
+        return None
+    parts = []
+    for name in sorted(fileio.listdir(folder)):
+        path = os.path.join(folder, name)
+        with fileio.open(path, "rb") as file:
+            parts.append(decode_shard(file.read(), path))
+    return concatenate(parts)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    with fileio.open(path, "r") as file:
+        content: dict[str, Any] = json.loads(file.read())
+    return content
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+
+
+def _describe_report(
+    artifact: types.Artifact, report: dict[str, Any], encoder: dict[str, Any], run_key: str
+) -> None:
+    """Scores and counts as custom properties. What is not scored has no property: 0 would be a score."""
+    for task, entry in report["tasks"].items():
+        for what in ("value", "chance", "untrained"):
+            if entry[what] is not None:
+                artifact.set_float_custom_property(
+                    f"{task}/score" if what == "value" else f"{task}/{what}", entry[what]
+                )
+        if entry["interval"]:
+            for side, bound in zip(("low", "high"), entry["interval"], strict=True):
+                artifact.set_float_custom_property(f"{task}/{side}", bound)
+        artifact.set_int_custom_property(f"{task}/clips", entry["clips"])
+        if entry["expected_clips"] is not None:
+            artifact.set_int_custom_property(f"{task}/expected_clips", entry["expected_clips"])
+    for domain, value in report["domains"].items():
+        if value is not None:
+            artifact.set_float_custom_property(f"domain/{domain}", value)
+    if report["hares"] is not None:
+        artifact.set_float_custom_property("hares", report["hares"])
+    artifact.set_string_custom_property("protocol", report["protocol"]["name"])
+    artifact.set_string_custom_property("encoder", str(encoder["encoder"]))
+    artifact.set_string_custom_property("weights_digest", str(encoder["weights_digest"]))
+    artifact.set_string_custom_property("run_key", run_key)
+
+
+def _bless(
+    output_dict: dict[str, list[types.Artifact]],
+    model: types.Artifact,
+    report: types.Artifact,
+    blessed: bool,
+    reasons: list[str],
+    run_key: str,
+) -> None:
+    """The verdict in the form that TFX's Pusher reads, with its reasons."""
+    artifact = artifact_utils.get_single_instance(output_dict["blessing_artifact"])
+    name = "BLESSED" if blessed else "NOT_BLESSED"
+    with fileio.open(os.path.join(artifact.uri, name), "w") as file:
+        file.write("\n".join(reasons) + "\n")
+    artifact.set_int_custom_property("blessed", int(blessed))
+    artifact.set_string_custom_property("current_model", model.uri)
+    artifact.set_int_custom_property("current_model_id", model.id)
+    artifact.set_string_custom_property("report", report.uri)
+    artifact.set_string_custom_property("reasons", "; ".join(reasons))
+    artifact.set_string_custom_property("run_key", run_key)
