@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import zlib
 from collections import defaultdict
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -17,41 +15,7 @@ from models.encoders.sf_nfnet import Block, Fusion, SlowFastNFNet, pathway_block
 from models.weights import canonical_variables, load_weights
 
 CASES = ["2x300x80", "1x400x128"]
-
-
-def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(zlib.crc32(f"1:{name}".encode())))
-    n = generator.standard_normal(shape)
-    leaf = name.rsplit("/", 1)[-1]
-    if leaf == "w":
-        n = n / np.sqrt(np.prod(shape[:-1]))
-    else:
-        offset, scale = {"gain": (1, 0.1), "skip_gain": (0.7, 0.1), "bias": (0, 0.1), "b": (0, 0.1)}[leaf]
-        n = offset + scale * n
-    return np.asarray(n, np.float32)
-
-
-def golden_input(case: str) -> np.ndarray:
-    b, t, f = map(int, case.split("x"))
-    generator = np.random.Generator(np.random.PCG64(1000 + t))
-    return generator.standard_normal((b, t, f, 1)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def golden(golden_dir: Path) -> dict[str, np.ndarray]:
-    with np.load(golden_dir / "sf_nfnet_f0.npz") as archive:
-        return {name: archive[name] for name in archive.files}
-
-
-@pytest.fixture(scope="module")
-def f0(golden: dict[str, np.ndarray]) -> SlowFastNFNet:
-    encoder = load_encoder("sf_nfnet_f0").build(0)
-    shapes = {
-        name: ast.literal_eval(shape)
-        for name, shape in zip(golden["params/names"].tolist(), golden["params/shapes"].tolist(), strict=True)
-    }
-    load_weights(encoder, {name: golden_weight(name, shape) for name, shape in shapes.items()})
-    return encoder
+GoldenInput = Callable[[str], np.ndarray]
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +32,18 @@ def tiny_input(batch: int, frames: int, bins: int) -> tf.Tensor:
     return tf.random.stateless_normal([batch, frames, bins, 1], seed=[frames, bins])
 
 
-def test_parameter_count_is_that_of_the_authors_network(f0: SlowFastNFNet) -> None:
-    assert sum(int(tf.size(v)) for v in f0.trainable_variables) == 62_970_654
-    assert not f0.non_trainable_variables
+def test_parameter_count_is_that_of_the_authors_network(golden_f0: SlowFastNFNet) -> None:
+    assert sum(int(tf.size(v)) for v in golden_f0.trainable_variables) == 62_970_654
+    assert not golden_f0.non_trainable_variables
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_embedding_and_every_module_equal_golden(
-    f0: SlowFastNFNet, golden: dict[str, np.ndarray], case: str, monkeypatch: pytest.MonkeyPatch
+    golden_f0: SlowFastNFNet,
+    sf_nfnet_golden: dict[str, np.ndarray],
+    sf_nfnet_input: GoldenInput,
+    case: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen: dict[str, np.ndarray] = {}
 
@@ -91,41 +59,49 @@ def test_embedding_and_every_module_equal_golden(
 
     record_outputs(Block)
     record_outputs(Fusion)
-    outputs = f0(golden_input(case))
+    outputs = golden_f0(sf_nfnet_input(case))
 
     assert outputs["embedding"].shape[1] == 3456
     assert outputs["features"].shape[1] == 1728
-    np.testing.assert_allclose(outputs["embedding"], golden[f"{case}/embedding"], atol=1e-5)
+    np.testing.assert_allclose(outputs["embedding"], sf_nfnet_golden[f"{case}/embedding"], atol=1e-5)
     names = {"fusion0": "fuse_fast2_slow"} | {f"fusion{i}": f"fuse_fast2_slow_{i}" for i in (1, 2, 3)}
-    stored = [name for name in golden if name.startswith(f"{case}/stats/")]
+    stored = [name for name in sf_nfnet_golden if name.startswith(f"{case}/stats/")]
     assert len(stored) == len(seen) == 28
     for name, value in seen.items():
         stats = [value.mean(), value.std(), *value[0].ravel()[:6]]
         np.testing.assert_allclose(
-            stats, golden[f"{case}/stats/{names.get(name, name)}"], rtol=1e-4, atol=1e-5, err_msg=name
+            stats,
+            sf_nfnet_golden[f"{case}/stats/{names.get(name, name)}"],
+            rtol=1e-4,
+            atol=1e-5,
+            err_msg=name,
         )
 
 
-def test_gradient_norms_equal_golden(f0: SlowFastNFNet, golden: dict[str, np.ndarray]) -> None:
-    variables = canonical_variables(f0)
+def test_gradient_norms_equal_golden(
+    golden_f0: SlowFastNFNet, sf_nfnet_golden: dict[str, np.ndarray], sf_nfnet_input: GoldenInput
+) -> None:
+    variables = canonical_variables(golden_f0)
 
     @tf.function
     def gradients(x: tf.Tensor) -> list[tf.Tensor]:
-        loss = tf.reduce_mean(f0(x)["embedding"] ** 2)
+        loss = tf.reduce_mean(golden_f0(x)["embedding"] ** 2)
         return [tf.norm(g) for g in tf.gradients(loss, list(variables.values()))]
 
-    norms = dict(zip(variables, gradients(tf.constant(golden_input(CASES[0]))), strict=True))
-    assert set(norms) == set(golden["grad_norm/names"].tolist())
-    for name, expected in zip(golden["grad_norm/names"], golden["grad_norm/values"], strict=True):
+    norms = dict(zip(variables, gradients(tf.constant(sf_nfnet_input(CASES[0]))), strict=True))
+    assert set(norms) == set(sf_nfnet_golden["grad_norm/names"].tolist())
+    for name, expected in zip(
+        sf_nfnet_golden["grad_norm/names"], sf_nfnet_golden["grad_norm/values"], strict=True
+    ):
         np.testing.assert_allclose(norms[name], expected, rtol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_folding_keeps_the_function(f0: SlowFastNFNet, case: str) -> None:
-    folded = f0.folded()
+def test_folding_keeps_the_function(golden_f0: SlowFastNFNet, sf_nfnet_input: GoldenInput, case: str) -> None:
+    folded = golden_f0.folded()
     assert not any(name.endswith("/gain") for name in canonical_variables(folded))
-    x = golden_input(case)
-    expected, got = f0(x), folded(x)
+    x = sf_nfnet_input(case)
+    expected, got = golden_f0(x), folded(x)
     for name in expected:
         np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-6, err_msg=name)
 
