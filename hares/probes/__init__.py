@@ -20,6 +20,8 @@ from hares.embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.task import ProbeKind, Slot, Task
 
+FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -15,12 +15,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
 from hares.embeddings import TaskEmbeddings
-from hares.probes import Fold, ProbeOutcome
+from hares.probes import FOLDS, Fold, ProbeOutcome
 from hares.probes._standard import average_over_crops, standardisation
 from hares.protocol import TRAIN_ROLE, ProtocolSettings
 from hares.task import Slot, Task
-
-FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
 
 
 def run(
