@@ -33,8 +33,9 @@ COMMANDS = {
     "speech_commands_v1": (*CORE_WORDS, "bed", "dog", "tree", "zero"),
     "speech_commands_v2": (*CORE_WORDS, "dog", "tree", "backward", "visual"),
 }
-BACKGROUNDS = {
-    "white_noise": "rain", "pink_noise": "sea_waves", "running_tap": "rain", "exercise_bike": "engine",
+# File name to a sound of `SOUNDS`, or to the decibels an octave by which noise falls.
+BACKGROUNDS: dict[str, str | float] = {
+    "white_noise": 0.0, "pink_noise": 3.0, "running_tap": "rain", "exercise_bike": "engine",
     "dude_miaowing": "dog", "doing_the_dishes": "door_wood_knock",
 }  # fmt: skip
 INTENTS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
@@ -147,10 +148,10 @@ def _command(seed: int, name: str, word: str, person: str) -> Samples:
     return recorded(placed(said, length(1.0), rng), rng, SPEECH_SNR_DB, SPEECH_DBFS)
 
 
-def _background(seed: int, name: str, noise: str, sound: str) -> Samples:
+def _background(seed: int, name: str, noise: str, sound: str | float) -> Samples:
     rng, n = keyed(seed, name, noise), length(4.0)
-    if noise.endswith("_noise"):
-        return limited(at_level(coloured(rng, n, 0.0 if noise.startswith("white") else 3.0), -24.0))
+    if isinstance(sound, float):
+        return limited(at_level(coloured(rng, n, sound), -24.0))
     return recorded(SOUNDS[sound](rng, n), rng, (5.0, 15.0), (-30.0, -24.0))
 
 

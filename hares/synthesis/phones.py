@@ -1,4 +1,4 @@
-"""What is said: speech sounds, the pronunciation of the words, and six made-up-alike languages.
+"""What is said: speech sounds, the pronunciation of the words, and six imitated languages.
 
 Formants of the vowels after Peterson and Barney (1952), rounded. A language here is an inventory of
 sounds, syllable shapes, a rhythm and a melody, with a lexicon of forty invented words: enough that
@@ -53,7 +53,7 @@ _SH, _ZH = _fricative(0.0, 0.7, 3200, 1100, 1900), _fricative(0.35, 0.4, 3000, 1
 
 PHONES: dict[str, tuple[Phone, ...]] = {
     "i": _vowel(270, 2290, 3010), "ih": _vowel(390, 1990, 2550), "ei": _vowel(420, 2150, 2700),
-    "e": _vowel(530, 1840, 2480), "ae": _vowel(660, 1720, 2410), "a": _vowel(730, 1150, 2440),
+    "e": _vowel(530, 1840, 2480), "ae": _vowel(660, 1720, 2410), "a": _vowel(730, 1090, 2440),
     "o": _vowel(570, 840, 2410), "ou": _vowel(420, 760, 2400), "uh": _vowel(440, 1020, 2240),
     "u": _vowel(300, 870, 2240), "ah": _vowel(640, 1190, 2390), "er": _vowel(490, 1350, 1690),
     "y": _vowel(270, 1850, 2200), "oe": _vowel(400, 1500, 2300), "ax": _vowel(500, 1500, 2500, 0.6),
