@@ -13,7 +13,6 @@ from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
 from cli.quiet import logging_to
-from cli.steps_view import StepsView
 
 if TYPE_CHECKING:
     from pipeline.run import RunOutcome
@@ -73,6 +72,7 @@ def _run(
         f"{config.training.objective}, pretraining on {', '.join(sorted(run.pretraining.readers.values()))}",
         highlight=False,
     )
+    from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
 
     try:

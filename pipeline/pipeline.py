@@ -15,7 +15,8 @@ from dataclasses import asdict
 from importlib import resources
 
 import tensorflow_data_validation as tfdv
-from tfx.components import ImportSchemaGen, Pusher, StatisticsGen, Trainer, Transform
+from tfx.components import Pusher, StatisticsGen, Trainer, Transform
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration import metadata
