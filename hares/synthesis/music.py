@@ -25,7 +25,7 @@ from hares.synthesis.signals import (
     unit,
     white,
 )
-from hares.synthesis.voices import sing, speaker
+from hares.synthesis.voices import is_low, sing, speaker
 
 MAJOR, MINOR, PHRYGIAN = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 4, 5, 7, 8, 10)
 VOWELS = ("a", "o", "u", "e", "i")
@@ -143,7 +143,7 @@ def _voices(record: Style, key: int, beat: float, n: int, rng: np.random.Generat
     for middle in middles:
         wanted = middle < 57
         singers = (speaker(0, f"singer {rng.integers(1000)}") for _ in range(100))
-        person = next(s for s in singers if (s.pitch < 150) == wanted)
+        person = next(s for s in singers if is_low(s) == wanted)
         steps = int(np.ceil(n / RATE / beat)) + 1
         pitches = _walk(record.mood, key, middle, steps, rng)
         melody = [
