@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import stat
 import struct
@@ -101,6 +102,12 @@ def test_a_part_does_not_read_the_rest(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     assert len(decode(tmp_path / "a.wav", 0.0, 1.0)) == SAMPLE_RATE
     assert refused(tmp_path / "a.wav").reason is Reason.NON_FINITE
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"h\xe9ron.wav")
+    soundfile.write(path, tone(SAMPLE_RATE), SAMPLE_RATE)
+    assert len(decode(path)) == 8_000
 
 
 def test_wrong_arguments(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from hares.task import DOMAINS, load_task, load_task_module, task_names
 # fmt: off
 # Copied from the paper. crop, subclip: seconds, None for the whole clip. batch and steps: None for the SVM.
 PAPER = {
-    # name:                  (domain, samples, classes, logits, metric, probe, crop, rule, subclip, batch, steps)
+    # name:                  (domain, samples, classes, logits, metric, probe, crop, rule, subclip, batch,
+    # steps)
     "audioset":               ("environment", 1_900_000, 527, 527, "mAP", "mlp", 3, "equally_spaced", 3, 128, 200_000),
     "birdsong":               ("environment", 36_000, 2, 2, "accuracy", "linear", 1, "consecutive", 1, 64, 400_000),
     "tut18":                  ("environment", 8_600, 10, 10, "accuracy", "linear", 5, "consecutive", 5, 64, 400_000),

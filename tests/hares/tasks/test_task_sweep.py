@@ -13,7 +13,8 @@ from hares.task import Clip, Rejected, load_task, load_task_module, task_names
 
 pytestmark = pytest.mark.corpus
 
-# From each data set's own index files, counted by hand: clips by split. The audio files are PROVENANCE.csv's rows.
+# From each data set's own index files, counted by hand: clips by split. The audio files are PROVENANCE.csv's
+# rows.
 SPLITS = {
     "audioset": {"train": 50, "test": 30},
     "esc50": {"fold1": 15, "fold2": 13, "fold3": 10, "fold4": 11, "fold5": 10},
