@@ -136,14 +136,16 @@ def _open_native(path: str | os.PathLike[str]) -> soundfile.SoundFile:
         cut_off = missing_end(path)
         if cut_off is not None:
             raise AudioError(Reason.TRUNCATED, f"{cut_off}; copy or download the file again")
-        return soundfile.SoundFile(path)
+        # As bytes: soundfile encodes a str strictly, and a name need not be UTF-8.
+        return soundfile.SoundFile(os.fsencode(path))
     except OSError as error:
         raise AudioError(Reason.UNDECODABLE, f"the file cannot be read ({error.strerror})") from error
     # TypeError: soundfile takes the suffix .raw for headerless samples and asks for a rate.
     except (soundfile.LibsndfileError, TypeError) as error:
         if suffix in FFMPEG_SUFFIXES:
             return _open_through_ffmpeg(path)
-        raise AudioError(Reason.UNDECODABLE, f"not a recording that can be decoded ({error})") from error
+        why = getattr(error, "error_string", str(error))
+        raise AudioError(Reason.UNDECODABLE, f"not a recording that can be decoded ({why})") from error
 
 
 def _open_through_ffmpeg(path: str | os.PathLike[str]) -> soundfile.SoundFile:
