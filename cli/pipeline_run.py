@@ -67,11 +67,13 @@ def _run(
             run = prepare(config, corpus, placements, workspace)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    sources = ", ".join(f"{name} ({root})" for name, root in sorted(run.pretraining.readers.items()))
     console.print(
         f"pipeline [bold]{config.name}[/]: {len(config.tasks)} tasks, {config.training.encoder} by "
-        f"{config.training.objective}, pretraining on {', '.join(sorted(run.pretraining.readers.values()))}",
+        f"{config.training.objective}",
         highlight=False,
     )
+    console.print(f"pretraining on {sources}", highlight=False, soft_wrap=True)
     from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
 

@@ -31,17 +31,21 @@ def command(workspace: Path, assignments: tuple[str, ...]) -> None:
 
 
 def _make_corpus(folder: Path) -> None:
-    """Synthesises the corpus once; a part of one, left by a kill, is made anew."""
-    import shutil
-
+    """Synthesises the corpus, where an earlier demo has not: the folder appears when it is complete."""
     from rich.console import Console
+    from rich.progress import Progress
 
     from hares.synthesis import make_corpus
 
     if folder.is_dir():
         return
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    with Console().status("making a corpus"):
-        make_corpus(part)
-    part.rename(folder)
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("making a corpus")
+        make_corpus(
+            folder,
+            progress=lambda name, done, total: progress.update(
+                bar, completed=done, total=total, description=f"making a corpus: {name}"
+            ),
+        )
+    console.print(f"made a corpus in {folder}", highlight=False)

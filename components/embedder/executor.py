@@ -7,6 +7,7 @@ where the Trainer kept it.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -94,8 +95,12 @@ class _EmbedShard(beam.DoFn):
         fileio.rename(f"{final}.part", final, overwrite=True)
 
 
+@functools.lru_cache(maxsize=len(VARIANTS))
 def saved_model_encoder(path: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The waveform signature of an exported encoder: (b, n) float32 at 16 kHz -> (b, d) float32."""
+    """The waveform signature of an exported encoder: (b, n) float32 at 16 kHz -> (b, d) float32.
+
+    Loaded once a process, where steps share one: an artifact's folder is written once and never changed.
+    """
     model = tf.saved_model.load(path)
     signature = model.signatures["serving_default"]
 

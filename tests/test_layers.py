@@ -1,0 +1,56 @@
+"""The layers: hares, models <- components <- pipeline <- kubeflow <- cli. Imports point down only."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+# hares uses TensorFlow for its probes, never a model of ours; models know nothing of the benchmark.
+MAY_IMPORT = {
+    "hares": {"hares"},
+    "models": {"models"},
+    "components": {"hares", "models", "components"},
+    "pipeline": {"hares", "models", "components", "pipeline"},
+    "kubeflow": {"hares", "models", "components", "pipeline", "kubeflow"},
+    "cli": {"hares", "models", "components", "pipeline", "kubeflow", "cli"},
+}
+TFX_FREE = {"hares", "models"}
+TFX = {
+    "tfx",
+    "tfx_bsl",
+    "tensorflow_transform",
+    "tensorflow_data_validation",
+    "ml_metadata",
+    "apache_beam",
+    "kfp",
+}
+SOURCES = [path for package in MAY_IMPORT for path in sorted((PROJECT / package).rglob("*.py"))]
+
+
+def imported_packages(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: relative import; packages are imported by their names"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PROJECT)))
+def test_imports_point_down(path: Path) -> None:
+    layer = path.relative_to(PROJECT).parts[0]
+    packages = imported_packages(path)
+    upward = packages & (set(MAY_IMPORT) - MAY_IMPORT[layer])
+    assert not upward, f"{path} imports {upward}, which is above {layer}"
+    if layer in TFX_FREE:
+        assert not packages & TFX, f"{path} imports {packages & TFX}; {layer} does without TFX"
+
+
+def test_tensorflow_addons_stays_behind_the_files_that_need_it() -> None:
+    users = [str(p.relative_to(PROJECT)) for p in SOURCES if "tensorflow_addons" in imported_packages(p)]
+    assert users == ["models/training/optimizers.py"]
