@@ -85,6 +85,8 @@ class ProtocolSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"protocol {self.name!r}: {name} is {value}; it must be at least 1")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"protocol {self.name!r}: seed is {self.seed}; it must be from 0 to 2^31 - 1")
         if not self.learning_rate > 0 or not self.penalties or min(self.penalties) <= 0:
             raise ValueError(
                 f"protocol {self.name!r}: learning_rate {self.learning_rate} and every one of penalties "

@@ -36,7 +36,7 @@ CHOICES = (
     "score for mAP.",
     "mAP is the mean over the classes with at least one positive test clip.",
     "Intervals are 95% bootstrap intervals over test clips, or over speakers, recordings or instruments where "
-    "clips share one.",
+    "clips share one; their resamples are centred on the score.",
 )
 
 

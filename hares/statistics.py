@@ -2,8 +2,12 @@
 
 Clips that share a speaker, recording or instrument are not independent, so whole groups are drawn with
 replacement; a clip without a group is its own. A resample is a vector of multiplicities, one a clip, which
-the metric takes as weights. Percentile intervals of 95%. The paper gives no intervals; these are an
-addition.
+the metric takes as weights. The paper gives no intervals; these are an addition.
+
+Intervals are percentiles (95%) of the resampled scores, moved so that their mean is the score itself. For
+accuracy the move is next to nothing. For mAP it matters: a positive drawn twice stands beside its own copy in
+the ranking, so every resample's precision comes out too high (measured: 2.3 points for classes with 10
+positives among 2000 clips), and plain percentiles would lie to one side of the score.
 
 Shapes: `c` clips.
 """
@@ -43,7 +47,7 @@ def bootstrap_interval(
     """The 95% interval of a score over test clips.
 
     Args:
-        statistic: the score, as a function of multiplicities (c,).
+        statistic: the score in [0, 1], as a function of multiplicities (c,).
         groups: c groups, "" for a clip that has none.
         resamples: how many bootstrap resamples.
         seed: of the resamples.
@@ -54,7 +58,8 @@ def bootstrap_interval(
     if np.unique(_group_ids(groups)).size < 2:
         return None
     values = np.asarray([statistic(weights) for weights in _resampled(groups, resamples, seed)])
-    return _bounds(values[np.isfinite(values)])
+    bounds = _bounds(_centred(values, statistic(np.ones(len(groups)))))
+    return None if bounds is None else (max(0.0, bounds[0]), min(1.0, bounds[1]))
 
 
 def paired_difference(
@@ -76,14 +81,15 @@ def paired_difference(
         return None
     ones = np.ones(len(groups))
     found = np.asarray([first(weights) - second(weights) for weights in _resampled(groups, resamples, seed)])
-    differences = found[np.isfinite(found)]
+    difference = first(ones) - second(ones)
+    differences = _centred(found, difference)
     bounds = _bounds(differences)
     if bounds is None:
         return None
     # One is added to both counts, so that a finite number of resamples never claims impossibility.
     tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     return PairedDifference(
-        difference=first(ones) - second(ones),
+        difference=difference,
         low=bounds[0],
         high=bounds[1],
         p_value=min(1.0, 2 * (tail + 1) / (differences.size + 1)),
@@ -104,6 +110,12 @@ def _resampled(groups: Sequence[str], resamples: int, seed: int) -> Iterator[np.
     for _ in range(resamples):
         drawn = random.integers(0, count, count)
         yield np.bincount(drawn, minlength=count)[ids].astype(np.float64)
+
+
+def _centred(values: np.ndarray, score: float) -> np.ndarray:
+    """The resampled scores that are defined, moved so that their mean is `score`."""
+    defined = values[np.isfinite(values)]
+    return defined - defined.mean() + score if defined.size else defined
 
 
 def _bounds(values: np.ndarray) -> tuple[float, float] | None:

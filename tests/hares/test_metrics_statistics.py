@@ -117,6 +117,23 @@ def test_interval_skips_resamples_without_positives():
     assert found == (1.0, 1.0)
 
 
+def test_interval_of_mean_average_precision_holds_the_score():
+    """Rare classes, whose resamples all score too high before they are centred."""
+    random = np.random.default_rng(0)
+    targets = random.random((2000, 40)) < 0.005
+    scores = random.normal(size=targets.shape) + 2 * targets
+    statistic = RankedScores(scores, targets).mean_average_precision
+    value = statistic(np.ones(2000))
+    low, high = bootstrap_interval(statistic, [""] * 2000, 100, seed=0)
+    assert (low + high) / 2 == pytest.approx(value, abs=0.01)
+    # Its width is that of new test sets drawn from where this one came.
+    fresh = []
+    for _ in range(60):
+        other = random.random(targets.shape) < 0.005
+        fresh.append(mean_average_precision(random.normal(size=other.shape) + 2 * other, other))
+    assert high - low == pytest.approx(2 * 1.96 * np.std(fresh), rel=0.4)
+
+
 def test_paired_difference():
     random = np.random.default_rng(0)
     first = random.random(400) < 0.8
