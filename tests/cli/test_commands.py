@@ -113,6 +113,7 @@ def test_corpus_check_says_what_is_missing(tmp_path: Path) -> None:
 def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ESC-50's index without any audio, and a birdsong index of one class: enough for settings to be checked."""
     corpus = tmp_path_factory.mktemp("tiny")
+    (corpus / "pretrain").mkdir()
     (corpus / "esc50" / "meta").mkdir(parents=True)
     rows = [
         f"1-{i}-A-{i % 2}.wav,{i % 5 + 1},{i % 2},{('dog', 'rooster')[i % 2]},True,{i},A" for i in range(10)
@@ -147,14 +148,28 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--config", "nosuch"], r"neither a preset \(demo, .*\) nor a file"),
     ],
 )
-def test_a_wrong_setting_fails_before_anything_is_read(
+def test_a_wrong_setting_is_named_with_what_is_accepted(
     tiny_corpus: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
-    defaults = [] if any("tasks=" in option for option in options) else ["--set", "tasks=[esc50]"]
-    done = call("run", "--corpus", str(tiny_corpus), "--workspace", str(tmp_path / "w"), *defaults, *options)
+    from pipeline.config import load_config
+    from pipeline.resolve import resolve
+    from pipeline.settings import SettingError
+
+    name = options[1] if options[0] == "--config" else "demo"
+    defaults = [] if any("tasks=" in option for option in options) else ["tasks=[esc50]"]
+    with pytest.raises(SettingError, match=message):
+        config = load_config(name, [*defaults, *(options[1:2] if options[0] == "--set" else [])])
+        resolve(config, tiny_corpus, {}, tmp_path)
+
+
+def test_a_wrong_setting_is_one_line_and_exit_code_3_and_nothing_is_made(
+    tiny_corpus: Path, tmp_path: Path
+) -> None:
+    options = ("--corpus", str(tiny_corpus), "--workspace", str(tmp_path / "w"), "--set", "tasks=[voxforge]")
+    done = call("run", *options)
     assert done.returncode == 3, done.stdout + done.stderr
     (line,) = done.stderr.strip().splitlines()
-    assert re.search(message, line), line
+    assert re.search(r"got voxforge, but there is no folder .*voxforge", line)
     assert not (tmp_path / "w" / "metadata.sqlite").exists()
 
 
