@@ -8,6 +8,7 @@ the steps before are in the cache.
 from __future__ import annotations
 
 import datetime
+import functools
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -92,7 +93,7 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
         observer.start(node_id)
         began = time.monotonic()
         try:
-            with listening(lambda fraction, text, node_id=node_id: observer.update(node_id, fraction, text)):
+            with listening(functools.partial(observer.update, node_id)):
                 outcome = _launch(node, ir)
         except BaseException as error:
             observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))

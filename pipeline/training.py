@@ -18,6 +18,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.model_layout import logs_dir, summary_path, untrained_model_dir
+from hares.plain_data import from_plain
 from models.encoder import Encoder, load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
@@ -40,8 +41,8 @@ def run_fn(fn_args: FnArgs) -> None:
         ValueError: Transform wrote no records to train on.
     """
     custom = fn_args.custom_config
-    config = TrainingConfig(**_tuples(custom["training"]))
-    frontend = FrontendConfig(**custom["frontend"])
+    config = from_plain(TrainingConfig, custom["training"])
+    frontend = from_plain(FrontendConfig, custom["frontend"])
     files = sorted(file for pattern in fn_args.train_files for file in tf.io.gfile.glob(pattern))
     if not files:
         raise ValueError(
@@ -126,8 +127,3 @@ def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
         "data": [(file, tf.io.gfile.stat(file).length) for file in files],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples that settings are."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -8,7 +8,6 @@ where the Trainer kept it.
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +25,7 @@ from components.model_layout import untrained_model_dir
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
 from hares.example import decode_example
+from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings, roles
 from hares.task import load_task
 
@@ -79,9 +79,7 @@ class _EmbedShard(beam.DoFn):
 
     def setup(self) -> None:
         self._encode = saved_model_encoder(self._model_path)
-        # A list comes out of JSON where a tuple went in.
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(self._protocol).items()}
-        self._settings = ProtocolSettings(**values)
+        self._settings = from_json(ProtocolSettings, self._protocol)
 
     def process(self, element: tuple[Any, str]) -> None:
         split, path = element

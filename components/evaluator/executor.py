@@ -20,6 +20,7 @@ from tfx.utils import path_utils
 from components.audio_example_gen.executor import MANIFEST_FILE
 from hares.blessing import BlessingConfig, judge
 from hares.embeddings import TaskEmbeddings, concatenate, decode_shard
+from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
@@ -52,8 +53,8 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         model = artifact_utils.get_single_instance(input_dict["model"])
         report_artifact = artifact_utils.get_single_instance(output_dict["report"])
-        settings = ProtocolSettings(**_tuples(json.loads(exec_properties["protocol"])))
-        rule = BlessingConfig(**json.loads(exec_properties["blessing"]))
+        settings = from_json(ProtocolSettings, exec_properties["protocol"])
+        rule = from_json(BlessingConfig, exec_properties["blessing"])
 
         scores: dict[str, TaskScore] = {}
         untrained: dict[str, TaskScore] = {}
@@ -101,10 +102,6 @@ def _read_json(path: str) -> dict[str, Any]:
     with fileio.open(path, "r") as file:
         content: dict[str, Any] = json.loads(file.read())
     return content
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _describe_report(

@@ -59,7 +59,9 @@ def test_the_documented_code_reads_the_store(full_run: Finished) -> None:
         [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
     scores, manifests = json.loads(done.stdout.splitlines()[-1])
-    assert scores == {name: pytest.approx(e["value"], abs=1e-6) for name, e in full_run.report()["tasks"].items()}
+    assert scores == {
+        name: pytest.approx(e["value"], abs=1e-6) for name, e in full_run.report()["tasks"].items()
+    }
     # The pushed model stands on the pretraining audio, and its blessing on that of the twelve tasks.
     sources = {json.loads((Path(uri) / "manifest.json").read_text())["content_digest"] for uri in manifests}
     assert len(manifests) == 13 and len(sources) >= 12
