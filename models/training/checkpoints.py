@@ -24,7 +24,8 @@ class Checkpoints:
     Args:
         directory: local or remote folder; made where absent. Machines that train together must share it.
         keep: newest checkpoints kept.
-        strategy: the run's. In a multi-worker run all workers save, and all but the chief throw theirs away.
+        strategy: the run's. In a multi-worker run all workers must save; what all but the chief save goes to
+            folders of their own, which nothing reads.
         settings: what decides the run's result, of JSON types.
         trackables: encoder, objective and optimizer, their variables made.
 
@@ -51,7 +52,7 @@ class Checkpoints:
         own = (
             directory if chief else tf.io.gfile.join(directory, f"worker{strategy.cluster_resolver.task_id}")
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, own, max_to_keep=keep)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, own, max_to_keep=keep if chief else 1)
         self.latest: str | None = None
 
     def restore(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from typing import Literal
@@ -32,10 +33,10 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
                 "training: strategy='multi_worker' reads its workers from the environment variable "
                 "TF_CONFIG, which is not set; set it, or use strategy='mirrored'"
             )
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return _multi_worker_strategy()
     if chosen == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored_strategy(tuple(device.name for device in devices))
     if chosen == "single":
         return tf.distribute.get_strategy()
     raise ValueError(
@@ -65,6 +66,19 @@ def _workers() -> list[str]:
     return [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
 
 
+# One strategy a process: TensorFlow numbers the collective operations of each from the same start, and a second
+# one over the same devices would answer for the first one's numbers.
+@functools.cache
+def _mirrored_strategy(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+@functools.cache
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
 def _tpu_strategy() -> tf.distribute.Strategy:
     name = os.environ.get("TPU_NAME") or "local"
     try:

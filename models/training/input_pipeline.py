@@ -7,8 +7,9 @@ repeated in time, from a random phase.
 
 How order is made a function of (seed, step), so that a run can stop at any step and go on exactly:
 
-- An epoch is `records // batch size` steps; the records left over differ each epoch. No clip is twice in a
-  batch, where it would be its own negative.
+- An epoch is `records // batch size` steps, so no clip is twice in a batch, where it would be its own
+  negative. The records left over are taken from both ends of the epoch in shares that are drawn anew each
+  time: always from its end, they would be the last ones of the same files, and never be seen.
 - Each epoch puts the files in an order of its own, reads them interleaved, and shuffles within consecutive
   blocks of `shuffle_buffer` records. `tf.data`'s own shuffle would depend on the process's global seed.
 - Every number of a clip (crops, mixing ratio, encoder noise) is drawn from (seed, step, row in the batch).
@@ -32,7 +33,7 @@ from models.training.mixing import mixing_ratio, partners
 _INTERLEAVED_FILES = 16
 _END = 2**62  # more epochs than any run has
 # What a stateless draw is for: the first word of its seed, so that no two draws share a stream.
-_FILES, _RECORDS, _PARTNERS, _CLIP = range(4)
+_FILES, _RECORDS, _LEFT_OVER, _PARTNERS, _CLIP = range(5)
 _CROP, _PARTNER_CROP, _RATIO, _NOISE = range(4)
 
 
@@ -151,10 +152,13 @@ def _records(spec: InputSpec, start_step: int) -> tf.data.Dataset:
     """All serialised records from `start_step` on, epoch after epoch."""
     start_epoch, step_in_epoch = divmod(start_step, spec.steps_per_epoch)
     per_epoch = spec.steps_per_epoch * spec.batch_size
+    left_over = spec.num_examples - per_epoch
 
     def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        skipped = tf.where(epoch == start_epoch, step_in_epoch * spec.batch_size, 0)
-        return _epoch(spec, epoch).take(per_epoch).skip(tf.cast(skipped, tf.int64))
+        seed = _seed(spec.seed, _LEFT_OVER, epoch)
+        first = tf.random.stateless_uniform([], seed, 0, left_over + 1, tf.int64, alg="philox")
+        done = tf.where(epoch == start_epoch, step_in_epoch * spec.batch_size, 0)
+        return _epoch(spec, epoch).skip(first).take(per_epoch).skip(tf.cast(done, tf.int64))
 
     return tf.data.Dataset.range(start_epoch, _END).flat_map(epoch_records)
 

@@ -8,6 +8,9 @@ TPU or CPU. Here nothing random is kept at all: each batch, with all that is dra
 `train` turns on `tf.config.experimental.enable_op_determinism` for the process: two runs of one config on the
 same kind and number of devices give the same bytes. From then on TensorFlow refuses random operations without
 a seed in this process.
+
+On several machines a SIGTERM is each process's own: those that did not get it stop at the next collective
+operation with an error, and all go on from the chief's last checkpoint.
 """
 
 from __future__ import annotations
@@ -136,6 +139,7 @@ def train(
         ValueError: a setting, the data or a checkpoint cannot be used; the message says which and why.
         TrainingInterrupted: SIGTERM came; the state is saved.
         NonFiniteLossError: the loss or its gradient is not finite.
+        tf.errors.InvalidArgumentError: a record is not what it should be; the message names the clip.
     """
     config.validate()
     encoder_record, objective_record = load_encoder(config.encoder), load_objective(config.objective)

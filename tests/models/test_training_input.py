@@ -1,0 +1,204 @@
+"""The input pipeline is a pure function of (seed, step), whatever the files' order, hosts and replicas."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.training.input_pipeline import InputSpec, count_records, make_dataset
+
+KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
+FILES, CLIPS, BATCH, CROP = 4, 7, 6, 10  # 28 clips: 4 batches of 6 an epoch
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory):
+    """Clips whose frames say which clip and which frame they are: bin 0 the clip, bin 1 the frame."""
+    folder = tmp_path_factory.mktemp("records")
+    files = []
+    for file in range(FILES):
+        records = []
+        for i in range(CLIPS):
+            clip = file * CLIPS + i
+            frames = np.arange(4 + clip)  # from shorter than a crop to longer
+            content = np.stack([np.full_like(frames, clip), frames, 0 * frames], axis=1)
+            records.append(KIT.serialize(str(clip), content, [clip % 3, 3] if clip % 2 else []))
+        files.append(KIT.write(folder / f"part-{file}.tfrecord", records))
+    return InputSpec(
+        files=tuple(files), num_examples=FILES * CLIPS, batch_size=BATCH, num_views=2, mixes=True,
+        num_classes=4, noise_size=3, input_kind="log_mel", crop_length=CROP, mel_bins=3,
+        mixing_alpha=5.0, mixing_beta=2.0, shuffle_buffer=8, seed=1,
+    )  # fmt: skip
+
+
+def take(dataset, count):
+    return [{k: v.numpy() for k, v in batch.items()} for batch in dataset.take(count)]
+
+
+def assert_equal(left, right):
+    assert len(left) == len(right)
+    for a, b in zip(left, right, strict=True):
+        assert a.keys() == b.keys()
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def clips_of(batch):
+    return batch["clips"][:, 0, 0, 0].astype(int)
+
+
+def test_shapes_are_static(spec):
+    shapes = {name: tuple(s.shape) for name, s in make_dataset(spec).element_spec.items()}
+    assert shapes == {
+        "clips": (6, 2, 10, 3),
+        "labels": (6, 4),
+        "noise": (6, 2, 3),
+        "partners": (6, 2, 10, 3),
+        "partner_labels": (6, 2, 4),
+        "ratio": (6, 2),
+    }
+    assert {s.dtype for s in make_dataset(spec).element_spec.values()} == {tf.float32}
+
+
+def test_same_seed_same_batches_other_seed_others(spec):
+    first = take(make_dataset(spec), 6)
+    assert_equal(first, take(make_dataset(spec), 6))
+    assert_equal(first, take(make_dataset(dataclasses.replace(spec, files=spec.files[::-1])), 6))
+    tf.random.set_seed(99)
+    assert_equal(first, take(make_dataset(spec), 6))
+    other = take(make_dataset(dataclasses.replace(spec, seed=2)), 6)
+    assert any((clips_of(a) != clips_of(b)).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("start", [4, 9])
+def test_starting_late_is_going_on(spec, start):
+    assert_equal(take(make_dataset(spec, start_step=start), 3), take(make_dataset(spec), start + 3)[start:])
+
+
+def test_an_epoch_holds_each_clip_at_most_once_and_epochs_differ(spec):
+    batches = take(make_dataset(spec), 12)
+    epochs = [np.concatenate([clips_of(b) for b in batches[i : i + 4]]) for i in (0, 4, 8)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 24
+    assert all((a != b).any() for a, b in itertools.combinations(epochs, 2))
+    assert len(set(np.concatenate(epochs))) == 28  # what one epoch leaves over, others have
+
+
+def test_crops_are_runs_of_frames_and_short_clips_go_round(spec):
+    starts = set()
+    for batch in take(make_dataset(spec), 200):
+        for name in ("clips", "partners"):
+            for crop in batch[name].reshape(-1, CROP, 3).astype(int):
+                length = 4 + crop[0, 0]
+                assert (crop[:, 0] == crop[0, 0]).all()
+                np.testing.assert_array_equal(crop[:, 1], (crop[0, 1] + np.arange(CROP)) % length)
+                assert length < CROP or crop[0, 1] + CROP <= length
+                if crop[0, 0] == 27:
+                    starts.add(crop[0, 1])
+    assert starts == set(range(31 - CROP + 1))  # every start comes up
+
+
+def test_partners_are_other_clips_of_the_batch_with_their_labels(spec):
+    for batch in take(make_dataset(spec), 8):
+        clips = clips_of(batch)
+        partners = batch["partners"][:, :, 0, 0].astype(int)
+        assert (partners != clips[:, None]).all()
+        assert (partners[:, 0] != partners[:, 1]).all()
+        assert set(partners.ravel()) == set(clips)
+        for clip, labels in zip(
+            [*clips, *partners.ravel()],
+            [*batch["labels"], *batch["partner_labels"].reshape(-1, 4)],
+            strict=True,
+        ):
+            assert set(np.flatnonzero(labels)) == ({clip % 3, 3} if clip % 2 else set())
+
+
+def test_draws_differ_between_views_rows_and_steps(spec):
+    batches = take(make_dataset(spec), 4)
+    for name in ("ratio", "noise"):
+        values = np.concatenate([b[name].ravel() for b in batches])
+        assert len(np.unique(values)) == values.size
+        assert ((values >= 0) & (values < 1)).all()
+
+
+@pytest.mark.parametrize(("hosts", "replicas"), [(1, 2), (3, 6)])
+def test_replicas_and_hosts_share_the_same_global_batches(spec, hosts, replicas):
+    whole = take(make_dataset(spec), 5)
+    a_host = replicas // hosts
+    shares = [take(make_dataset(spec, 0, replicas, h, hosts), 5 * a_host) for h in range(hosts)]
+    for step, batch in enumerate(whole):
+        parts = [part for share in shares for part in share[step * a_host : (step + 1) * a_host]]
+        assert_equal([batch], [{k: np.concatenate([p[k] for p in parts]) for k in batch}])
+
+
+def test_without_mixing_or_labels_nothing_of_them_comes(spec):
+    plain = dataclasses.replace(spec, mixes=False, num_classes=0)
+    shapes = {name: tuple(s.shape) for name, s in make_dataset(plain).element_spec.items()}
+    assert shapes["partners"] == (6, 0, 10, 3)
+    assert shapes["labels"] == (6, 0)
+    mixed, unmixed = take(make_dataset(spec), 2), take(make_dataset(plain), 2)
+    for a, b in zip(mixed, unmixed, strict=True):
+        np.testing.assert_array_equal(a["clips"], b["clips"])
+
+
+def test_waveforms(tmp_path, spec):
+    waves = [np.arange(50) * 100 + i for i in range(6)]
+    records = [KIT.serialize(str(i), w, [0], "waveform") for i, w in enumerate(waves)]
+    file = KIT.write(tmp_path / "waves.tfrecord", records)
+    wave_spec = dataclasses.replace(
+        spec, files=(file,), num_examples=6, input_kind="waveform", crop_length=20, mixes=False
+    )
+    (batch,) = take(make_dataset(wave_spec), 1)
+    assert batch["clips"].shape == (6, 2, 20)
+    samples = np.round(batch["clips"] * 32768).astype(int)
+    np.testing.assert_array_equal(np.diff(samples), 100)
+
+
+def test_compressed_files_read_the_same(tmp_path, spec):
+    files = []
+    for file in spec.files:
+        records = [r.numpy() for r in tf.data.TFRecordDataset(file)]
+        files.append(KIT.write(tmp_path / f"{file.rsplit('/', 1)[1]}.gz", records))
+    assert count_records(files) == 28
+    assert_equal(
+        take(make_dataset(spec), 3), take(make_dataset(dataclasses.replace(spec, files=tuple(files))), 3)
+    )
+    with pytest.raises(ValueError, match="one kind"):
+        count_records([*files, *spec.files])
+
+
+def test_unusable_data_says_why(tmp_path, spec):
+    with pytest.raises(ValueError, match="no TFRecord files"):
+        count_records([])
+    with pytest.raises(ValueError, match="exceeds the 28 training clips"):
+        make_dataset(dataclasses.replace(spec, batch_size=29))
+    with pytest.raises(ValueError, match="must divide by the 4 replicas; set it to 4"):
+        make_dataset(spec, replicas=4)
+    damaged = tmp_path / "damaged.tfrecord"
+    with open(spec.files[0], "rb") as file:
+        damaged.write_bytes(file.read()[:-9])
+    with pytest.raises(ValueError, match="cannot be read"):
+        count_records([str(damaged)])
+
+
+@pytest.mark.parametrize(
+    ("content", "labels", "message"),
+    [
+        (np.zeros((0, 3)), [0], "a clip without frames"),
+        (np.zeros((5, 3)), [4], r"a label id outside 0\.\.3"),
+        (np.zeros((5, 7)), [0], "7"),
+    ],
+)
+def test_a_bad_record_stops_the_run(tmp_path, spec, content, labels, message):
+    records = [KIT.serialize("odd", content, labels)] * 6
+    file = KIT.write(tmp_path / "bad.tfrecord", records)
+    bad = dataclasses.replace(spec, files=(file,), num_examples=6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        take(make_dataset(bad), 1)
