@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -88,31 +88,10 @@ def _run(
 
 def show_scores(outcome: RunOutcome, workspace: Path, log: Path, seconds: float) -> None:
     """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
-    from rich.table import Table
+    from cli.score_table import score_table
 
     console = Console()
-    report: dict[str, Any] = outcome.report
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("task", "metric", "score", "chance", "untrained", "clips", "expected"):
-        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
-    for domain in report["domains"]:
-        for task, entry in report["tasks"].items():
-            if entry["domain"] == domain:
-                numbers = (_percent(entry[key]) for key in ("value", "chance", "untrained"))
-                table.add_row(
-                    task, entry["metric"], *numbers, str(entry["clips"]), str(entry["expected_clips"])
-                )
-        untrained = report["untrained"]["domains"][domain] if report.get("untrained") else None
-        table.add_row(
-            f"[bold]{domain}[/]",
-            "mean",
-            f"[bold]{_percent(report['domains'][domain])}[/]",
-            "",
-            _percent(untrained),
-        )
-    untrained = report["untrained"]["hares"] if report.get("untrained") else None
-    table.add_row("[bold]HARES[/]", "mean", f"[bold]{_percent(report['hares'])}[/]", "", _percent(untrained))
-    console.print(table)
+    console.print(score_table(outcome.report))
     state = "blessed" if outcome.verdict.blessed else "not blessed"
     console.print(f"model {state}: {outcome.verdict.reasons}", highlight=False)
     folder = Path(outcome.verdict.report_uri)
@@ -126,7 +105,3 @@ def show_scores(outcome: RunOutcome, workspace: Path, log: Path, seconds: float)
         console.print(f"{what:<7}{path}", highlight=False, soft_wrap=True)
     ran = sum(step.outcome.value == "ran" for step in outcome.steps)
     console.print(f"{ran} of {len(outcome.steps)} steps ran in {seconds:.0f} s, the rest came from the cache")
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

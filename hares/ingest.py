@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from typing import IO
 import tensorflow as tf
 
 from hares import folder, reading
+from hares._digests import file_digest
 from hares.audio import SAMPLE_RATE, AudioError, decode
 from hares.example import ExampleClip, encode_example, level_dbfs
 from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
@@ -64,6 +66,20 @@ def list_entries(sources: Mapping[str, str], splits: Sequence[str]) -> Iterator[
                 yield item
 
 
+def count_listed(
+    sources: Mapping[str, str], splits: Sequence[str]
+) -> tuple[Counter[str], list[dict[str, str]]]:
+    """Clips listed per split, and what the listing itself rejects, as `list_entries` finds them."""
+    listed: Counter[str] = Counter()
+    rejected = []
+    for item in list_entries(sources, splits):
+        if isinstance(item, Rejected):
+            rejected.append(rejected_line(item))
+        else:
+            listed[item.clip.split] += 1
+    return listed, rejected
+
+
 def shard_of(clip_id: str, num_shards: int) -> int:
     """The shard a clip belongs to, by hash, so that it does not depend on the order of listing."""
     return int.from_bytes(hashlib.blake2b(clip_id.encode(), digest_size=8).digest(), "big") % num_shards
@@ -88,38 +104,55 @@ def ingest_shard(
         clips_path: JSON-lines file to write: one line a clip used, with the digest of its source file.
     """
     summary = ShardSummary(split, shard)
-    digest = hashlib.sha256()
-    # With one source a clip keeps the id its data set gives it; with several, ids could collide.
-    qualified = len(sources) > 1
     with _atomic_records(records_path) as records, _atomic_text(clips_path) as clips:
-        for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
-            clip = entry.clip
-            clip_id = f"{entry.source}/{clip.clip_id}" if qualified else clip.clip_id
-            path = Path(sources[entry.source]) / clip.path
-            try:
-                waveform = decode(path, clip.start, clip.duration)
-                file_digest = _file_digest(path)
-            except AudioError as error:
-                summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
-                continue
-            records.write(encode_example(ExampleClip(clip_id, waveform, clip.labels, clip.group)))
+        for clip, sha256 in read_shard(entries, sources, summary):
+            records.write(encode_example(clip))
             line = {
-                "clip_id": clip_id,
-                "sha256": file_digest,
-                "seconds": round(waveform.size / SAMPLE_RATE, 4),
+                "clip_id": clip.clip_id,
+                "sha256": sha256,
+                "seconds": round(clip.waveform.size / SAMPLE_RATE, 4),
                 "labels": clip.labels,
                 "group": clip.group,
             }
             clips.write(json.dumps(line, sort_keys=True) + "\n")
-            digest.update(json.dumps([clip_id, file_digest, clip.labels]).encode())
-            digest.update(waveform.tobytes())
-            summary.used += 1
-            summary.samples += waveform.size
-            summary.level_sum += level_dbfs(waveform)
-            for label in clip.labels:
-                summary.label_counts[str(label)] = summary.label_counts.get(str(label), 0) + 1
-    summary.digest = digest.hexdigest()
     return summary
+
+
+def read_shard(
+    entries: Iterable[Entry], sources: Mapping[str, str], summary: ShardSummary
+) -> Iterator[tuple[ExampleClip, str]]:
+    """A shard's clips, decoded one at a time in the order of their ids; what cannot be decoded is counted.
+
+    Args:
+        entries: the shard's clips, in any order.
+        sources: reader name to folder.
+        summary: filled in as the clips go by; complete, digest included, when the last one has.
+
+    Yields:
+        Each usable clip and the SHA-256 of its source file.
+    """
+    digest = hashlib.sha256()
+    # With one source a clip keeps the id its data set gives it; with several, ids could collide.
+    qualified = len(sources) > 1
+    for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
+        clip = entry.clip
+        clip_id = f"{entry.source}/{clip.clip_id}" if qualified else clip.clip_id
+        path = Path(sources[entry.source]) / clip.path
+        try:
+            waveform = decode(path, clip.start, clip.duration)
+            file_sha256 = file_digest(path)
+        except AudioError as error:
+            summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
+            continue
+        digest.update(json.dumps([clip_id, file_sha256, clip.labels]).encode())
+        digest.update(waveform.tobytes())
+        summary.used += 1
+        summary.samples += waveform.size
+        summary.level_sum += level_dbfs(waveform)
+        for label in clip.labels:
+            summary.label_counts[str(label)] = summary.label_counts.get(str(label), 0) + 1
+        yield ExampleClip(clip_id, waveform, clip.labels, clip.group), file_sha256
+    summary.digest = digest.hexdigest()
 
 
 def rejected_line(rejected: Rejected) -> dict[str, str]:
@@ -191,14 +224,6 @@ def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
         "split_is_official": index.split_is_official,
         "deviations": list(index.deviations),
     }
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 @contextmanager

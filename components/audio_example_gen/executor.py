@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,12 +24,12 @@ from hares.ingest import (
     Entry,
     ShardSummary,
     build_manifest,
+    count_listed,
     ingest_shard,
     list_entries,
-    rejected_line,
     shard_of,
 )
-from hares.task import Clip, Rejected
+from hares.task import Clip
 
 MANIFEST_FILE = "manifest.json"
 REJECTED_FILE = "rejected.jsonl"
@@ -52,7 +51,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         sources: dict[str, str] = json.loads(exec_properties["sources"])
         splits: list[str] = json.loads(exec_properties["splits"])
 
-        listed, listing_rejected = _count(sources, splits)
+        listed, listing_rejected = count_listed(sources, splits)
         shards = {split: _num_shards(listed[split], exec_properties["clips_per_shard"]) for split in splits}
         for split in splits:
             fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
@@ -94,18 +93,6 @@ class _IngestShard(beam.DoFn):
             os.path.join(self._manifest_uri, f"clips-{name}.jsonl"),
         )
         _write(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
-
-
-def _count(sources: dict[str, str], splits: list[str]) -> tuple[Counter[str], list[dict[str, str]]]:
-    """Clips listed per split, and what the listing itself rejects."""
-    listed: Counter[str] = Counter()
-    rejected = []
-    for item in list_entries(sources, splits):
-        if isinstance(item, Rejected):
-            rejected.append(rejected_line(item))
-        else:
-            listed[item.clip.split] += 1
-    return listed, rejected
 
 
 def _num_shards(clips: int, clips_per_shard: int) -> int:

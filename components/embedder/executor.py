@@ -24,6 +24,7 @@ from tfx.utils import path_utils
 from components.model_layout import untrained_model_dir
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
+from hares.encoders.saved_model import signature_encoder
 from hares.example import decode_example
 from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings, roles
@@ -99,13 +100,4 @@ def saved_model_encoder(path: str) -> Callable[[np.ndarray], np.ndarray]:
 
     Loaded once a process, where steps share one: an artifact's folder is written once and never changed.
     """
-    model = tf.saved_model.load(path)
-    signature = model.signatures["serving_default"]
-
-    def encode(waveform: np.ndarray) -> np.ndarray:
-        # `model` is kept alive by the closure: its variables belong to it and not to the signature.
-        assert model is not None
-        embedding: np.ndarray = signature(waveform=tf.constant(waveform))["embedding"].numpy()
-        return embedding
-
-    return encode
+    return signature_encoder(path)

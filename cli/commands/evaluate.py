@@ -1,0 +1,91 @@
+"""`hares evaluate`: HARES of any encoder, without TFX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.option("--encoder", "spec", required=True, metavar="SPEC", help="What to score; see below.")
+@click.option(
+    "--corpus", "corpora", multiple=True, required=True, metavar="DIR|NAME=DIR",
+    help="Data sets; NAME=DIR places one.",
+)  # fmt: skip
+@click.option("--tasks", metavar="NAME,...", default="", help="Only these; else all whose data set is there.")
+@click.option("--protocol", type=click.Choice(["paper", "quick"]), default="paper", show_default=True,
+              help="The paper's probes, or minutes on two cores.")  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of crops and probes."
+)
+@click.option(
+    "--sample-rate", type=int, help="Of the encoder's input, where it does not say.  [default: 16000]"
+)
+@click.option("--output-name", help="The output to take, where an encoder has several.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
+@click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
+              help="What embeddings are kept in.")  # fmt: skip
+@click.option(
+    "--output", type=_FOLDER, default=Path("evaluation"), show_default=True, help="Report and manifests."
+)
+@click.option(
+    "--cache", type=_FOLDER, help="Embeddings, shared by any number of runs.  [default: OUTPUT/cache]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
+def command(
+    spec: str,
+    corpora: tuple[str, ...],
+    tasks: str,
+    protocol: str,
+    seed: int,
+    sample_rate: int | None,
+    output_name: str | None,
+    batch_size: int,
+    embedding_dtype: str,
+    output: Path,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Score a frozen encoder on HARES: check it, embed every clip once, train the probes, write a report.
+
+    The encoder's code is executed: score only what you trust.
+
+    \b
+    SPEC is one of
+      run:WORKSPACE            the latest model of `hares run`, pushed or else trained
+      saved_model:DIR          a SavedModel with a serving_default signature of float waveforms
+      hub:DIR                  a TF-Hub module on the disk
+      tflite:FILE              a TensorFlow Lite model
+      hear:MODULE[:WEIGHTS]    a module with the HEAR 2021 interface
+      python:MODULE:FACTORY    an object with sample_rate, embedding_size and a call (b, n) -> (b, d)
+      log_mel                  the floor: mean and deviation of 80 log-mel bands
+
+    \b
+    hares evaluate --encoder log_mel --corpus corpora --protocol quick
+    hares evaluate --encoder run:W --corpus corpora --tasks esc50,nsynth_pitch --output scores
+    hares evaluate --encoder hear:models.hear:W/pushed/1 --corpus corpora --corpus esc50=/data/ESC-50-master
+
+    A run that was killed goes on where it was. Exit code 3 where the encoder fails the pre-flight, before any data
+    is read; 4 where no task could be scored.
+    """
+    from cli.evaluation import EvaluateOptions, evaluate_and_show
+
+    evaluate_and_show(
+        EvaluateOptions(
+            spec=spec,
+            corpora=corpora,
+            tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
+            protocol=protocol,
+            seed=seed,
+            sample_rate=sample_rate,
+            output_name=output_name,
+            batch_size=batch_size,
+            embedding_dtype="float16" if embedding_dtype == "float16" else "float32",
+            output=output,
+            cache=cache or output / "cache",
+        ),
+        as_json,
+    )

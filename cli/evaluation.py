@@ -1,0 +1,198 @@
+"""Evaluating an encoder from the command line: pre-flight, a bar with clips a second, then the scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Task as ProgressTask
+from rich.text import Text
+
+from cli.errors import CommandError, ExitCode
+from cli.options import parse_corpus
+from cli.quiet import logging_to
+from cli.score_table import score_table
+
+if TYPE_CHECKING:
+    from hares.evaluate import Evaluation
+    from hares.preflight import Finding
+
+_QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """The options of `hares evaluate`, as the command describes them."""
+
+    spec: str
+    corpora: tuple[str, ...]
+    tasks: tuple[str, ...]
+    protocol: str
+    seed: int
+    sample_rate: int | None
+    output_name: str | None
+    batch_size: int
+    embedding_dtype: Literal["float16", "float32"]
+    output: Path
+    cache: Path
+
+
+def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
+    """Scores an encoder and prints the table, or the report as JSON.
+
+    Raises:
+        CommandError: with an exit code for each kind of failure.
+    """
+    log = options.output / "logs" / f"evaluate-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    with logging_to(log) as terminal:
+        console = Console(quiet=True) if as_json else terminal
+        evaluation = _evaluate(options, console, log)
+    if as_json:
+        click.echo(json.dumps(evaluation.report, indent=1))
+    else:
+        _show(evaluation, options, log)
+    if not evaluation.report["partial_mean"]["scored_tasks"]:
+        reasons = "; ".join(sorted({entry["reason"] for entry in evaluation.report["tasks"].values()}))
+        raise CommandError(f"no task could be scored: {reasons}", ExitCode.DATA)
+
+
+def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluation:
+    try:
+        with console.status("loading the encoder"):
+            from hares.encoders import EncoderOptions, load_encoder
+            from hares.evaluate import EvaluationError, EvaluationSettings, evaluate, find_sources
+            from hares.protocol import load_protocol
+
+            corpus, placements = parse_corpus(options.corpora)
+            sources = find_sources(corpus, placements, options.tasks)
+            encoder = load_encoder(options.spec, EncoderOptions(options.sample_rate, options.output_name))
+        settings = EvaluationSettings(
+            protocol=dataclasses.replace(load_protocol(options.protocol), seed=options.seed),
+            batch_size=options.batch_size,
+            dtype=options.embedding_dtype,
+        )
+        with _View(console) as view:
+            return evaluate(encoder, sources, settings, options.output, options.cache, view)
+    except EvaluationError as error:
+        raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+
+
+class _ClipsPerSecond(ProgressColumn):
+    """Clips embedded a second; those found in the cache cost nothing and would flatter it."""
+
+    def render(self, task: ProgressTask) -> Text:
+        return Text(f"{task.fields['rate']:.1f} clips/s" if task.fields["rate"] else "")
+
+
+class _View:
+    """Shows an evaluation: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console):
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            _ClipsPerSecond(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("", total=0, rate=0.0, visible=False)
+        self._spoke = time.monotonic()
+        self._last = time.monotonic()
+        self._embedding_seconds = 0.0
+        self._computed = self._done = self._total = 0
+
+    def __enter__(self) -> _View:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
+        """The encoder passed the pre-flight."""
+        checks = ", ".join(finding.check for finding in findings)
+        self._console.print(
+            f"pre-flight passed in {seconds:.1f} s: {checks}; {embedding_size} numbers a crop"
+        )
+
+    def listed(self, clips: int) -> None:
+        """So many clips will be embedded, or found."""
+        self._total = clips
+        self._progress.update(self._bar, total=clips, visible=True)
+
+    def embedding(self, task: str) -> None:
+        """A task's clips are being embedded."""
+        self._progress.update(self._bar, description=f"embedding {task}")
+        self._last = time.monotonic()
+
+    def clips(self, task: str, count: int, computed: bool) -> None:
+        """So many more clips are done."""
+        now = time.monotonic()
+        if computed:
+            self._computed += count
+            self._embedding_seconds += now - self._last
+        self._last = now
+        self._done += count
+        rate = self._computed / self._embedding_seconds if self._embedding_seconds else 0.0
+        self._progress.update(self._bar, advance=count, rate=rate)
+        if not self._console.is_terminal and now - self._spoke > _QUIET_SECONDS:
+            left = (self._total - self._done) / rate if rate else 0.0
+            self._console.print(
+                f"  {task:<24} {self._done} of {self._total} clips, {rate:.1f} clips/s, about {left:.0f} s left",
+                highlight=False,
+            )
+            self._spoke = now
+
+    def probing(self, task: str) -> None:
+        """A probe is being trained."""
+        self._progress.update(self._bar, description=f"probing {task}")
+
+
+def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:
+    console = Console()
+    report, record = evaluation.report, evaluation.record
+    console.print(score_table(report))
+    partial = report["partial_mean"]
+    if report["hares"] is None and partial["hares"] is not None:
+        console.print(
+            f"{partial['scored_tasks']} of {partial['of_tasks']} tasks are scored, their mean is "
+            f"{100 * partial['hares']:.1f}: no HARES score",
+            highlight=False,
+        )
+    for name, entry in report["tasks"].items():
+        if entry["value"] is None:
+            console.print(f"[dim]{name}: {escape(entry['reason'])}[/]", highlight=False, soft_wrap=True)
+        missing = ", ".join(f"{count} {reason}" for reason, count in entry["missing"].items())
+        if missing:
+            console.print(f"[dim]{name}: not used: {missing}[/]", highlight=False, soft_wrap=True)
+    for what, path in (
+        ("report", options.output / "report.html"),
+        ("scores", options.output / "report.json"),
+        ("record", options.output / "evaluate.json"),
+        ("log", log),
+    ):
+        console.print(f"{what:<7}{path}", highlight=False, soft_wrap=True)
+    found, computed = record["cache"]["found"], record["cache"]["computed"]
+    console.print(
+        f"{computed} shards of embeddings computed, {found} found in {options.cache}; "
+        f"{record['seconds']['total']:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )

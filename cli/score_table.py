@@ -1,0 +1,43 @@
+"""The twelve scores in a terminal, as every command that scores an encoder prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def score_table(report: Mapping[str, Any]) -> Table:
+    """The twelve scores beside chance and, where it was scored, the untrained encoder; domain means and HARES."""
+    untrained = bool(report.get("untrained")) and report["untrained"]["partial_mean"]["scored_tasks"] > 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    columns = [
+        "task",
+        "metric",
+        "score",
+        "chance",
+        *(["untrained"] if untrained else []),
+        "clips",
+        "expected",
+    ]
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("task", "metric") else "right")
+    for domain in report["domains"]:
+        for task, entry in report["tasks"].items():
+            if entry["domain"] == domain:
+                keys = ("value", "chance", "untrained") if untrained else ("value", "chance")
+                expected = "-" if entry["expected_clips"] is None else str(entry["expected_clips"])
+                numbers = [_percent(entry[key]) for key in keys]
+                table.add_row(task, entry["metric"], *numbers, str(entry["clips"]), expected)
+        own = [_percent(report["untrained"]["domains"][domain])] if untrained else []
+        table.add_row(
+            f"[bold]{domain}[/]", "mean", f"[bold]{_percent(report['domains'][domain])}[/]", "", *own
+        )
+    own = [_percent(report["untrained"]["hares"])] if untrained else []
+    table.add_row("[bold]HARES[/]", "mean", f"[bold]{_percent(report['hares'])}[/]", "", *own)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

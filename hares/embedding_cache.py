@@ -1,0 +1,133 @@
+"""Embed once: shards of embeddings, found again by what made them and by nothing else.
+
+A shard's key is a digest of all that settles its numbers:
+
+- the encoder: weights, code, libraries (`FrozenEncoder.digest`), and the number type they are kept in;
+- the front end: sample rate, fixed input length, the code that decodes, cuts and resamples;
+- the crop policy: of the task and the protocol, what settles the crops of *this* split, so that a longer probe,
+  another learning rate or, for test clips, another number of training crops is no other shard;
+- the data: of each clip its id, labels, group, place in the file, and the SHA-256 of the file's bytes.
+
+Names, paths, modification times and the batch size are not in it. A shard is one npz file with its counts for
+the manifest; it appears complete or not at all, so a killed run goes on where it was. `log.jsonl` has a line for
+each shard found or computed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from hares._digests import combined_digest, file_digest, source_digest
+from hares.arrays import npz_arrays, npz_bytes, write_atomically
+from hares.embedding_pass import MIXING_WINDOW
+from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
+from hares.encoders import FrozenEncoder
+from hares.ingest import Entry, ShardSummary
+from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
+from hares.task import Split, Task
+
+EmbeddingDtype = Literal["float16", "float32"]
+
+_PREPARING = ("hares.audio", "hares.protocol", "hares.embedding_pass", "hares.encoders")
+_PREPARING_LIBRARIES = ("soundfile", "soxr", "numpy")
+_SUMMARY = "summary_json"
+
+
+def front_end(encoder: FrozenEncoder) -> dict[str, Any]:
+    """What turns a recording into the encoder's input: its settings, and a digest of the code behind them."""
+    return {
+        "sample_rate": encoder.sample_rate,
+        "input_samples": encoder.input_samples,
+        "code": combined_digest(sources=[source_digest(module) for module in _PREPARING]),
+        "libraries": {name: metadata.version(name) for name in _PREPARING_LIBRARIES},
+    }
+
+
+def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[str, Any]:
+    """The parts of a task and of the settings that settle which crops of a split are embedded."""
+    policy: dict[str, Any] = {"clip_seconds": task.clip_seconds, "roles": roles(split)}
+    if any(role != TRAIN_ROLE for role in roles(split)):
+        policy["evaluation"] = [task.evaluation, task.evaluation_crop]
+    if TRAIN_ROLE in roles(split):
+        policy["train_crop"] = task.train_crop
+        if augments(task):
+            policy["augmented"] = [settings.seed, settings.augmented_epochs, task.name]
+        elif task.train_crop is not None or mixes(task):
+            policy["random"] = [settings.seed, settings.crops_per_clip, task.name]
+        if mixes(task):
+            policy["mixing_window"] = MIXING_WINDOW
+    return policy
+
+
+def shard_data(entries: Sequence[Entry], root: Path) -> list[list[Any]]:
+    """What a shard's clips are, in the order of their ids; a file that cannot be read has no digest."""
+    return [
+        [c.clip_id, c.labels, c.group, c.start, c.duration, _digest_or_none(root / c.path)]
+        for c in sorted((entry.clip for entry in entries), key=lambda clip: clip.clip_id)
+    ]
+
+
+def _digest_or_none(path: Path) -> str | None:
+    try:
+        return file_digest(path)
+    except OSError:  # the decoder will say so, and the manifest count it
+        return None
+
+
+class EmbeddingCache:
+    """A folder of shards."""
+
+    def __init__(self, folder: Path, dtype: EmbeddingDtype) -> None:
+        self._folder = folder
+        self._dtype = dtype
+
+    def key(
+        self, encoder_digest: str, front: dict[str, Any], policy: dict[str, Any], data: list[list[Any]]
+    ) -> str:
+        """The key of a shard, 64 hexadecimal digits."""
+        return combined_digest(
+            encoder=encoder_digest, dtype=self._dtype, front_end=front, crops=policy, data=data
+        )
+
+    def find(self, key: str) -> tuple[TaskEmbeddings, ShardSummary] | None:
+        """The shard of `key`, embeddings as float32; None where it has not been computed.
+
+        Raises:
+            ValueError: the file is damaged; the message names it.
+        """
+        path = self._path(key)
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
+        data = decode_shard(content, str(path))
+        summary = ShardSummary(**json.loads(npz_arrays(content, str(path))[_SUMMARY].tobytes()))
+        return dataclasses.replace(data, embeddings=data.embeddings.astype(np.float32)), summary
+
+    def keep(self, key: str, data: TaskEmbeddings, summary: ShardSummary) -> None:
+        """Writes a shard."""
+        arrays = npz_arrays(encode_shard(data), key)
+        arrays["embeddings"] = arrays["embeddings"].astype(self._dtype)
+        arrays[_SUMMARY] = np.frombuffer(json.dumps(vars(summary)).encode(), np.uint8)
+        write_atomically(self._path(key), npz_bytes(arrays))
+
+    def log(self, event: Literal["found", "computed"], key: str, task: str, split: str, shard: int) -> None:
+        """Appends a line to `log.jsonl`."""
+        line = {"event": event, "key": key, "task": task, "split": split, "shard": shard, "time": time.time()}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._folder / "log.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(descriptor, (json.dumps(line) + "\n").encode())  # one write: lines never interleave
+        finally:
+            os.close(descriptor)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / "shards" / key[:2] / f"{key}.npz"

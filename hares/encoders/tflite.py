@@ -1,0 +1,95 @@
+"""`tflite:FILE`: a TensorFlow Lite model of float waveforms, run one waveform at a time.
+
+`--output-name` names the output, or any tensor inside the graph: classifiers such as BirdNET keep their embedding
+one layer before their output. Without it the only output is taken. TensorFlow Lite files say nothing of their
+sample rate: 16 kHz unless `--sample-rate` says otherwise. An embedding (1, t, d) is averaged over time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hares._digests import combined_digest, file_digest, library_versions
+from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.encoders._arrays import over_time
+
+
+def load(location: str, options: EncoderOptions) -> FrozenEncoder:
+    """The encoder of a .tflite file. Raises ValueError where it is none, or not one of waveforms."""
+    import tensorflow as tf
+
+    spec = f"tflite:{location}"
+    path = Path(location)
+    if not path.is_file():
+        raise ValueError(f"encoder {spec!r}: no file {location!r}; give the path of a .tflite file")
+    try:
+        interpreter = tf.lite.Interpreter(
+            model_path=location,
+            num_threads=len(os.sched_getaffinity(0)),
+            # Tensors inside the graph are overwritten unless they are kept.
+            experimental_preserve_all_tensors=options.output is not None,
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"encoder {spec!r}: not a model that TensorFlow Lite {tf.__version__} reads ({error})"
+        ) from error
+    source = _waveform_input(interpreter, spec)
+    free = source["shape_signature"][-1] < 0
+    return FrozenEncoder(
+        spec=spec,
+        name=path.stem,
+        sample_rate=chosen_rate(spec, None, options),
+        embedding_size=None,
+        digest=combined_digest(
+            kind="tflite", file=file_digest(path), output=options.output, versions=library_versions()
+        ),
+        embed=_caller(interpreter, source, _output_index(interpreter, options.output, spec)),
+        input_samples=None if free else int(source["shape"][-1]),
+    )
+
+
+def _waveform_input(interpreter: Any, spec: str) -> dict[str, Any]:
+    inputs: list[dict[str, Any]] = interpreter.get_input_details()
+    found = ", ".join(f"{i['name']} {np.dtype(i['dtype']).name}{list(i['shape_signature'])}" for i in inputs)
+    if len(inputs) != 1 or inputs[0]["dtype"] is not np.float32 or len(inputs[0]["shape"]) not in (1, 2):
+        raise ValueError(
+            f"encoder {spec!r}: the model takes {found}; expected one float32 waveform (1, samples) or (samples,)"
+        )
+    return inputs[0]
+
+
+def _output_index(interpreter: Any, output: str | None, spec: str) -> int:
+    outputs = interpreter.get_output_details()
+    if output is None and len(outputs) == 1:
+        return int(outputs[0]["index"])
+    candidates = outputs if output is None else [*outputs, *interpreter.get_tensor_details()]
+    matching = [tensor for tensor in candidates if output in (tensor["name"], str(tensor["index"]))]
+    if not matching:
+        found = ", ".join(f"{tensor['name']} {list(tensor['shape'])}" for tensor in outputs)
+        raise ValueError(
+            f"encoder {spec!r}: {'several outputs' if output is None else f'no tensor {output!r}'}; the outputs "
+            f"are {found}. Choose one, or a tensor inside the graph, with --output-name"
+        )
+    return int(matching[0]["index"])
+
+
+def _caller(interpreter: Any, source: dict[str, Any], output: int) -> Callable[[np.ndarray], np.ndarray]:
+    def embed(waveforms: np.ndarray) -> np.ndarray:
+        shape = [1] * (len(source["shape"]) - 1) + [waveforms.shape[1]]
+        if list(interpreter.get_input_details()[0]["shape"]) != shape:
+            interpreter.resize_tensor_input(source["index"], shape)
+            interpreter.allocate_tensors()
+        rows = []
+        for waveform in waveforms:
+            interpreter.set_tensor(source["index"], waveform.reshape(shape).astype(np.float32))
+            interpreter.invoke()
+            rows.append(over_time(interpreter.get_tensor(output), 1))
+        return np.concatenate(rows)
+
+    return embed

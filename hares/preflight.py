@@ -1,0 +1,225 @@
+"""Pre-flight: is this an encoder that HARES can score? Asked of synthetic sounds, before any data is read.
+
+The probes take an encoder's word for it: one that sees its neighbours in the batch, or draws anew at every call,
+gets a score that nobody can repeat. A dozen calls on four sounds (noise, a chord, clicks, a sweep) and on silence
+find that out in seconds. What cannot be found out this way: a sample rate that is possible but not the one the
+encoder was trained with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hares.audio import SAMPLE_RATE
+from hares.encoders import HIGHEST_RATE, LOWEST_RATE, FrozenEncoder, encode_crops
+from hares.task import Task
+
+TOLERANCE = 1e-3  # of the largest number in the embeddings: far above rounding, far below dropout
+_SOUNDS = 4
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: what was asked, and where it failed, the cause and the remedy ("" where it passed)."""
+
+    check: str
+    passed: bool
+    cause: str = ""
+    remedy: str = ""
+
+
+class PreflightError(ValueError):
+    """An encoder that cannot be scored; the message lists every failed check with cause and remedy."""
+
+    def __init__(self, spec: str, findings: Sequence[Finding]) -> None:
+        failed = [f for f in findings if not f.passed]
+        lines = [f"  {f.check}: {f.cause}. {f.remedy}" for f in failed]
+        super().__init__(
+            "\n".join([f"encoder {spec!r} fails {len(failed)} of the pre-flight's checks", *lines])
+        )
+        self.findings = tuple(findings)
+
+
+def crop_lengths(tasks: Sequence[Task]) -> tuple[float, ...]:
+    """The seconds that crops of `tasks` last, shortest first."""
+    lengths = {
+        s for t in tasks for s in (t.train_crop or t.clip_seconds, t.evaluation_crop or t.clip_seconds)
+    }
+    return tuple(sorted(length for length in lengths if length is not None))
+
+
+def check_encoder(
+    encoder: FrozenEncoder, seconds: Sequence[float], largest: float = float(np.finfo(np.float32).max)
+) -> tuple[tuple[Finding, ...], int]:
+    """Asks an encoder everything.
+
+    Args:
+        encoder: what to check.
+        seconds: lengths of the crops it will get.
+        largest: the largest number that the embeddings are kept in.
+
+    Returns:
+        The findings, all passed, and the embedding size.
+
+    Raises:
+        PreflightError: a check failed; checks that cannot be made after it are left out.
+    """
+    findings = [_rate(encoder)]
+    if not findings[0].passed:
+        raise PreflightError(encoder.spec, findings)
+    encode = encode_crops(encoder)
+    embedded, found = _shapes(encoder, encode, seconds)
+    findings += found
+    if not all(f.passed for f in found):
+        raise PreflightError(encoder.spec, findings)
+    shortest = embedded[0]
+    findings.append(_finite(encode, embedded, seconds[0]))
+    if findings[-1].passed:
+        findings += [
+            _range(embedded, largest),
+            _sees_its_input(shortest),
+            _deterministic(encode, shortest, seconds[0]),
+            _alone(encode, shortest, seconds[0]),
+        ]
+    if not all(f.passed for f in findings):
+        raise PreflightError(encoder.spec, findings)
+    return tuple(findings), shortest.shape[1]
+
+
+def synthetic_crops(seconds: float) -> np.ndarray:
+    """Four sounds that no two encoders could confuse: (4, n) float32 at 16 kHz."""
+    samples = round(seconds * SAMPLE_RATE)
+    time = np.arange(samples) / SAMPLE_RATE
+    noise = np.random.default_rng(0).standard_normal(samples) * 0.1
+    chord = sum(np.sin(2 * np.pi * hertz * time) for hertz in (220.0, 277.2, 329.6)) * 0.2
+    clicks = np.where(np.arange(samples) % 1600 < 8, 0.9, 0.0)
+    sweep = 0.5 * np.sin(2 * np.pi * (100 * time + 3000 * time**2 / (2 * seconds)))
+    return np.stack([noise, chord, clicks, sweep]).astype(np.float32)
+
+
+def _rate(encoder: FrozenEncoder) -> Finding:
+    rate = encoder.sample_rate
+    whole = isinstance(rate, int | np.integer) and not isinstance(rate, bool)
+    if whole and LOWEST_RATE <= rate <= HIGHEST_RATE:
+        return Finding("sample rate", True)
+    return Finding(
+        "sample rate",
+        False,
+        f"it declares {rate!r}; expected a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}",
+        "Correct the encoder's sample_rate, or --sample-rate where it declares none",
+    )
+
+
+def _shapes(
+    encoder: FrozenEncoder, encode: Callable[[np.ndarray], np.ndarray], seconds: Sequence[float]
+) -> tuple[list[np.ndarray], list[Finding]]:
+    """Embeddings of the four sounds at every length, and whether they are (4, d) with one d, the promised one."""
+    embedded: list[np.ndarray] = []
+    for length in seconds:
+        crops = synthetic_crops(length)
+        asked = f"crops of {length:g} s, {encoder.sample_rate} Hz"
+        try:
+            embedding = encode(crops)
+        except Exception as error:  # whatever the encoder's code raises
+            cause = f"{asked}: it raised {type(error).__name__}: {_first_line(error)}"
+            remedy = "Make it take float32 (batch, samples) of that length; a fixed length must be in its signature"
+            return embedded, [Finding("takes crops", False, cause, remedy)]
+        if embedding.ndim != 2 or len(embedding) != _SOUNDS or not embedding.shape[1]:
+            cause = f"{asked}: {_SOUNDS} crops became {embedding.shape}; expected ({_SOUNDS}, embedding size)"
+            remedy = (
+                "Return one vector a crop, in their order: average over time, or choose with --output-name"
+            )
+            return embedded, [Finding("shape", False, cause, remedy)]
+        embedded.append(embedding)
+    sizes = {embedding.shape[1] for embedding in embedded}
+    findings = [Finding("takes crops", True), Finding("shape", True)]
+    promised = encoder.embedding_size
+    if len(sizes) > 1:
+        cause = f"{sorted(sizes)} numbers for crops of {', '.join(f'{s:g}' for s in seconds)} s"
+        remedy = "Pool over time, so that the size does not depend on the length"
+        return embedded, [*findings, Finding("embedding size", False, cause, remedy)]
+    if promised is not None and sizes != {promised}:
+        cause = f"it declares {promised!r} and returns {next(iter(sizes))}"
+        remedy = "Correct the declared size, or return the embedding it belongs to"
+        return embedded, [*findings, Finding("embedding size", False, cause, remedy)]
+    return embedded, [*findings, Finding("embedding size", True)]
+
+
+def _finite(
+    encode: Callable[[np.ndarray], np.ndarray], embedded: Sequence[np.ndarray], seconds: float
+) -> Finding:
+    crops = synthetic_crops(seconds)
+    silence = encode(np.zeros_like(crops))
+    loud = encode(np.sign(crops))
+    for what, values in (("sounds", embedded), ("digital silence", [silence]), ("full-scale sound", [loud])):
+        if not all(np.isfinite(value).all() for value in values):
+            return Finding(
+                "finite",
+                False,
+                f"NaN or infinity for {what}",
+                "Guard logarithms and divisions with a floor; recordings do hold silence and clipping",
+            )
+    return Finding("finite", True)
+
+
+def _range(embedded: Sequence[np.ndarray], largest: float) -> Finding:
+    top = max(float(np.abs(value).max()) for value in embedded)
+    if top * 4 < largest:  # recordings may be louder than these sounds
+        return Finding("range", True)
+    cause = f"numbers up to {top:.3g} do not fit the chosen type, whose largest is {largest:.3g}"
+    return Finding("range", False, cause, "Keep them with --embedding-dtype float32")
+
+
+def _sees_its_input(embedding: np.ndarray) -> Finding:
+    if _difference(embedding, np.broadcast_to(embedding[:1], embedding.shape), embedding) > 1e-6:
+        return Finding("sees its input", True)
+    return Finding(
+        "sees its input",
+        False,
+        "noise, a chord, clicks and a sweep have one and the same embedding",
+        "Are its weights loaded, and is the chosen output one that depends on the waveform?",
+    )
+
+
+def _deterministic(
+    encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float
+) -> Finding:
+    difference = _difference(encode(synthetic_crops(seconds)), embedding, embedding)
+    if difference <= TOLERANCE:
+        return Finding("deterministic", True)
+    return Finding(
+        "deterministic",
+        False,
+        f"the same crops twice differ by {100 * difference:.2g}% of the largest number",
+        "Turn off dropout and random crops (training=False, eval()), and fix its seeds",
+    )
+
+
+def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float) -> Finding:
+    """Each sound among copies of a louder one: the sound's own embedding must not move."""
+    crops = synthetic_crops(seconds)
+    worst = 0.0
+    for position in range(2):
+        others = np.sign(crops)
+        others[position] = crops[position]
+        worst = max(worst, _difference(encode(others)[position], embedding[position], embedding))
+    if worst <= TOLERANCE:
+        return Finding("independent of its neighbours", True)
+    return Finding(
+        "independent of its neighbours",
+        False,
+        f"a crop's embedding moves by {100 * worst:.2g}% of the largest number with the rest of the batch",
+        "Use stored batch statistics (training=False, eval()), and normalise each waveform by itself",
+    )
+
+
+def _difference(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
+    largest = float(np.abs(scale).max())
+    return float(np.abs(one - other).max()) / largest if largest > 0 else 0.0
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0][:200]
