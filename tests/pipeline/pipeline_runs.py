@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
 FEW_TASKS = "tasks=[birdsong, esc50, speech_commands_v2]"
 # The demo preset with less of everything: these tests hold the chain, not the scores.
 SHORT = (
@@ -53,20 +57,36 @@ class Finished:
         return json.loads((self.artifact("evaluator", "report") / "report.json").read_text())
 
 
+@functools.cache
+def project() -> Path:
+    """A copy of the packages, so that a file saved while the tests run does not change what they run."""
+    folder = Path(tempfile.mkdtemp(prefix="hares-project-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    copy_project(PROJECT, folder)
+    return folder
+
+
+def copy_project(source: Path, folder: Path) -> None:
+    for name in PACKAGES:
+        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(source / "requirements.lock", folder)
+
+
 def command(corpus: Path, workspace: Path, *settings: str) -> list[str]:
     options = [part for setting in (*SHORT, *settings) for part in ("--set", setting)]
     return [sys.executable, "-m", "cli.main", "run", "--config", "demo", "--corpus", str(corpus),
             "--workspace", str(workspace), *options]  # fmt: skip
 
 
-def environment(project: Path = PROJECT) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(project), "TF_CPP_MIN_LOG_LEVEL": "2"}
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
-def run(corpus: Path, workspace: Path, *settings: str, project: Path = PROJECT) -> Finished:
+def run(corpus: Path, workspace: Path, *settings: str, folder: Path | None = None) -> Finished:
+    folder = folder or project()
     done = subprocess.run(
         command(corpus, workspace, *settings),
-        cwd=project, env=environment(project), capture_output=True, text=True, timeout=900, check=False,
+        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     return Finished(done.returncode, done.stdout, done.stderr, workspace)
 

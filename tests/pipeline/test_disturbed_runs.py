@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pipeline_runs import FEW_TASKS, PROJECT, Finished, command, environment, run
+from pipeline_runs import FEW_TASKS, Finished, command, copy_project, environment, project, run
 
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
 BEFORE_TRAINER = {
     "ingest_birdsong", "ingest_esc50", "ingest_speech_commands_v2", "ingest_pretraining",
     "schema", "statistics", "transform",
@@ -35,19 +34,17 @@ def model_digest(finished: Finished) -> str:
 def test_a_changed_line_of_the_encoder_reruns_the_trainer_and_what_follows(
     short_run: Finished, made_corpus: Path, tmp_path: Path
 ) -> None:
-    project, workspace = tmp_path / "project", tmp_path / "workspace"
-    for name in PACKAGES:
-        shutil.copytree(PROJECT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "requirements.lock", project)
+    folder, workspace = tmp_path / "project", tmp_path / "workspace"
+    copy_project(project(), folder)
     shutil.copytree(short_run.workspace, workspace)
-    with open(project / "models" / "encoders" / "sf_nfnet.py", "a") as file:
+    with open(folder / "models" / "encoders" / "sf_nfnet.py", "a") as file:
         file.write("# one more line\n")
     # The store names artifacts by path, so the copy is run in the original's place.
     kept = short_run.workspace.with_name("kept")
     short_run.workspace.rename(kept)
     try:
         workspace.rename(short_run.workspace)
-        changed = run(made_corpus, short_run.workspace, FEW_TASKS, project=project)
+        changed = run(made_corpus, short_run.workspace, FEW_TASKS, folder=folder)
     finally:
         shutil.rmtree(short_run.workspace)
         kept.rename(short_run.workspace)
@@ -62,7 +59,7 @@ def test_killed_in_the_trainer_it_starts_at_the_trainer_and_ends_the_same(
     """One test of three promises: the re-run starts at the Trainer, the Trainer at its checkpoint, and scores and
     weights are those of the undisturbed run, which is also another workspace with the same seed and corpus."""
     process = subprocess.Popen(
-        command(made_corpus, tmp_path, FEW_TASKS), cwd=PROJECT, env=environment(),
+        command(made_corpus, tmp_path, FEW_TASKS), cwd=project(), env=environment(project()),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
     deadline = time.monotonic() + 300
@@ -160,4 +157,4 @@ def test_bad_audio_is_counted_named_and_reported(bad_corpus: Path, tmp_path: Pat
     assert birdsong["value"] is not None and sum(birdsong["missing"].values()) == 3
     assert report["hares"] is None, "a mean of fewer tasks is not HARES"
     page = (finished.artifact("evaluator", "report") / "report.html").read_text()
-    assert "non_finite" in page and "outside_corpus" in page
+    assert "2 non finite" in page and "1 outside corpus" in page

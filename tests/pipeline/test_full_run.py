@@ -67,6 +67,16 @@ def test_the_documented_code_reads_the_store(full_run: Finished) -> None:
     assert len(manifests) == 13 and len(sources) >= 12
 
 
+def test_the_readmes_model_needs_only_tensorflow(full_run: Finished) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
+    (pushed,) = (full_run.workspace / "pushed").iterdir()
+    script = f"pushed = {str(pushed)!r}\n{code}\nimport sys\nprint(embedding.shape, 'tfx' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=300
+    )
+    assert done.stdout.splitlines()[-1] == "(1, 480) False"
+
+
 def test_manifests_name_every_clip_with_the_digest_of_its_file(full_run: Finished, made_corpus: Path) -> None:
     import hashlib
 
