@@ -129,7 +129,9 @@ class _View:
         """The encoder passed the pre-flight."""
         checks = ", ".join(finding.check for finding in findings)
         self._console.print(
-            f"pre-flight passed in {seconds:.1f} s: {checks}; {embedding_size} numbers a crop"
+            f"pre-flight passed in {seconds:.1f} s: {checks}; {embedding_size} numbers a crop",
+            highlight=False,
+            soft_wrap=True,
         )
 
     def listed(self, clips: int) -> None:

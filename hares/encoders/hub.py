@@ -29,7 +29,13 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         raise ValueError(
             f"encoder {spec!r}: no saved_model.pb in {location or '.'}; unpack the module and give its folder"
         )
-    model = tensorflow_hub.load(location)
+    try:
+        model = tensorflow_hub.load(location)
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
+        raise ValueError(
+            f"encoder {spec!r}: the module cannot be loaded ({type(error).__name__}: {error}). Is it complete and "
+            "undamaged?"
+        ) from error
     if not callable(model):
         raise ValueError(
             f"encoder {spec!r}: the module cannot be called (a TF1 module?). Try saved_model:{location}, which "

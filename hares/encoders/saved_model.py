@@ -75,7 +75,13 @@ def _metadata(folder: Path) -> dict[str, Any]:
 def _signature(path: str, spec: str) -> Any:
     import tensorflow as tf
 
-    model = tf.saved_model.load(path)
+    try:
+        model = tf.saved_model.load(path)
+    except Exception as error:  # a damaged file surfaces as any of a dozen types
+        raise ValueError(
+            f"encoder {spec!r}: the SavedModel cannot be loaded ({type(error).__name__}: {error}). Is "
+            "it complete and undamaged?"
+        ) from error
     if SIGNATURE not in model.signatures:
         found = ", ".join(model.signatures) or "none"
         raise ValueError(

@@ -1,0 +1,337 @@
+"""Evaluation as a whole, on a small corpus written here: the same numbers, each embedding computed once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from hares.encoders import FrozenEncoder, load_encoder
+from hares.evaluate import Evaluation, EvaluationError, EvaluationSettings, evaluate, find_sources
+from hares.preflight import PreflightError
+from hares.protocol import ProtocolSettings
+from models.encoder import load_encoder as build_encoder
+from models.export import export_saved_model
+from models.frontend import FrontendConfig
+
+PROJECT = Path(__file__).resolve().parents[2]
+# A few steps: what is tested is the way, not the scores.
+PROTOCOL = ProtocolSettings(
+    name="quick",
+    crops_per_clip=2,
+    augmented_epochs=2,
+    max_steps=30,
+    learning_rate=2e-3,
+    bootstrap_resamples=20,
+)
+SETTINGS = EvaluationSettings(protocol=PROTOCOL, batch_size=8, clips_per_shard=4)
+TASKS = ("speech_commands_v2", "esc50")
+WORDS = ("yes", "no", "up")
+
+
+@pytest.fixture
+def corpus(tmp_path) -> Path:
+    """Two data sets in their native layouts: tones whose pitch tells the class."""
+    root = tmp_path / "corpus"
+    noise = np.random.default_rng(0)
+
+    def tone(path: Path, hertz: float, seconds: float) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        time_ = np.arange(round(seconds * 16_000)) / 16_000
+        wave = 0.3 * np.sin(2 * np.pi * hertz * time_) + 0.01 * noise.standard_normal(time_.size)
+        soundfile.write(path, wave, 16_000, subtype="PCM_16")
+
+    commands = root / "speech_commands_v2"
+    tested = []
+    for kind, word in enumerate(WORDS):
+        for speaker in range(8):
+            name = f"{word}/{speaker:08x}_nohash_0.wav"
+            tone(commands / name, 300.0 * (kind + 1), 0.9)
+            if speaker >= 5:
+                tested.append(name)
+    (commands / "testing_list.txt").write_text("\n".join(tested) + "\n")
+    (commands / "validation_list.txt").write_text("")
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for fold in range(1, 6):
+        for kind in range(2):
+            name = f"{fold}-{1000 + fold}{kind}-A-{kind}.wav"
+            tone(root / "esc50/audio" / name, 500.0 * (kind + 1), 2.0)
+            rows.append(f"{name},{fold},{kind},{('dog', 'rooster')[kind]},False,{1000 + fold}{kind},A")
+    (root / "esc50/meta").mkdir(parents=True)
+    (root / "esc50/meta/esc50.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+class Silent:
+    """An observer that counts."""
+
+    def __init__(self):
+        self.calls = Counter()
+        self.total = 0
+
+    def checked(self, findings, embedding_size, seconds):
+        self.calls["checked"] += 1
+
+    def listed(self, clips):
+        self.total = clips
+
+    def embedding(self, task):
+        self.calls[f"embedding {task}"] += 1
+
+    def clips(self, task, count, computed):
+        self.calls["computed" if computed else "found"] += count
+
+    def probing(self, task):
+        self.calls[f"probing {task}"] += 1
+
+
+def run(
+    corpus: Path,
+    output: Path,
+    encoder: FrozenEncoder | None = None,
+    observer: Silent | None = None,
+    **settings,
+) -> Evaluation:
+    return evaluate(
+        encoder or load_encoder("log_mel"),
+        find_sources(corpus, {}, TASKS),
+        dataclasses.replace(SETTINGS, **settings),
+        output,
+        corpus.parent / "cache",
+        observer or Silent(),
+    )
+
+
+def scores(evaluation: Evaluation) -> dict[str, object]:
+    return {name: (entry["value"], entry["interval"]) for name, entry in evaluation.report["tasks"].items()}
+
+
+def test_everything_is_written_and_counted(corpus, tmp_path):
+    observer = Silent()
+    broken = sorted((corpus / "speech_commands_v2/yes").iterdir())[-1]
+    broken.write_bytes(b"RIFF but no more")
+    (corpus / "speech_commands_v2/no/00000007_nohash_0.wav").unlink()
+    result = run(corpus, tmp_path / "out", observer=observer)
+    out = tmp_path / "out"
+    entry = result.report["tasks"]["speech_commands_v2"]
+    assert (entry["clips"], entry["expected_clips"], entry["train_clips"]) == (7, 9, 15)
+    assert entry["missing"] == {"absent": 1, "undecodable": 1}
+    assert result.report["tasks"]["voxforge"]["reason"] == "not part of this run"
+    assert json.loads((out / "report.json").read_text()) == result.report
+    assert (out / "report.html").is_file() and (out / "predictions/esc50.npz").is_file()
+    record = json.loads((out / "evaluate.json").read_text())
+    assert record == json.loads(json.dumps(result.record))
+    assert record["encoder"]["spec"] == "log_mel" and len(record["encoder"]["digest"]) == 64
+    assert record["cache"]["found"] == 0 and record["cache"]["computed"] > 5
+    rejected = (out / "manifests/speech_commands_v2.rejected.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in rejected} == {"absent", "undecodable"}
+    assert observer.total == observer.calls["computed"] == 24 - 1 + 10
+
+
+def test_manifests_are_those_of_ingestion(corpus, tmp_path):
+    """The counts of `build_manifest` over shards that ingestion itself wrote."""
+    from hares.ingest import ShardSummary, build_manifest, count_listed, ingest_shard, list_entries
+
+    broken = sorted((corpus / "speech_commands_v2/yes").iterdir())[0]
+    broken.write_bytes(b"")
+    run(corpus, tmp_path / "out")
+    sources = {"speech_commands_v2": str(corpus / "speech_commands_v2")}
+    splits = ("train", "test")
+    _, rejected = count_listed(sources, splits)
+    summaries: list[ShardSummary] = []
+    for split in splits:
+        entries = [
+            e for e in list_entries(sources, splits) if getattr(e, "clip", None) and e.clip.split == split
+        ]
+        paths = (str(tmp_path / f"{split}.tfrecord"), str(tmp_path / f"{split}.jsonl"))
+        summaries.append(ingest_shard(entries, sources, split, 0, *paths))
+    expected, lines = build_manifest(sources, splits, summaries, rejected)
+    found = json.loads((tmp_path / "out/manifests/speech_commands_v2.json").read_text())
+    expected.pop("content_digest"), found.pop("content_digest")  # it covers how clips fall into shards
+    assert found == json.loads(json.dumps(expected))
+    written = (tmp_path / "out/manifests/speech_commands_v2.rejected.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in written] == lines
+
+
+def test_a_second_run_embeds_nothing_and_scores_the_same(corpus, tmp_path):
+    first, observer = run(corpus, tmp_path / "one"), Silent()
+    floor, calls = load_encoder("log_mel"), Counter()
+
+    def counting(waveforms):
+        calls[len(waveforms)] += 1
+        return floor.embed(waveforms)
+
+    second = run(corpus, tmp_path / "two", dataclasses.replace(floor, embed=counting), observer)
+    assert calls[SETTINGS.batch_size] == 0, "only the pre-flight, with four crops, may call the encoder"
+    assert observer.calls["computed"] == 0 and observer.calls["found"] == observer.total
+    assert second.record["cache"]["computed"] == 0
+    assert (tmp_path / "one/report.json").read_bytes() == (tmp_path / "two/report.json").read_bytes()
+    assert first.report == second.report
+
+
+def test_one_clips_bytes_compute_one_shard(corpus, tmp_path):
+    run(corpus, tmp_path / "one")
+    path = sorted((corpus / "esc50/audio").iterdir())[3]
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 4
+    path.write_bytes(content)
+    assert run(corpus, tmp_path / "two").record["cache"]["computed"] == 1
+
+
+def test_one_crop_setting_computes_what_it_touches(corpus, tmp_path):
+    run(corpus, tmp_path / "one")
+    longer = dataclasses.replace(PROTOCOL, max_steps=40, learning_rate=1e-3)
+    assert run(corpus, tmp_path / "two", protocol=longer).record["cache"]["computed"] == 0
+    more = run(corpus, tmp_path / "three", protocol=dataclasses.replace(PROTOCOL, augmented_epochs=3))
+    tasks = more.record["tasks"]
+    assert tasks["esc50"]["found"] == tasks["speech_commands_v2"]["computed"] == 0
+
+
+def test_float16_scores_are_the_same_when_found(corpus, tmp_path):
+    first = run(corpus, tmp_path / "one", dtype="float16")
+    second = run(corpus, tmp_path / "two", dtype="float16")
+    assert second.record["cache"]["computed"] == 0 and scores(first) == scores(second)
+
+
+def test_an_interrupted_shard_is_computed_again_and_no_other(corpus, tmp_path):
+    floor, left = load_encoder("log_mel"), [6]
+
+    def failing(waveforms):
+        if len(waveforms) == SETTINGS.batch_size:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+        return floor.embed(waveforms)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(corpus, tmp_path / "one", dataclasses.replace(floor, embed=failing))
+    complete = len(list((tmp_path / "cache").rglob("*.npz")))
+    assert complete > 0
+    again = run(corpus, tmp_path / "one")
+    assert again.record["cache"]["found"] == complete
+    whole = evaluate(
+        floor, find_sources(corpus, {}, TASKS), SETTINGS, tmp_path / "two", tmp_path / "other", Silent()
+    )
+    assert whole.report == again.report
+
+
+def test_a_broken_encoder_reads_no_data(corpus, tmp_path):
+    floor = load_encoder("log_mel")
+    deaf = dataclasses.replace(floor, embed=lambda x: np.ones((len(x), 160), np.float32))
+    shutil.rmtree(corpus / "esc50/audio")
+    with pytest.raises(PreflightError, match="sees its input"):
+        run(corpus, tmp_path / "out", deaf)
+    assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
+
+
+def test_an_embedding_that_is_not_finite_names_the_clip(corpus, tmp_path):
+    floor = load_encoder("log_mel")
+
+    def fragile(waveforms):
+        embedded = floor.embed(waveforms)
+        return embedded * np.nan if len(waveforms) == SETTINGS.batch_size else embedded
+
+    with pytest.raises(EvaluationError, match=r"the embedding of clip '.*' is not finite"):
+        run(corpus, tmp_path / "out", dataclasses.replace(floor, embed=fragile))
+
+
+def test_sources_are_found_or_named(corpus):
+    assert {s.task.name for s in find_sources(corpus, {}, ())} == {"speech_commands_v2", "esc50"}
+    placed = find_sources(None, {"nsynth": corpus / "esc50"}, ("nsynth_pitch",))
+    assert placed[0].root == corpus / "esc50"
+    for arguments, message in (
+        ((corpus, {}, ("voxforge",)), r"--tasks voxforge: there is no folder .*voxforge=DIR"),
+        ((corpus, {}, ("esc51",)), r"unknown task 'esc51'"),
+        ((corpus, {"esc": corpus}, ()), r"no data set is called esc; there are audioset"),
+        ((None, {}, ("esc50",)), r"--tasks esc50: no place for the data set"),
+        ((corpus / "esc50", {}, ()), r"none of the data sets audioset, .* is there"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            find_sources(*arguments)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        EvaluationSettings(batch_size=0)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("export") / "model"
+    record = build_encoder("sf_nfnet_tiny")
+    export_saved_model(record.build(0), record, folder, FrontendConfig(), {"objective": "none"})
+    return str(folder)
+
+
+def test_the_way_back_scores_the_same(corpus, tmp_path, export):
+    """Our export through its own adapter, and as a HEAR module as any other benchmark would load it."""
+    own = run(corpus, tmp_path / "own", load_encoder(f"saved_model:{export}"))
+    back = run(corpus, tmp_path / "back", load_encoder(f"hear:models.hear:{export}"))
+    assert scores(own) == scores(back)
+    assert back.record["cache"]["found"] == 0, "nothing was taken from the other's cache"
+
+
+def command(corpus: Path, output: Path, cache: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "cli.main", "evaluate", "--encoder", "python:slow_encoder:Encoder",
+        "--corpus", str(corpus), "--tasks", ",".join(TASKS), "--protocol", "quick", "--output", str(output),
+        "--cache", str(cache), "--batch-size", "8",
+    ]  # fmt: skip
+
+
+def test_kill_9_at_any_moment(corpus, tmp_path):
+    """The scores of a run killed again and again are those of one left alone; no finished shard is redone."""
+    (tmp_path / "slow_encoder.py").write_text(
+        "import time\nimport numpy as np\nfrom hares.encoders.log_mel import embed\n"
+        "class Encoder:\n    sample_rate, embedding_size = 16000, 160\n"
+        "    def __call__(self, x):\n        time.sleep(0.15)\n        return embed(x)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    alone, killed = tmp_path / "alone", tmp_path / "killed"
+    subprocess.run(
+        command(corpus, alone, alone / "cache"),
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    moments, kills = random.Random(5), 0
+    for _ in range(12):
+        process = subprocess.Popen(
+            command(corpus, killed, killed / "cache"),
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # Wait for the first new shard, so that slow imports do not use up the moments, then strike.
+        seen = len(list((killed / "cache").rglob("*.npz")))
+        while process.poll() is None and len(list((killed / "cache").rglob("*.npz"))) == seen:
+            time.sleep(0.02)
+        time.sleep(moments.uniform(0.0, 0.6))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    else:
+        subprocess.run(command(corpus, killed, killed / "cache"), cwd=tmp_path, env=environment, check=True)
+    assert kills >= 3
+    assert (killed / "report.json").read_bytes() == (alone / "report.json").read_bytes()
+    log = [json.loads(line) for line in (killed / "cache/log.jsonl").read_text().splitlines()]
+    computed = Counter(line["key"] for line in log if line["event"] == "computed")
+    # A kill between a shard and its line leaves a shard without one; two lines would be a shard done twice.
+    assert set(computed.values()) == {1}
+    assert set(computed) <= {path.stem for path in (alone / "cache").rglob("*.npz")}
