@@ -15,11 +15,11 @@ def config() -> PipelineConfig:
     """Small enough that the whole pipeline, scores included, ends within ten minutes on two cores."""
     training = TrainingConfig(
         encoder="sf_nfnet_tiny",
-        steps=300,
+        steps=400,
         batch_size=64,
         crop_seconds=1.28,
         peak_learning_rate=1e-3,
-        warmup_steps=15,
+        warmup_steps=20,
         projector_sizes=(512,),
         steps_per_loop=10,
         checkpoint_every_steps=50,
