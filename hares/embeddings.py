@@ -94,8 +94,12 @@ def empty_embeddings(size: int = 0) -> TaskEmbeddings:
     )
 
 
-def concatenate(parts: Sequence[TaskEmbeddings]) -> TaskEmbeddings:
+def concatenate(parts: Sequence[TaskEmbeddings], embeddings: np.ndarray | None = None) -> TaskEmbeddings:
     """All clips of all parts, in order.
+
+    Args:
+        parts: any number of shards.
+        embeddings: (r, d) the rows of all parts where they are joined already; None to join them here.
 
     Raises:
         ValueError: the parts differ in embedding size, or two hold the same clip.
@@ -113,7 +117,7 @@ def concatenate(parts: Sequence[TaskEmbeddings]) -> TaskEmbeddings:
         raise ValueError(f"clip {twice!r} is in two shards: was the same shard read twice?")
     first_clip = np.cumsum([0] + [len(part.clip_ids) for part in filled])
     return TaskEmbeddings(
-        embeddings=np.concatenate([part.embeddings for part in filled]),
+        embeddings=np.concatenate([p.embeddings for p in filled]) if embeddings is None else embeddings,
         clip_index=np.concatenate([p.clip_index + a for p, a in zip(filled, first_clip, strict=False)]),
         role=np.concatenate([part.role for part in filled]),
         partner=np.concatenate([p.partner + a for p, a in zip(filled, first_clip, strict=False)]),

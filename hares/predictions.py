@@ -1,6 +1,6 @@
 """What a probe answered, clip by clip: enough to recompute a score, its interval and a paired test later.
 
-Shapes: `c` test clips, `k` logits.
+Shapes: `s` seeds, `c` test clips, `k` logits, `g` groups.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from hares.arrays import (
     unpack_strings,
     write_atomically,
 )
-from hares.metrics import RankedScores, multi_hot, weighted_accuracy
-from hares.statistics import PairedDifference, Statistic, paired_difference
+from hares.metrics import RankedScores, multi_hot
+from hares.statistics import Resampled, Statistic, group_ids, grouped_mean, resample
 from hares.task import Metric, Slot
 
 
@@ -35,7 +35,7 @@ class Predictions:
         clip_ids: c names.
         groups: c speakers, recordings or instruments, "" for none.
         labels: c lists of true class ids.
-        scores: (c, k) float32, higher is likelier.
+        scores: (s, c, k) float32, one layer for each seed of the probe; higher is likelier.
         weights: (c,) float64, a clip's weight in the mean accuracy: all 1, but for folds of unequal size,
             whose accuracies weigh the same.
     """
@@ -49,49 +49,53 @@ class Predictions:
     weights: np.ndarray
 
     def answers(self) -> np.ndarray:
-        """The likeliest class of each slot, (c, slots)."""
+        """The likeliest class of each slot, (s, c, slots)."""
         edges = (0, *accumulate(len(slot.classes) for slot in self.slots))
-        return np.stack([self.scores[:, a:b].argmax(axis=1) for a, b in pairwise(edges)], axis=1)
+        return np.stack([self.scores[..., a:b].argmax(axis=-1) for a, b in pairwise(edges)], axis=-1)
 
     def correct(self) -> np.ndarray:
-        """Whether all slots are right, (c,) bool."""
-        return np.asarray((self.answers() == np.asarray(self.labels)).all(axis=1))
+        """Whether all slots are right, (s, c) bool."""
+        return np.asarray((self.answers() == np.asarray(self.labels)).all(axis=-1))
 
     def statistic(self) -> Statistic:
-        """The score as a function of how often each clip counts, (c,)."""
-        if self.metric == "mAP":
-            return RankedScores(
-                self.scores, multi_hot(self.labels, self.scores.shape[1])
-            ).mean_average_precision
-        correct = self.correct()
-        return lambda counts: weighted_accuracy(correct, counts * self.weights)
+        """The score, a mean over seeds, as a function of how often each group of clips counts, (n, g)."""
+        ids = group_ids(self.groups)
+        if self.metric == "accuracy":
+            return grouped_mean(self.correct().mean(axis=0), self.weights, ids)
+        ranked = self._ranked()
+        return lambda counts: np.asarray([_mean_over_seeds(ranked, row[ids]) for row in counts])
+
+    def seed_scores(self) -> list[float]:
+        """The score of each seed."""
+        if self.metric == "accuracy":
+            return [float(np.average(seed, weights=self.weights)) for seed in self.correct()]
+        ones = np.ones(len(self.clip_ids))
+        return [seed.mean_average_precision(ones) for seed in self._ranked()]
 
     def score(self) -> float:
-        """The task's score over all test clips."""
-        return self.statistic()(np.ones(len(self.clip_ids)))
+        """The task's score over all test clips: the mean over seeds."""
+        return float(np.mean(self.seed_scores()))
 
+    def resampled(self, resamples: int, seed: int) -> Resampled | None:
+        """The score on bootstrap resamples of the groups; None with fewer than two."""
+        return resample(self.statistic(), len(set(group_ids(self.groups).tolist())), resamples, seed)
 
-def compare(first: Predictions, second: Predictions, resamples: int, seed: int) -> PairedDifference | None:
-    """Paired comparison of two encoders on one task.
-
-    Args:
-        first: answers from one encoder's embeddings.
-        second: answers from the other's.
-        resamples: how many bootstrap resamples.
-        seed: of the resamples.
-
-    Returns:
-        First score minus second, or None where there are fewer than two groups of clips.
-
-    Raises:
-        ValueError: the two are not about the same clips; a comparison would not be paired.
-    """
-    if first.clip_ids != second.clip_ids or first.labels != second.labels or first.metric != second.metric:
-        raise ValueError(
-            f"the predictions are about different clips or labels ({len(first.clip_ids)} and "
-            f"{len(second.clip_ids)} clips). Were both encoders scored on the same corpus?"
+    def about_same_clips(self, other: Predictions) -> bool:
+        """Whether both answer for the same clips in the same order, so that they can be paired."""
+        return (self.clip_ids, self.labels, self.metric, self.groups) == (
+            other.clip_ids,
+            other.labels,
+            other.metric,
+            other.groups,
         )
-    return paired_difference(first.statistic(), second.statistic(), first.groups, resamples, seed)
+
+    def _ranked(self) -> list[RankedScores]:
+        targets = multi_hot(self.labels, self.scores.shape[-1])
+        return [RankedScores(seed, targets) for seed in self.scores]
+
+
+def _mean_over_seeds(ranked: list[RankedScores], weights: np.ndarray) -> float:
+    return float(np.mean([seed.mean_average_precision(weights) for seed in ranked]))
 
 
 def encode_predictions(predictions: Predictions) -> bytes:
@@ -123,6 +127,11 @@ def load_predictions(path: Path) -> Predictions:
         ValueError: not such an archive; the message names it.
     """
     arrays = npz_arrays(path.read_bytes(), str(path))
+    if "scores" in arrays and arrays["scores"].ndim != 3:
+        raise ValueError(
+            f"{path}: scores of shape {arrays['scores'].shape}; expected (seeds, clips, logits). "
+            "Score the encoder again"
+        )
     try:
         metric: Metric = "mAP" if unpack_strings("metric", arrays) == ("mAP",) else "accuracy"
         classes = unpack_strings("classes", arrays)

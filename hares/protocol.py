@@ -68,6 +68,10 @@ class ProtocolSettings:
         learning_rate: peak of the schedule.
         penalties: values of the SVM's C that are tried on the first fold.
         bootstrap_resamples: of the confidence intervals.
+        probe_seeds: probes trained side by side, which differ in their batches and initial weights; the score
+            is the mean over them. An SVM has no batches and is fitted once.
+        memory_limit_mb: embeddings of a task above this size are kept in a temporary file and streamed to the
+            probe; the numbers are the same to the last digit.
     """
 
     name: str = "paper"
@@ -79,12 +83,19 @@ class ProtocolSettings:
     learning_rate: float = PAPER_LEARNING_RATE
     penalties: tuple[float, ...] = PAPER_PENALTIES
     bootstrap_resamples: int = 1_000
+    probe_seeds: int = 3
+    memory_limit_mb: float = 256.0
 
     def __post_init__(self) -> None:
-        for name in ("crops_per_clip", "augmented_epochs", "max_steps", "batch_size", "bootstrap_resamples"):
+        counts = ("crops_per_clip", "augmented_epochs", "max_steps", "batch_size", "bootstrap_resamples")
+        for name in (*counts, "probe_seeds"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"protocol {self.name!r}: {name} is {value}; it must be at least 1")
+        if not self.memory_limit_mb > 0:
+            raise ValueError(
+                f"protocol {self.name!r}: memory_limit_mb is {self.memory_limit_mb}; it must be above 0"
+            )
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"protocol {self.name!r}: seed is {self.seed}; it must be from 0 to 2^31 - 1")
         if not self.learning_rate > 0 or not self.penalties or min(self.penalties) <= 0:
@@ -158,7 +169,12 @@ def load_protocol(name: str) -> ProtocolSettings:
         return ProtocolSettings()
     if name == "quick":
         return ProtocolSettings(
-            name="quick", crops_per_clip=3, augmented_epochs=3, max_steps=2_000, learning_rate=2e-3
+            name="quick",
+            crops_per_clip=3,
+            augmented_epochs=3,
+            max_steps=2_000,
+            learning_rate=2e-3,
+            probe_seeds=1,
         )
     raise ValueError(f"unknown protocol {name!r}; there are {', '.join(protocol_names())}")
 

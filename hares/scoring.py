@@ -17,14 +17,19 @@ from typing import Any
 
 import numpy as np
 
+from hares._scorable import check_labels, classes_of, why_not_scored
+from hares.class_scores import class_scores, confusion, macro_recall
 from hares.embeddings import TaskEmbeddings
+from hares.leakage import ClipIdentity, check_leakage, not_checked
 from hares.metrics import chance_accuracy, chance_average_precision, multi_hot
-from hares.predictions import Predictions, compare
+from hares.predictions import Predictions
 from hares.probes import FOLDS, Fold, load_probe
-from hares.protocol import EVALUATION_ROLE, TRAIN_ROLE, ProtocolSettings
+from hares.protocol import ProtocolSettings
 from hares.report.paper import REFERENCES, paper_averages, paper_score
-from hares.statistics import bootstrap_interval
-from hares.task import DOMAINS, Slot, Task
+from hares.statistics import Resampled, draws_seed, interval, mean_of, paired_difference
+from hares.task import DOMAINS, Reason, Slot, Task
+
+UNREADABLE = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
 
 CHOICES = (
     "Embeddings are standardised by the mean and standard deviation of the training crops, for every probe.",
@@ -32,11 +37,13 @@ CHOICES = (
     "A last subclip is added where at least half a subclip remains, and ends where the clip ends.",
     "Clips shorter than a crop are padded with zeros at the end.",
     "Probe batches are drawn with replacement: a random clip, then a random one of its crops.",
+    "A score is the mean over the probe's seeds, which differ in batches and initial weights; an SVM has one.",
     "Chance is the score of the best answer that ignores the clip: the commonest training class, or one constant "
     "score for mAP.",
     "mAP is the mean over the classes with at least one positive test clip.",
-    "Intervals are 95% bootstrap intervals over test clips, or over speakers, recordings or instruments where "
-    "clips share one; their resamples are centred on the score.",
+    "Intervals are 95%, Wilson's, from a bootstrap over test clips, or over speakers, recordings or instruments "
+    "where clips share one. They say how far other test clips could move the score, not other training runs.",
+    "Differences are paired: both encoders on the same resamples, held against the standard error by Student's t.",
 )
 
 
@@ -48,7 +55,8 @@ class TaskScore:
         task: the protocol's record.
         value: the score in [0, 1]; None where the task is not scored.
         chance: score of the best answer that ignores the clip; None where the task is not scored.
-        interval: 95% interval of `value`; None where it is undefined.
+        resampled: `value` on bootstrap resamples; None with fewer than two groups of test clips.
+        seed_scores: the score of each seed of the probe; `value` is their mean.
         clips: test clips scored.
         train_clips: clips trained on (of ESC-50, all folds together).
         classes_trained: classes, of all slots, that training clips show.
@@ -57,12 +65,14 @@ class TaskScore:
         details: what the probe settled on.
         predictions: answers clip by clip; None where the task is not scored.
         reason: why it is not scored, "" where it is.
+        leakage: groups on both sides of the split (`hares.leakage`); the files' contents are not known here.
     """
 
     task: Task
     value: float | None
     chance: float | None
-    interval: tuple[float, float] | None
+    resampled: Resampled | None
+    seed_scores: tuple[float, ...]
     clips: int
     train_clips: int
     classes_trained: int
@@ -71,6 +81,12 @@ class TaskScore:
     details: Mapping[str, float]
     predictions: Predictions | None
     reason: str
+    leakage: Mapping[str, Any]
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95% interval of `value`."""
+        return interval(self.resampled) if self.resampled else None
 
 
 @dataclass(frozen=True)
@@ -82,22 +98,35 @@ class SourceSummary:
         missing: clips and files not used, counted by reason.
         split_official: whether the split in force is the one the data set ships.
         deviations: from the paper, by the corpus.
+        listed, used: clips of all splits that the index lists, and those that are there and can be read.
+        leakage: what is on both sides of the split, by content (`hares.leakage`); None where not looked for.
     """
 
     expected_clips: int
     missing: Mapping[str, int]
     split_official: bool
     deviations: tuple[str, ...]
+    listed: int = 0
+    used: int = 0
+    leakage: Mapping[str, Any] | None = None
 
 
-def source_summary(manifest: Mapping[str, Any]) -> SourceSummary:
-    """What scoring needs of an ingestion manifest (`hares.ingest.build_manifest`)."""
+def source_summary(manifest: Mapping[str, Any], leakage: Mapping[str, Any] | None = None) -> SourceSummary:
+    """What scoring needs of an ingestion manifest (`hares.ingest.build_manifest`).
+
+    Args:
+        manifest: of one task.
+        leakage: what `hares.leakage.check_leakage` found in the manifest's list of clips.
+    """
     splits = manifest["splits"]
     return SourceSummary(
         expected_clips=sum(int(splits[split]["listed"]) for split in splits if split in ("test", *FOLDS)),
         missing={str(reason): int(count) for reason, count in manifest["rejected"].items()},
         split_official=bool(manifest["split_is_official"]),
         deviations=tuple(manifest["deviations"]),
+        listed=sum(int(split["listed"]) for split in splits.values()),
+        used=sum(int(split["used"]) for split in splits.values()),
+        leakage=leakage,
     )
 
 
@@ -118,30 +147,37 @@ def score_task(
     Raises:
         ValueError: a clip's labels do not fit `slots`, or the probe's loss diverged.
     """
-    _check_labels(task, slots, data)
+    check_labels(task, slots, data)
     folded = task.probe == "svm"
     train = data.clips_in(FOLDS if folded else ["train"])
     test = data.clips_in(FOLDS if folded else ["test"])
-    reason = _why_not_scored(task, data, train, test, folded)
+    reason = why_not_scored(task, data, train, test, folded)
     common: dict[str, Any] = {
         "task": task,
         "train_clips": len(train),
-        "classes_trained": len(_classes_of(task, data, train)),
+        "classes_trained": len(classes_of(task, data, train)),
         "classes": sum(len(slot.classes) for slot in slots),
         "deviations": task.deviations + settings.deviations(task),
+        "leakage": check_leakage(
+            task,
+            [
+                ClipIdentity(name, split, group, "")
+                for name, split, group in zip(data.clip_ids, data.splits, data.groups, strict=True)
+            ],
+        ),
     }
     if reason:
-        nothing: dict[str, Any] = {"value": None, "chance": None, "interval": None, "predictions": None}
-        return TaskScore(**common, **nothing, clips=0, details={}, reason=reason)
+        nothing: dict[str, Any] = {"value": None, "chance": None, "resampled": None, "predictions": None}
+        return TaskScore(**common, **nothing, seed_scores=(), clips=0, details={}, reason=reason)
     outcome = load_probe(task.probe)(task, slots, data, settings)
     predictions = _predictions(task, slots, data, outcome.folds, outcome.scores)
+    seed_scores = predictions.seed_scores()
     return TaskScore(
         **common,
-        value=predictions.score(),
+        value=float(np.mean(seed_scores)),
         chance=_chance(predictions, data, outcome.folds),
-        interval=bootstrap_interval(
-            predictions.statistic(), predictions.groups, settings.bootstrap_resamples, settings.seed
-        ),
+        resampled=predictions.resampled(settings.bootstrap_resamples, draws_seed(task, settings.seed)),
+        seed_scores=tuple(seed_scores),
         clips=len(predictions.clip_ids),
         details=outcome.details,
         predictions=predictions,
@@ -168,17 +204,18 @@ def build_report(
         encoder: what the encoder is: name, weights digest and the like.
 
     Returns:
-        `tasks`, `domains`, `hares`, `partial_mean`, `untrained`, `protocol`, `encoder` and `paper`; values
-        are fractions, null where not scored.
+        `tasks`, `domains`, `hares`, `partial_mean`, `intervals` (of the domains and HARES), `untrained`,
+        `protocol`, `encoder` and `paper`; values are fractions, null where not scored.
     """
     return {
         "tasks": {
             task.name: _task_entry(
-                task, scores.get(task.name), untrained.get(task.name), sources.get(task.name), settings
+                task, scores.get(task.name), untrained.get(task.name), sources.get(task.name)
             )
             for task in tasks
         },
         **_means(tasks, scores),
+        "intervals": _mean_intervals(tasks, scores),
         "untrained": _means(tasks, untrained),
         "protocol": {"name": settings.name, "settings": _plain(asdict(settings)), "choices": list(CHOICES)},
         "encoder": dict(encoder),
@@ -191,8 +228,8 @@ def _task_entry(
     score: TaskScore | None,
     untrained: TaskScore | None,
     source: SourceSummary | None,
-    settings: ProtocolSettings,
 ) -> dict[str, Any]:
+    answers = score.predictions if score else None
     own = score.deviations if score else task.deviations
     return {
         "title": task.title,
@@ -202,13 +239,20 @@ def _task_entry(
         "interval": list(score.interval) if score and score.interval else None,
         "chance": score.chance if score else None,
         "untrained": untrained.value if untrained else None,
-        "above_untrained": _above(score, untrained, settings),
+        "above_untrained": _above(score, untrained),
+        "seed_scores": list(score.seed_scores) if score else [],
+        "seed_deviation": _seed_deviation(score),
+        "macro_recall": macro_recall(answers) if answers else None,
+        "per_class": class_scores(answers) if answers else [],
+        "confusion": confusion(answers) if answers else [],
         "clips": score.clips if score else 0,
         "expected_clips": source.expected_clips if source else None,
         "train_clips": score.train_clips if score else 0,
         "classes": score.classes if score else task.num_classes,
         "classes_trained": score.classes_trained if score else 0,
         "missing": dict(source.missing) if source else {},
+        "manifest": _manifest(source) if source else None,
+        "leakage": dict(_leakage(task, score, source)),
         "split_official": source.split_official if source else None,
         "deviations": list(dict.fromkeys(own + (source.deviations if source else ()))),
         "details": dict(score.details) if score else {},
@@ -217,16 +261,56 @@ def _task_entry(
     }
 
 
-def _above(
-    score: TaskScore | None, untrained: TaskScore | None, settings: ProtocolSettings
-) -> dict[str, Any] | None:
+def _seed_deviation(score: TaskScore | None) -> float | None:
+    """Standard deviation of the seeds' scores; None of one seed."""
+    return float(np.std(score.seed_scores, ddof=1)) if score and len(score.seed_scores) > 1 else None
+
+
+def _manifest(source: SourceSummary) -> dict[str, Any]:
+    """Clips of all splits: expected by the index, present, and what became of the rest."""
+    unreadable = sum(source.missing.get(reason.value, 0) for reason in UNREADABLE)
+    return {
+        "expected": source.listed,
+        "present": source.used,
+        "unreadable": unreadable,
+        "missing": max(0, source.listed - source.used - unreadable),
+        "share": source.used / source.listed if source.listed else 0.0,
+        "split_official": source.split_official,
+    }
+
+
+def _leakage(task: Task, score: TaskScore | None, source: SourceSummary | None) -> Mapping[str, Any]:
+    if source and source.leakage is not None:
+        return source.leakage
+    return score.leakage if score else not_checked(task)
+
+
+def _above(score: TaskScore | None, untrained: TaskScore | None) -> dict[str, Any] | None:
     """The paired comparison with the untrained encoder, where both are scored."""
-    if not (score and untrained and score.predictions and untrained.predictions):
+    if not (score and untrained and score.resampled and untrained.resampled):
         return None
-    found = compare(score.predictions, untrained.predictions, settings.bootstrap_resamples, settings.seed)
+    found = paired_difference(score.resampled, untrained.resampled)
     if found is None:
         return None
     return {"difference": found.difference, "interval": [found.low, found.high], "p_value": found.p_value}
+
+
+def _mean_intervals(tasks: Sequence[Task], scores: Mapping[str, TaskScore]) -> dict[str, Any]:
+    """Intervals of the domain means and of HARES, null where a task has none."""
+    resampled = {name: score.resampled for name, score in scores.items() if score.resampled}
+    everything = [task.name for task in tasks]
+    members = {domain: [task.name for task in tasks if task.domain == domain] for domain in DOMAINS}
+    return {
+        "domains": {domain: _mean_interval(names, resampled) for domain, names in members.items()},
+        "hares": _mean_interval(everything, resampled),
+    }
+
+
+def _mean_interval(names: Sequence[str], resampled: Mapping[str, Resampled]) -> list[float] | None:
+    if not names or any(name not in resampled for name in names):
+        return None
+    bounds = interval(mean_of([resampled[name] for name in names]))
+    return list(bounds) if bounds else None
 
 
 def _means(tasks: Sequence[Task], scores: Mapping[str, TaskScore]) -> dict[str, Any]:
@@ -256,48 +340,6 @@ def _partial_mean(names: Sequence[str], values: Mapping[str, float]) -> float | 
     return float(np.mean(found)) if found else None
 
 
-def _why_not_scored(
-    task: Task, data: TaskEmbeddings, train: np.ndarray, test: np.ndarray, folded: bool
-) -> str:
-    if folded:
-        empty = [fold for fold in FOLDS if not len(data.clips_in([fold]))]
-        if empty:
-            return f"no clips in {', '.join(empty)}; the score is the mean of {len(FOLDS)} folds"
-    for what, clips, role in (("training", train, TRAIN_ROLE), ("test", test, EVALUATION_ROLE)):
-        if not len(data.rows(clips, role)):
-            return f"no {what} clips"
-    if len(_answers_of(task, data, train)) < 2:
-        return "fewer than two classes among the training clips"
-    if task.label_kind == "multi" and not _classes_of(task, data, test):
-        return "no test clip has any of the classes"
-    return ""
-
-
-def _answers_of(task: Task, data: TaskEmbeddings, clips: np.ndarray) -> set[tuple[int, ...]]:
-    """The different answers among `clips`: classes, or of a task with slots their combinations."""
-    if task.label_kind == "multi":
-        return _classes_of(task, data, clips)
-    return {data.labels[clip] for clip in clips}
-
-
-def _classes_of(task: Task, data: TaskEmbeddings, clips: np.ndarray) -> set[tuple[int, ...]]:
-    """The different (slot, class) among `clips`; a multi-label task has one slot."""
-    pairs = ((slot, label) for clip in clips for slot, label in enumerate(data.labels[clip]))
-    return {(0, label) if task.label_kind == "multi" else (slot, label) for slot, label in pairs}
-
-
-def _check_labels(task: Task, slots: tuple[Slot, ...], data: TaskEmbeddings) -> None:
-    sizes = [len(slot.classes) for slot in slots]
-    for clip_id, labels in zip(data.clip_ids, data.labels, strict=True):
-        limits = [sizes[0]] * len(labels) if task.label_kind == "multi" else sizes
-        fits = len(labels) == len(limits)
-        if not fits or any(not 0 <= a < limit for a, limit in zip(labels, limits, strict=True)):
-            raise ValueError(
-                f"{task.name}: clip {clip_id!r} has labels {labels}, which do not fit a label set of sizes "
-                f"{sizes}. Were its Examples made with another version of the task?"
-            )
-
-
 def _predictions(
     task: Task, slots: tuple[Slot, ...], data: TaskEmbeddings, folds: Sequence[Fold], scores: np.ndarray
 ) -> Predictions:
@@ -316,7 +358,7 @@ def _predictions(
 
 def _chance(predictions: Predictions, data: TaskEmbeddings, folds: Sequence[Fold]) -> float:
     if predictions.metric == "mAP":
-        return chance_average_precision(multi_hot(predictions.labels, predictions.scores.shape[1]))
+        return chance_average_precision(multi_hot(predictions.labels, predictions.scores.shape[-1]))
     return float(
         np.mean(
             [

@@ -1,28 +1,68 @@
 """How sure a score is: bootstrap intervals, and a paired test of two encoders on the same clips.
 
 Clips that share a speaker, recording or instrument are not independent, so whole groups are drawn with
-replacement; a clip without a group is its own. A resample is a vector of multiplicities, one a clip, which
-the metric takes as weights. The paper gives no intervals; these are an addition.
+replacement; a clip without a group is its own. A resample is a vector of multiplicities, one a group. The paper
+gives no intervals; these are an addition.
 
-Intervals are percentiles (95%) of the resampled scores, moved so that their mean is the score itself. For
-accuracy the move is next to nothing. For mAP it matters: a positive drawn twice stands beside its own copy in
-the ranking, so every resample's precision comes out too high (measured: 2.3 points for classes with 10
-positives among 2000 clips), and plain percentiles would lie to one side of the score.
+The resamples give the standard error, and from it come
 
-Shapes: `c` clips.
+- the interval of a score: Wilson's, with the number of independent clips that would have that standard error.
+  Plain percentiles of the resamples fail where they matter most: with 100 clips and a true accuracy of 98%
+  they held the truth in 86% of simulations, with 20 clips and 95% in 65%, Wilson's in 95% and 97%; and for mAP
+  they lie to one side of the score, as a positive drawn twice stands beside its own copy in the ranking
+  (measured: 2.3 points for classes with 10 positives among 2000 clips).
+- the paired test: both encoders are scored on each resample, and the difference is held against its standard
+  error by Student's t with one degree of freedom less than there are groups.
+
+A mean of tasks (a domain, HARES) adds up its tasks' resamples; tasks of one data set, whose clips are the same,
+share their draws.
+
+Shapes: `n` resamples, `g` groups, `c` clips.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import t as student
+
+from hares.task import Task
 
 CONFIDENCE = 0.95
+BLOCK_NUMBERS = 2_000_000  # multiplicities that are alive at once: bounds memory
 
-Statistic = Callable[[np.ndarray], float]
-"""A score as a function of multiplicities (c,); NaN where a resample leaves it undefined."""
+Statistic = Callable[[np.ndarray], np.ndarray]
+"""Scores (n,) as a function of multiplicities of groups (n, g); NaN where a resample leaves one undefined."""
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A score, and what it was on resampled test sets.
+
+    Attributes:
+        score: on the clips themselves.
+        values: (n,) on the resamples, NaN where undefined.
+        groups: how many independent groups were drawn from.
+    """
+
+    score: float
+    values: np.ndarray
+    groups: int
+
+    @property
+    def standard_error(self) -> float:
+        """Standard deviation of the resamples, NaN where fewer than two are defined.
+
+        The factor makes up for drawing from g groups that stand for many more.
+        """
+        defined = self.values[np.isfinite(self.values)]
+        if defined.size < 2:
+            return math.nan
+        return float(defined.std(ddof=1)) * math.sqrt(self.groups / (self.groups - 1))
 
 
 @dataclass(frozen=True)
@@ -41,86 +81,103 @@ class PairedDifference:
     p_value: float
 
 
-def bootstrap_interval(
-    statistic: Statistic, groups: Sequence[str], resamples: int, seed: int
-) -> tuple[float, float] | None:
-    """The 95% interval of a score over test clips.
-
-    Args:
-        statistic: the score in [0, 1], as a function of multiplicities (c,).
-        groups: c groups, "" for a clip that has none.
-        resamples: how many bootstrap resamples.
-        seed: of the resamples.
-
-    Returns:
-        Lower and upper bound, or None with fewer than two groups: nothing can be resampled.
-    """
-    if np.unique(_group_ids(groups)).size < 2:
-        return None
-    values = np.asarray([statistic(weights) for weights in _resampled(groups, resamples, seed)])
-    bounds = _bounds(_centred(values, statistic(np.ones(len(groups)))))
-    return None if bounds is None else (max(0.0, bounds[0]), min(1.0, bounds[1]))
+def draws_seed(task: Task, seed: int) -> int:
+    """The seed of a task's resamples: one a data set, so that two tasks on the same clips draw them together."""
+    key = hashlib.blake2b(f"{seed} {task.dataset}".encode(), digest_size=8)
+    return int.from_bytes(key.digest(), "little")
 
 
-def paired_difference(
-    first: Statistic, second: Statistic, groups: Sequence[str], resamples: int, seed: int
-) -> PairedDifference | None:
-    """Compares two encoders on the same clips, each resample scoring both.
-
-    Args:
-        first: score of one encoder, as a function of multiplicities (c,).
-        second: score of the other, over the same clips in the same order.
-        groups: c groups, "" for a clip that has none.
-        resamples: how many bootstrap resamples.
-        seed: of the resamples.
-
-    Returns:
-        The difference, or None with fewer than two groups.
-    """
-    if np.unique(_group_ids(groups)).size < 2:
-        return None
-    ones = np.ones(len(groups))
-    found = np.asarray([first(weights) - second(weights) for weights in _resampled(groups, resamples, seed)])
-    difference = first(ones) - second(ones)
-    differences = _centred(found, difference)
-    bounds = _bounds(differences)
-    if bounds is None:
-        return None
-    # One is added to both counts, so that a finite number of resamples never claims impossibility.
-    tail = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    return PairedDifference(
-        difference=difference,
-        low=bounds[0],
-        high=bounds[1],
-        p_value=min(1.0, 2 * (tail + 1) / (differences.size + 1)),
-    )
-
-
-def _group_ids(groups: Sequence[str]) -> np.ndarray:
-    """A number for each clip's group, (c,) int64."""
+def group_ids(groups: Sequence[str]) -> np.ndarray:
+    """A number for each clip's group, (c,) int64, from 0 up; "" is a group of its own."""
     numbers: dict[tuple[str, int], int] = {}
     keys = [(group, -1) if group else ("", clip) for clip, group in enumerate(groups)]
     return np.asarray([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
-def _resampled(groups: Sequence[str], resamples: int, seed: int) -> Iterator[np.ndarray]:
-    ids = _group_ids(groups)
-    count = int(ids.max()) + 1
-    random = np.random.Generator(np.random.Philox(key=seed))
-    for _ in range(resamples):
-        drawn = random.integers(0, count, count)
-        yield np.bincount(drawn, minlength=count)[ids].astype(np.float64)
+def grouped_mean(values: np.ndarray, weights: np.ndarray, ids: np.ndarray) -> Statistic:
+    """The weighted mean of `values` (c,) as a statistic of the groups `ids` (c,)."""
+    total = np.bincount(ids, weights=values * weights)
+    weight = np.bincount(ids, weights=weights)
+    return lambda counts: (counts @ total) / (counts @ weight)
 
 
-def _centred(values: np.ndarray, score: float) -> np.ndarray:
-    """The resampled scores that are defined, moved so that their mean is `score`."""
-    defined = values[np.isfinite(values)]
-    return defined - defined.mean() + score if defined.size else defined
+def resample(statistic: Statistic, groups: int, resamples: int, seed: int) -> Resampled | None:
+    """Scores resampled test sets.
 
+    Args:
+        statistic: the score, in [0, 1].
+        groups: g.
+        resamples: n.
+        seed: of the draws; the same seed and g give the same draws.
 
-def _bounds(values: np.ndarray) -> tuple[float, float] | None:
-    if values.size == 0:
+    Returns:
+        None with fewer than two groups: nothing can be resampled.
+    """
+    if groups < 2:
         return None
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+    random = np.random.Generator(np.random.Philox(key=seed))
+    values = []
+    block = max(1, BLOCK_NUMBERS // groups)
+    for first in range(0, resamples, block):
+        count = min(block, resamples - first)
+        drawn = random.integers(0, groups, (count, groups))
+        drawn += np.arange(count)[:, np.newaxis] * groups
+        counts = np.bincount(drawn.ravel(), minlength=count * groups).reshape(count, groups)
+        values.append(statistic(counts.astype(np.float64)))
+    return Resampled(float(statistic(np.ones((1, groups)))[0]), np.concatenate(values), groups)
+
+
+def mean_of(parts: Sequence[Resampled]) -> Resampled:
+    """The unweighted mean of several tasks' scores, resample by resample (all have as many)."""
+    return Resampled(
+        score=float(np.mean([part.score for part in parts])),
+        values=np.mean([part.values for part in parts], axis=0),
+        groups=min(part.groups for part in parts),
+    )
+
+
+def interval(resampled: Resampled) -> tuple[float, float] | None:
+    """The 95% interval of a score in [0, 1]; None where its standard error is undefined."""
+    error = resampled.standard_error
+    if not math.isfinite(error):
+        return None
+    score = min(1.0, max(0.0, resampled.score))
+    spread = score * (1 - score)
+    # No spread: every group is all right or all wrong, and only their number says how sure that is.
+    clips = spread / error**2 if error > 1e-9 and spread > 0 else float(resampled.groups)
+    quantile = _quantile(resampled.groups)
+    shrink = 1 + quantile**2 / clips
+    middle = (score + quantile**2 / (2 * clips)) / shrink
+    half = quantile / shrink * math.sqrt(spread / clips + quantile**2 / (4 * clips**2))
+    # Where the score is 0 or 1 its bound is exact, but for rounding.
+    return max(0.0, min(score, middle - half)), min(1.0, max(score, middle + half))
+
+
+def paired_difference(first: Resampled, second: Resampled) -> PairedDifference | None:
+    """Compares two encoders whose scores were resampled with the same draws.
+
+    Returns:
+        The difference, or None where its standard error is undefined.
+
+    Raises:
+        ValueError: the resamples are not the same; the comparison would not be paired.
+    """
+    if first.groups != second.groups or first.values.shape != second.values.shape:
+        raise ValueError(
+            f"{first.values.size} resamples of {first.groups} groups and {second.values.size} of "
+            f"{second.groups} are not paired. Were both encoders scored on the same clips?"
+        )
+    difference = first.score - second.score
+    error = Resampled(difference, first.values - second.values, first.groups).standard_error
+    if not math.isfinite(error):
+        return None
+    half = _quantile(first.groups) * error
+    if error > 1e-12:
+        p_value = 2 * float(student.sf(abs(difference) / error, first.groups - 1))
+    else:  # no clip, or every clip, tells the two apart
+        p_value = 1.0 if abs(difference) < 1e-12 else 2.0 ** (1 - first.groups)
+    return PairedDifference(difference, difference - half, difference + half, p_value)
+
+
+def _quantile(groups: int) -> float:
+    return float(student.isf((1 - CONFIDENCE) / 2, groups - 1))

@@ -103,7 +103,8 @@ class Task:
         train_crop: seconds of a training crop, or None for the whole clip.
         evaluation: how a test clip is cut.
         evaluation_crop: seconds of an evaluation subclip, or None for the whole clip.
-        clip_seconds: nominal clip length of "whole" tasks, to which clips are padded or cut.
+        clip_seconds: nominal clip length, to which clips are padded or cut: of "whole" tasks, and of NSynth
+            pitch, whose "four subclips" are the whole note.
         batch_size, steps: probe training in the paper; None for the SVM.
         paper_samples: clips the paper counts (table 1). Its figures for VoxCeleb, NSynth, Fluent and Speech
             Commands are those of train and test, without the validation set that it ignores.
@@ -112,6 +113,9 @@ class Task:
         layout: the native layout, one line a file pattern.
         licence, url, citation: where it comes from.
         deviations: known differences from the paper that hold for every run of this task.
+        disjoint_groups: whether the split promises that clips of one group (speaker, recording, instrument)
+            are on one side of it only; where it does not, or shares groups by design, False.
+        shared_by_design: what both sides of the split share on purpose, "" for nothing.
     """
 
     name: str
@@ -136,6 +140,8 @@ class Task:
     url: str
     citation: str
     deviations: tuple[str, ...] = field(default=())
+    disjoint_groups: bool = True
+    shared_by_design: str = ""
 
     @property
     def num_classes(self) -> int:

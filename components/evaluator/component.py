@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.artifacts import AudioManifest, Embeddings, ProbeReport
-from components.evaluator.executor import Executor, embeddings_key, manifest_key
+from components.evaluator.executor import Executor, embeddings_key, examples_key, manifest_key
 from hares.task import task_names
 
 
@@ -31,7 +31,11 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         **{
             key: component_spec.ChannelParameter(type=kind, optional=True)
             for task in task_names()
-            for key, kind in ((embeddings_key(task), Embeddings), (manifest_key(task), AudioManifest))
+            for key, kind in (
+                (embeddings_key(task), Embeddings),
+                (manifest_key(task), AudioManifest),
+                (examples_key(task), standard_artifacts.Examples),
+            )
         },
     }
     OUTPUTS = {
@@ -52,6 +56,8 @@ class Evaluator(base_component.BaseComponent):
         baseline: where the latest blessed model's report is, or "" where there is none.
         run_key: digest of settings, data and code, by which a run tells its own report from an earlier one.
         code_digest: digest of the source code that evaluation runs.
+        examples: task name to its Examples, whose sound the report's spectrograms are made of; None for a
+            report without them.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -67,6 +73,7 @@ class Evaluator(base_component.BaseComponent):
         baseline: str,
         run_key: str,
         code_digest: str,
+        examples: Mapping[str, types.BaseChannel] | None = None,
     ):
         spec = EvaluatorSpec(
             model=model,
@@ -79,5 +86,6 @@ class Evaluator(base_component.BaseComponent):
             blessing_artifact=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
             **{embeddings_key(task): channel for task, channel in embeddings.items()},
             **{manifest_key(task): channel for task, channel in manifests.items()},
+            **{examples_key(task): channel for task, channel in (examples or {}).items()},
         )
         super().__init__(spec=spec)

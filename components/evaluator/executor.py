@@ -1,16 +1,19 @@
 """What Evaluator does: probes by `hares.scoring`, a report by `hares.report`, a verdict by `hares.blessing`.
 
-Every score goes into the custom properties of the report's artifact, with its clip counts, so that ML Metadata
-answers for it without opening a file.
+Every score goes into the custom properties of the report's artifact, with its interval and clip counts, so that
+ML Metadata answers for it without opening a file.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
@@ -19,8 +22,12 @@ from tfx.utils import path_utils
 
 from components.audio_example_gen.executor import MANIFEST_FILE
 from hares.blessing import BlessingConfig, judge
-from hares.embeddings import TaskEmbeddings, concatenate, decode_shard
+from hares.embedding_collector import collect
+from hares.embeddings import TaskEmbeddings, decode_shard
+from hares.example import decode_example
+from hares.leakage import ClipIdentity, check_leakage, identity
 from hares.plain_data import from_json
+from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
@@ -38,6 +45,11 @@ def embeddings_key(task: str) -> str:
 def manifest_key(task: str) -> str:
     """Name of the input that holds a task's manifest."""
     return f"manifest_{task}"
+
+
+def examples_key(task: str) -> str:
+    """Name of the input that holds a task's Examples, for the spectrograms of its worst mistakes."""
+    return f"examples_{task}"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -63,13 +75,13 @@ class Executor(base_executor.BaseExecutor):
             if not input_dict.get(embeddings_key(name)):
                 continue
             folder = artifact_utils.get_single_uri(input_dict[embeddings_key(name)])
-            manifest = _read_json(
-                os.path.join(artifact_utils.get_single_uri(input_dict[manifest_key(name)]), MANIFEST_FILE)
-            )
-            sources[name] = source_summary(manifest)
+            manifest_folder = artifact_utils.get_single_uri(input_dict[manifest_key(name)])
+            manifest = _read_json(os.path.join(manifest_folder, MANIFEST_FILE))
+            leakage = check_leakage(load_task(name), _ListedClips(manifest_folder))
+            sources[name] = source_summary(manifest, leakage)
             slots = tuple(Slot(s["name"], tuple(s["classes"])) for s in manifest["slots"])
             for variant, found in (("trained", scores), ("untrained", untrained)):
-                data = _read_embeddings(os.path.join(folder, variant))
+                data = _read_embeddings(os.path.join(folder, variant), settings.memory_limit_mb)
                 if data is not None:
                     found[name] = score_task(load_task(name), slots, data, settings)
 
@@ -81,21 +93,67 @@ class Executor(base_executor.BaseExecutor):
             rule, report, _read_json(os.path.join(baseline, REPORT_FILE)) if baseline else None
         )
         predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
-        write_report(report, predictions, Path(report_artifact.uri))
+        write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
         _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
 
 
-def _read_embeddings(folder: str) -> TaskEmbeddings | None:
+class _ListedClips:
+    """The clips that ingestion used, from the lines of its manifest; may be gone through several times."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+
+    def __iter__(self) -> Iterator[ClipIdentity]:
+        for name in sorted(fileio.listdir(self._folder)):
+            if name.startswith("clips-") and name.endswith(".jsonl"):
+                with fileio.open(os.path.join(self._folder, name), "r") as file:
+                    yield from (identity(name.split("-")[1], line) for line in file)
+
+
+class _Sounds:
+    """Looks up the waveforms of a few clips in the Examples that were given."""
+
+    def __init__(self, input_dict: Mapping[str, list[types.Artifact]]):
+        self._inputs = input_dict
+
+    def find(self, task: str, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Waveforms by clip id; empty where the task's Examples are no input."""
+        wanted, found = set(clip_ids), {}
+        for path in self._files(task) if wanted else ():
+            for record in tf.data.TFRecordDataset(path):
+                clip = decode_example(record.numpy())
+                if clip.clip_id in wanted:
+                    found[clip.clip_id] = clip.waveform
+            if len(found) == len(wanted):
+                break
+        return found
+
+    def _files(self, task: str) -> Iterator[str]:
+        """Record files of the splits that are scored."""
+        for artifact in self._inputs.get(examples_key(task)) or ():
+            for split in artifact_utils.decode_split_names(artifact.split_names):
+                if split in ("test", *FOLDS):
+                    folder = artifact_utils.get_split_uri([artifact], split)
+                    yield from (
+                        os.path.join(folder, name)
+                        for name in sorted(fileio.listdir(folder))
+                        if name.endswith(".tfrecord")
+                    )
+
+
+def _read_embeddings(folder: str, memory_limit_mb: float) -> TaskEmbeddings | None:
     """All shards of one variant, or None where the embedder was not asked for it."""
     if not fileio.exists(folder):
         return None
-    parts = []
+    return collect(_shards(folder), memory_limit_mb)
+
+
+def _shards(folder: str) -> Iterator[TaskEmbeddings]:
     for name in sorted(fileio.listdir(folder)):
         path = os.path.join(folder, name)
         with fileio.open(path, "rb") as file:
-            parts.append(decode_shard(file.read(), path))
-    return concatenate(parts)
+            yield decode_shard(file.read(), path)
 
 
 def _read_json(path: str) -> dict[str, Any]:
@@ -114,21 +172,33 @@ def _describe_report(
                 artifact.set_float_custom_property(
                     f"{task}/score" if what == "value" else f"{task}/{what}", entry[what]
                 )
-        if entry["interval"]:
-            for side, bound in zip(("low", "high"), entry["interval"], strict=True):
-                artifact.set_float_custom_property(f"{task}/{side}", bound)
+        _set_interval(artifact, task, entry["interval"])
+        for what in ("seed_deviation", "macro_recall"):
+            if entry[what] is not None:
+                artifact.set_float_custom_property(f"{task}/{what}", entry[what])
+        for what, count in (entry["manifest"] or {}).items():
+            if what in ("expected", "present", "missing", "unreadable"):
+                artifact.set_int_custom_property(f"{task}/manifest_{what}", count)
+        artifact.set_string_custom_property(f"{task}/leakage", entry["leakage"]["verdict"])
         artifact.set_int_custom_property(f"{task}/clips", entry["clips"])
         if entry["expected_clips"] is not None:
             artifact.set_int_custom_property(f"{task}/expected_clips", entry["expected_clips"])
     for domain, value in report["domains"].items():
         if value is not None:
             artifact.set_float_custom_property(f"domain/{domain}", value)
+        _set_interval(artifact, f"domain/{domain}", report["intervals"]["domains"][domain])
     if report["hares"] is not None:
         artifact.set_float_custom_property("hares", report["hares"])
+    _set_interval(artifact, "hares", report["intervals"]["hares"])
     artifact.set_string_custom_property("protocol", report["protocol"]["name"])
     artifact.set_string_custom_property("encoder", str(encoder["encoder"]))
     artifact.set_string_custom_property("weights_digest", str(encoder["weights_digest"]))
     artifact.set_string_custom_property("run_key", run_key)
+
+
+def _set_interval(artifact: types.Artifact, name: str, interval: Sequence[float] | None) -> None:
+    for side, bound in zip(("low", "high"), interval or (), strict=False):
+        artifact.set_float_custom_property(f"{name}/{side}", bound)
 
 
 def _bless(

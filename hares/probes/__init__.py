@@ -2,9 +2,8 @@
 
 A probe's module exposes `run(task, slots, data, settings) -> ProbeOutcome`. Modules whose names begin with
 an underscore are shared parts. All probes standardise embeddings by the mean and standard deviation of their
-training
-rows: an affine map that a linear layer could undo, so the hypotheses are the same, but Adam's one step size
-then suits encoders of any scale. A clip's scores are the means of its subclips' probabilities (paper:
+training rows: an affine map that a linear layer could undo, so the hypotheses are the same, but Adam's one step
+size then suits encoders of any scale. A clip's scores are the means of its subclips' probabilities (paper:
 "scores averaged over subclips", without saying of what).
 """
 
@@ -37,7 +36,7 @@ class ProbeOutcome:
 
     Attributes:
         folds: one, or five for ESC-50; the scores follow their test clips, fold after fold.
-        scores: (test clips, logits) float32: averaged probabilities, or margins of the SVM. Higher is
+        scores: (seeds, test clips, logits) float32: averaged probabilities, or margins of the SVM. Higher is
             likelier.
         details: what the probe found out or settled on, such as the SVM's C, for the report.
     """

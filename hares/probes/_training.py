@@ -1,16 +1,14 @@
 """The loop that trains a probe by gradient descent, and the scores of its test clips (paper appendix A).
 
-Adam with a linear warm-up from 0 and a cosine to 0. All steps run inside one compiled function over tensors
-that stay where they are, so a step costs a gather and two matrix products and no Python. A batch is a random
-clip and a random one of its crops for every place, drawn statelessly from (seed, step): the paper's "random
-crop of a random clip", so a clip too short for several crops weighs as much as any other. Deviation: batches
-are drawn with replacement, not epoch by epoch; over 400k steps the difference is immaterial, and step s
-needs no history.
+Adam with a linear warm-up from 0 and a cosine to 0. Steps run inside one compiled function, a chunk of them at
+a call: a step costs a gather, two matrix products and one fused update of the weights, and no Python. Several
+seeds train side by side in the same graph, each on its own batches. Where the embeddings are too large for
+memory, batches come gathered (`hares.probes._batches`).
 
-All training embeddings of a task must fit in memory (AudioSet in full does only with few crops and a small
-embedding; 1.9 million crops of 3456 numbers are 26 GB).
+Deviation: batches are drawn with replacement, not epoch by epoch; over 400k steps the difference is
+immaterial, and a clip may have any number of crops.
 
-Shapes: `b` batch, `d` embedding size, `k` logits, `r` training crops, `c` clips.
+Shapes: `s` seeds, `b` batch, `d` embedding size, `k` logits, `n` steps of a chunk.
 """
 
 from __future__ import annotations
@@ -23,9 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from hares.embeddings import TaskEmbeddings
-from hares.metrics import multi_hot
 from hares.probes import Fold, ProbeOutcome
-from hares.probes._standard import average_over_crops, standardisation
+from hares.probes._batches import TrainingRows
+from hares.probes._standard import average_over_crops, standardisation, standardise
 from hares.protocol import TRAIN_ROLE, ProbeSchedule, ProtocolSettings
 from hares.task import Slot, Task
 
@@ -40,7 +38,7 @@ Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 @dataclass(frozen=True)
 class Network:
-    """A probe as plain functions: initial weights, logits, loss and probabilities.
+    """A probe of one seed as plain functions: initial weights, logits, loss and probabilities.
 
     Attributes:
         initial: (d, seed) to the weights training starts from.
@@ -63,93 +61,65 @@ def run_network(
     fold: Fold,
     network: Network,
 ) -> ProbeOutcome:
-    """Trains `network` on a fold's training clips and scores its test clips."""
+    """Trains `network` on a fold's training clips, once a seed, and scores its test clips."""
     rows = data.rows(fold.train, TRAIN_ROLE)
-    rows = rows[np.argsort(data.clip_index[rows], kind="stable")]
-    mean, deviation = standardisation(data.embeddings[rows])
-    weights, loss = _train(
-        network,
-        embeddings=(data.embeddings[rows] - mean) / deviation,
-        targets=_targets(task, slots, data),
-        clip=data.clip_index[rows],
-        partner=data.partner[rows],
-        share=data.mix_weight[rows],
-        schedule=settings.schedule(task),
-        seed=settings.seed,
+    mean, deviation = standardisation(data.embeddings, rows)
+    training = TrainingRows(task, slots, data, rows, mean, deviation)
+    seeds = [settings.seed + number for number in range(settings.probe_seeds)]
+    weights, losses = train(network, training, settings.schedule(task), seeds)
+
+    @tf.function(reduce_retracing=True)
+    def probabilities(inputs: tf.Tensor) -> tf.Tensor:
+        return tf.stack([network.probabilities(network.logits(of_seed, inputs)) for of_seed in weights])
+
+    scores = average_over_crops(
+        data,
+        fold.test,
+        lambda embeddings: probabilities(standardise(embeddings, mean, deviation)).numpy(),
     )
-
-    def probabilities(embeddings: np.ndarray) -> np.ndarray:
-        standardised = tf.constant((embeddings - mean) / deviation)
-        return np.asarray(network.probabilities(network.logits(weights, standardised)))
-
-    scores = average_over_crops(data, fold.test, probabilities)
-    return ProbeOutcome(folds=(fold,), scores=scores, details={"final_loss": loss})
+    return ProbeOutcome(folds=(fold,), scores=scores, details={"final_loss": float(np.mean(losses))})
 
 
-def _targets(task: Task, slots: tuple[Slot, ...], data: TaskEmbeddings) -> np.ndarray:
-    """What each clip should give: class ids (c, slots) int32, or for multi-label 0 and 1 (c, k) uint8."""
-    if task.label_kind != "multi":
-        return np.asarray(data.labels, np.int32).reshape(len(data.labels), len(slots))
-    return multi_hot(data.labels, len(slots[0].classes)).astype(np.uint8)
+def train(
+    network: Network, training: TrainingRows, schedule: ProbeSchedule, seeds: list[int]
+) -> tuple[list[list[tf.Tensor]], list[float]]:
+    """The weights of each seed after all steps, and the loss of each one's last batch.
 
+    Raises:
+        ValueError: a loss is not finite.
+    """
+    variables = [[tf.Variable(value) for value in network.initial(training.size, seed)] for seed in seeds]
+    moments = [
+        [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in of_seed]
+        for of_seed in variables
+    ]
+    resident = None if training.resident is None else tf.constant(training.resident)
 
-def _train(
-    network: Network,
-    *,
-    embeddings: np.ndarray,
-    targets: np.ndarray,
-    clip: np.ndarray,
-    partner: np.ndarray,
-    share: np.ndarray,
-    schedule: ProbeSchedule,
-    seed: int,
-) -> tuple[list[tf.Tensor], float]:
-    """The weights after all steps, and the loss of the last one. Rows are sorted by clip."""
-    first_row, crops = (tf.constant(part, tf.int32) for part in _runs(clip))
-    resident = tf.constant(embeddings, tf.float32)
-    answers, own, other = tf.constant(targets), tf.constant(clip), tf.constant(partner)
-    own_share = tf.constant(share, tf.float32)[:, tf.newaxis]
-    mixed = bool((partner != clip).any())
-
-    def batch(step: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        draw = tf.random.stateless_uniform((2, schedule.batch_size), tf.stack([seed, step]))
-        count = tf.shape(first_row)[0]
-        # float32 in [0, 1) times the count can round up to the count itself.
-        chosen = tf.minimum(tf.cast(draw[0] * tf.cast(count, tf.float32), tf.int32), count - 1)
-        available = tf.gather(crops, chosen)
-        crop = tf.minimum(tf.cast(draw[1] * tf.cast(available, tf.float32), tf.int32), available - 1)
-        row = tf.gather(first_row, chosen) + crop
-        target = tf.gather(answers, tf.gather(own, row))
-        if mixed:
-            weight = tf.gather(own_share, row)
-            partners = tf.gather(answers, tf.gather(other, row))
-            target = weight * tf.cast(target, tf.float32) + (1.0 - weight) * tf.cast(partners, tf.float32)
-        return tf.gather(resident, row), target
-
-    variables = [tf.Variable(value) for value in network.initial(embeddings.shape[1], seed)]
-    moments = [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables]
-
-    @tf.function(jit_compile=False)
-    def optimise() -> tf.Tensor:
-        loss = tf.constant(0.0)
-        for step in tf.range(schedule.steps):
-            inputs, target = batch(step)
+    def step(inputs: tf.Tensor, targets: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
+        """One step of all seeds: inputs (s, b) or (s, b, d), targets (s, b, any) to losses (s,)."""
+        losses = []
+        for place, (of_seed, own_moments) in enumerate(zip(variables, moments, strict=True)):
+            rows = inputs[place] if resident is None else tf.gather(resident, inputs[place])
             with tf.GradientTape() as tape:
-                loss = network.loss(network.logits(variables, inputs), target)
-            gradients = tape.gradient(loss, variables)
-            _adam(variables, moments, gradients, step, schedule)
-        return loss
+                loss = network.loss(network.logits(of_seed, rows), targets[place])
+            _adam(of_seed, own_moments, tape.gradient(loss, of_seed), number, schedule)
+            losses.append(loss)
+        return tf.stack(losses)
 
-    loss = float(optimise())
-    if not math.isfinite(loss):
-        raise ValueError(f"the probe's loss is {loss} after {schedule.steps} steps; lower the learning rate")
-    return [tf.constant(variable) for variable in variables], loss
+    @tf.function(jit_compile=False, reduce_retracing=True)
+    def optimise(inputs: tf.Tensor, targets: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+        losses = tf.zeros((len(seeds),))
+        for number in tf.range(tf.shape(targets)[0]):
+            losses = step(inputs[number], targets[number], first + number)
+        return losses
 
-
-def _runs(sorted_clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First row and number of rows of each clip of a sorted list of clips, one entry a row."""
-    _, first, count = np.unique(sorted_clips, return_index=True, return_counts=True)
-    return first, count
+    losses = tf.zeros((len(seeds),))
+    for chunk in training.chunks(schedule, seeds):
+        losses = optimise(tf.constant(chunk.inputs), tf.constant(chunk.targets), tf.constant(chunk.first))
+    found = [float(loss) for loss in losses]
+    if not all(math.isfinite(loss) for loss in found):
+        raise ValueError(f"the probe's loss is {found} after {schedule.steps} steps; lower the learning rate")
+    return [[tf.constant(variable) for variable in of_seed] for of_seed in variables], found
 
 
 def learning_rate(step: tf.Tensor, schedule: ProbeSchedule) -> tf.Tensor:

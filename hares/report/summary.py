@@ -89,7 +89,7 @@ def _mean_row(report: Mapping[str, Any], name: str) -> SummaryRow:
         title="HARES" if whole else name.capitalize(),
         metric="mean",
         value=value,
-        interval=None,
+        interval=_mean_interval(report, name),
         chance=sum(chances) / len(chances) if chances and len(chances) == len(entries) else None,
         untrained=_mean_of(report["untrained"], name),
         paper={key: _mean_of(column, name) for key, column in report["paper"].items()},
@@ -97,6 +97,11 @@ def _mean_row(report: Mapping[str, Any], name: str) -> SummaryRow:
         expected_clips=None,
         note=note,
     )
+
+
+def _mean_interval(report: Mapping[str, Any], name: str) -> tuple[float, float] | None:
+    bounds = report["intervals"]["hares"] if name == "hares" else report["intervals"]["domains"][name]
+    return (bounds[0], bounds[1]) if bounds else None
 
 
 def _mean_of(part: Mapping[str, Any], name: str) -> float | None:

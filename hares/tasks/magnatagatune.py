@@ -59,6 +59,7 @@ TASK = Task(
     paper_samples=26_000,
     paper_classes=50,
     official_split=True,
+    disjoint_groups=False,
     layout=(
         "annotations_final.csv (tab-separated)",
         "{0-9,a-f}/{track}-{start}-{end}.mp3",

@@ -1,7 +1,7 @@
 """NSynth pitch: which of the 128 MIDI pitches is played? Linear probe, accuracy (paper appendix A).
 
 The probe trains on 1 s crops of the 4 s notes; a test note's score is the mean over its four consecutive 1 s
-subclips. The paper's 293k clips are those of train and test.
+subclips, so a note is padded or cut to 4 s. The paper's 293k clips are those of train and test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TASK = Task(
     train_crop=1.0,
     evaluation="consecutive",
     evaluation_crop=1.0,
-    clip_seconds=None,
+    clip_seconds=4.0,
     batch_size=64,
     steps=400_000,
     paper_samples=293_000,

@@ -40,6 +40,8 @@ TASK = Task(
     licence="CC-BY-4.0 (annotations); recordings belong to their authors",
     url="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
     citation="A Nagrani, J Chung, A Zisserman, VoxCeleb: a large-scale speaker identification dataset, 2017",
+    disjoint_groups=False,
+    shared_by_design="every speaker is in training and test: they are the classes; the groups are videos",
 )
 
 _LIST = _rows.Table(

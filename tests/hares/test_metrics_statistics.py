@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import accuracy_score, average_precision_score
 
 from hares.metrics import (
@@ -15,7 +16,16 @@ from hares.metrics import (
     multi_hot,
     weighted_accuracy,
 )
-from hares.statistics import bootstrap_interval, paired_difference
+from hares.statistics import (
+    draws_seed,
+    group_ids,
+    grouped_mean,
+    interval,
+    mean_of,
+    paired_difference,
+    resample,
+)
+from hares.task import load_task, task_names
 
 
 def sample(clips, classes, seed, levels=None):
@@ -82,50 +92,131 @@ def test_multi_hot():
     assert multi_hot([(0, 2), (), (1,)], 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
-def test_interval_of_a_proportion_matches_the_normal_approximation():
+def resampled(statistic, groups, resamples=2000, seed=0):
+    return resample(statistic, groups, resamples, seed)
+
+
+def accuracy(correct, ids=None):
+    correct = np.asarray(correct, float)
+    return grouped_mean(correct, np.ones(len(correct)), np.arange(len(correct)) if ids is None else ids)
+
+
+def test_groups_are_numbered_and_clips_without_one_stand_alone():
+    assert group_ids(["a", "", "b", "a", ""]).tolist() == [0, 1, 2, 0, 3]
+
+
+def test_resamples_are_those_of_scipys_bootstrap():
+    """Draws differ, so the standard errors of many resamples are held against each other."""
+    correct = np.random.default_rng(0).random(250) < 0.7
+    ours = resampled(accuracy(correct), 250, 5000)
+    theirs = scipy.stats.bootstrap((correct.astype(float),), np.mean, n_resamples=5000, random_state=1)
+    assert ours.standard_error == pytest.approx(theirs.standard_error, rel=0.05)
+    assert ours.values.mean() == pytest.approx(correct.mean(), abs=0.003)
+
+
+def test_interval_is_wilsons():
     correct = np.arange(900) % 10 < 7
-    low, high = bootstrap_interval(lambda w: weighted_accuracy(correct, w), [""] * 900, 2000, seed=0)
-    half = 1.96 * np.sqrt(0.7 * 0.3 / 900)
-    assert low == pytest.approx(0.7 - half, abs=0.004)
-    assert high == pytest.approx(0.7 + half, abs=0.004)
+    low, high = interval(resampled(accuracy(correct), 900, 4000))
+    expected = scipy.stats.binomtest(630, 900).proportion_ci(0.95, "wilson")
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.002)
+
+
+def test_interval_of_a_perfect_score_says_how_few_clips_there_were():
+    low, high = interval(resampled(accuracy(np.ones(30)), 30, 50))
+    expected = scipy.stats.binomtest(30, 30).proportion_ci(0.95, "wilson")
+    assert high == 1 and low == pytest.approx(expected.low, abs=0.01)
+    low, high = interval(resampled(accuracy(np.zeros(30)), 30, 50))
+    assert low == 0 and high == pytest.approx(1 - expected.low, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("clips", "size", "truth"),
+    [(60, 1, 0.6), (200, 1, 0.8), (200, 1, 0.97), (1000, 1, 0.35), (320, 8, 0.75)],
+    ids=["few", "some", "near the top", "many", "groups of eight"],
+)
+def test_intervals_cover_the_truth(clips, size, truth):
+    """Clips of one group are right together, with a chance drawn for the group; the truth is its mean."""
+    random = np.random.default_rng(clips + size)
+    ids = np.arange(clips) // size
+    inside, simulations = 0, 1500
+    for number in range(simulations):
+        chance = random.beta(4 * truth, 4 * (1 - truth), clips // size) if size > 1 else np.full(clips, truth)
+        correct = random.random(clips) < chance[ids]
+        low, high = interval(resample(accuracy(correct, ids), clips // size, 200, number))
+        inside += low <= truth <= high
+    assert 0.93 <= inside / simulations <= 0.97
+
+
+@pytest.mark.parametrize(("clips", "truth", "shared"), [(200, 0.6, 0.0), (400, 0.8, 0.5), (1000, 0.9, 0.7)])
+def test_paired_test_is_fooled_one_time_in_twenty(clips, truth, shared):
+    """Two encoders of equal accuracy, which agree on a share of the clips."""
+    random = np.random.default_rng(clips)
+    rejected, simulations = 0, 3000 if clips < 1000 else 2000
+    for number in range(simulations):
+        base, *own = random.random((3, clips)) < truth
+        same = random.random(clips) < shared
+        both = [resample(accuracy(np.where(same, base, one)), clips, 100, number) for one in own]
+        rejected += paired_difference(*both).p_value < 0.05
+    assert 0.04 <= rejected / simulations <= 0.06
+
+
+def test_paired_test_is_the_paired_t_test():
+    random = np.random.default_rng(0)
+    first = random.random(400) < 0.8
+    second = first & (random.random(400) < 0.97)
+    found = paired_difference(*(resampled(accuracy(x), 400, 20_000) for x in (first, second)))
+    expected = scipy.stats.ttest_rel(first.astype(float), second.astype(float))
+    assert found.difference == pytest.approx(first.mean() - second.mean())
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.25)
+    bounds = expected.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((bounds.low, bounds.high), abs=0.002)
+
+
+def test_encoders_that_answer_alike_do_not_differ():
+    correct = np.random.default_rng(0).random(100) < 0.5
+    same = paired_difference(resampled(accuracy(correct), 100), resampled(accuracy(correct), 100))
+    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="not paired"):
+        paired_difference(resampled(accuracy(correct), 100, 50), resampled(accuracy(correct), 100, 60))
 
 
 def test_groups_are_resampled_whole():
     correct = np.repeat([True, False] * 20, 25)
-    groups = [f"speaker {i // 25}" for i in range(1000)]
-    statistic = lambda w: weighted_accuracy(correct, w)  # noqa: E731
-    low, high = bootstrap_interval(statistic, groups, 2000, seed=0)
-    half = 1.96 * np.sqrt(0.25 / 40)  # 40 speakers, not 1000 clips
-    assert high - low == pytest.approx(2 * half, rel=0.1)
-    assert bootstrap_interval(statistic, ["one"] * 1000, 10, seed=0) is None
+    ids = group_ids([f"speaker {i // 25}" for i in range(1000)])
+    found = resampled(accuracy(correct, ids), 40)
+    assert found.standard_error == pytest.approx(np.sqrt(0.25 / 39), rel=0.06)  # 40 speakers, not 1000 clips
+    assert resample(accuracy(correct, np.zeros(1000, int)), 1, 10, seed=0) is None
 
 
-def test_intervals_are_seeded():
+def ranked(scores, targets):
+    own = RankedScores(scores, targets)
+    return lambda counts: np.asarray([own.mean_average_precision(row) for row in counts])
+
+
+def test_resamples_are_seeded():
     scores, targets = sample(40, 5, 0)
-    statistic = RankedScores(scores, targets).mean_average_precision
-    first = bootstrap_interval(statistic, [""] * 40, 50, seed=3)
-    assert first == bootstrap_interval(statistic, [""] * 40, 50, seed=3)
-    assert first != bootstrap_interval(statistic, [""] * 40, 50, seed=4)
+    first, again, other = (resampled(ranked(scores, targets), 40, 50, seed).values for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_interval_skips_resamples_without_positives():
     targets = np.zeros((4, 1), bool)
     targets[0] = True
-    found = bootstrap_interval(
-        RankedScores(np.eye(4)[:, :1], targets).mean_average_precision, [""] * 4, 200, 0
-    )
-    assert found == (1.0, 1.0)
+    found = resampled(ranked(np.eye(4)[:, :1], targets), 4, 200)
+    assert np.isnan(found.values).any()
+    assert interval(found)[1] == 1
 
 
 def test_interval_of_mean_average_precision_holds_the_score():
-    """Rare classes, whose resamples all score too high before they are centred."""
+    """Rare classes, whose resamples all score too high."""
     random = np.random.default_rng(0)
     targets = random.random((2000, 40)) < 0.005
     scores = random.normal(size=targets.shape) + 2 * targets
-    statistic = RankedScores(scores, targets).mean_average_precision
-    value = statistic(np.ones(2000))
-    low, high = bootstrap_interval(statistic, [""] * 2000, 100, seed=0)
-    assert (low + high) / 2 == pytest.approx(value, abs=0.01)
+    found = resampled(ranked(scores, targets), 2000, 100)
+    low, high = interval(found)
+    assert found.values.mean() > found.score + 0.01
+    assert (low + high) / 2 == pytest.approx(found.score, abs=0.01)
     # Its width is that of new test sets drawn from where this one came.
     fresh = []
     for _ in range(60):
@@ -134,15 +225,18 @@ def test_interval_of_mean_average_precision_holds_the_score():
     assert high - low == pytest.approx(2 * 1.96 * np.std(fresh), rel=0.4)
 
 
-def test_paired_difference():
+def test_a_mean_of_tasks_adds_up_their_errors():
     random = np.random.default_rng(0)
-    first = random.random(400) < 0.8
-    second = first & (random.random(400) < 0.9)
-    accuracy = lambda correct: lambda w: weighted_accuracy(correct, w)  # noqa: E731
-    found = paired_difference(accuracy(first), accuracy(second), [""] * 400, 999, seed=0)
-    assert found.difference == pytest.approx(first.mean() - second.mean())
-    spread = 1.96 * (first.astype(float) - second).std() / 20  # of the paired differences, not of two samples
-    assert found.high - found.low == pytest.approx(2 * spread, rel=0.15)
-    assert found.p_value == pytest.approx(2 / 1000)
-    same = paired_difference(accuracy(first), accuracy(first), [""] * 400, 999, seed=0)
-    assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    parts = [
+        resampled(accuracy(random.random(500) < p), 500, seed=seed) for seed, p in enumerate((0.5, 0.7, 0.9))
+    ]
+    mean = mean_of(parts)
+    assert mean.score == pytest.approx(np.mean([part.score for part in parts]))
+    expected = np.sqrt(sum(part.standard_error**2 for part in parts)) / 3
+    assert mean.standard_error == pytest.approx(expected, rel=0.06)
+
+
+def test_tasks_of_one_data_set_share_their_draws():
+    seeds = {name: draws_seed(load_task(name), 0) for name in task_names()}
+    assert seeds["nsynth_pitch"] == seeds["nsynth_instrument"]
+    assert len(set(seeds.values())) == 11

@@ -13,11 +13,12 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score
 
 from hares.embeddings import TaskEmbeddings, empty_embeddings
-from hares.predictions import compare, load_predictions, save_predictions
+from hares.predictions import load_predictions, save_predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, summary_rows, write_report
 from hares.report.paper import paper_column, paper_tables
 from hares.scoring import SourceSummary, build_report, score_task, source_summary
+from hares.statistics import paired_difference
 from hares.task import DOMAINS, load_task, task_names
 
 SETTINGS = ProtocolSettings(
@@ -27,7 +28,8 @@ SETTINGS = ProtocolSettings(
     crops_per_clip=2,
     augmented_epochs=2,
     penalties=(1e-2,),
-    bootstrap_resamples=40,
+    bootstrap_resamples=200,
+    probe_seeds=2,
 )
 TASKS = [load_task(name) for name in task_names()]
 HOSTILE = "<script>alert('x')</script>/clip"
@@ -79,7 +81,9 @@ def untrained():
 
 
 SOURCES = {
-    task.name: SourceSummary(50, {"absent": 9, "undecodable": 1}, task.official_split, ("a stand-in corpus",))
+    task.name: SourceSummary(
+        50, {"absent": 9, "undecodable": 1}, task.official_split, ("a stand-in corpus",), listed=100, used=90
+    )
     for task in TASKS
 }
 ENCODER = {"name": "sf_nfnet_tiny", "weights_digest": "0" * 64}
@@ -95,17 +99,24 @@ def test_every_task_is_scored_as_scikit_learn_scores_it(task, scores):
     score = scores[task.name]
     answers = score.predictions
     if task.metric == "mAP":
-        targets = np.zeros(answers.scores.shape, bool)
+        targets = np.zeros(answers.scores.shape[1:], bool)
         for clip, ids in enumerate(answers.labels):
             targets[clip, list(ids)] = True
         present = targets.any(axis=0)
-        expected = average_precision_score(targets[:, present], answers.scores[:, present], average="macro")
+        expected = [
+            average_precision_score(targets[:, present], seed[:, present], average="macro")
+            for seed in answers.scores
+        ]
     else:
         edges = np.cumsum([0] + [len(slot.classes) for slot in task.slots])
-        chosen = [answers.scores[:, a:b].argmax(1) for a, b in pairwise(edges)]
-        joint = list(zip(*chosen, strict=True))
-        expected = accuracy_score(list(map(str, answers.labels)), [str(tuple(map(int, j))) for j in joint])
-    assert score.value == pytest.approx(expected, abs=1e-6)
+        expected = []
+        for seed in answers.scores:
+            chosen = [seed[:, a:b].argmax(1) for a, b in pairwise(edges)]
+            joint = [str(tuple(map(int, j))) for j in zip(*chosen, strict=True)]
+            expected.append(accuracy_score(list(map(str, answers.labels)), joint))
+    assert len(expected) == (1 if task.probe == "svm" else 2)
+    assert score.seed_scores == pytest.approx(expected, abs=1e-6)
+    assert score.value == pytest.approx(np.mean(expected), abs=1e-6)
     assert score.value > score.chance
     assert score.interval[0] <= score.value <= score.interval[1]
     assert score.clips == (40 if task.probe == "svm" else 20)
@@ -118,7 +129,7 @@ def test_folds_of_unequal_size_weigh_the_same():
     data = synthetic(task, 1)
     splits = tuple("fold1" if i < 20 else f"fold{2 + i % 4}" for i in range(40))
     score = score_task(task, task.slots, replace(data, splits=splits), SETTINGS)
-    right = dict(zip(score.predictions.clip_ids, score.predictions.correct(), strict=True))
+    right = dict(zip(score.predictions.clip_ids, score.predictions.correct()[0], strict=True))
     means = [
         np.mean([right[name] for name, split in zip(data.clip_ids, splits, strict=True) if split == fold])
         for fold in ("fold1", "fold2", "fold3", "fold4", "fold5")
@@ -130,7 +141,17 @@ def test_report_schema_and_means(report):
     assert set(report["tasks"]) == set(task_names())
     needed = {"domain", "metric", "value", "chance", "untrained", "clips", "expected_clips", "deviations"}
     for entry in report["tasks"].values():
-        assert needed | {"interval", "train_clips", "missing", "split_official", "paper"} <= set(entry)
+        assert needed | {"interval", "train_clips", "missing", "split_official", "paper", "leakage"} <= set(
+            entry
+        )
+        assert entry["manifest"] == {
+            "expected": 100,
+            "present": 90,
+            "missing": 9,
+            "unreadable": 1,
+            "share": 0.9,
+            "split_official": entry["split_official"],
+        }
         assert entry["expected_clips"] == 50
         assert entry["deviations"][-1] == "a stand-in corpus"
         assert entry["above_untrained"]["difference"] == pytest.approx(entry["value"] - entry["untrained"])
@@ -235,12 +256,13 @@ def test_predictions_round_trip_and_paired_comparison(tmp_path, scores, untraine
         np.testing.assert_array_equal(back.scores, answers.scores)
         assert replace(back, scores=0, weights=0) == replace(answers, scores=0, weights=0)
         assert back.score() == scores[name].value
-        found = compare(back, untrained[name].predictions, 99, seed=0)
+        other = untrained[name].predictions
+        assert back.about_same_clips(other)
+        found = paired_difference(back.resampled(99, seed=0), other.resampled(99, seed=0))
         assert found.difference == pytest.approx(scores[name].value - untrained[name].value)
         assert found.low > 0
-        assert found.p_value == pytest.approx(0.02)
-    with pytest.raises(ValueError, match="different clips or labels"):
-        compare(scores["tut18"].predictions, scores["audioset"].predictions, 9, 0)
+        assert found.p_value < 0.05
+    assert not scores["tut18"].predictions.about_same_clips(scores["audioset"].predictions)
 
 
 def test_manifest_of_ingestion_becomes_a_summary():
@@ -250,8 +272,8 @@ def test_manifest_of_ingestion_becomes_a_summary():
         "split_is_official": True,
         "deviations": ["d"],
     }
-    assert source_summary(manifest) == SourceSummary(3, {"absent": 2}, True, ("d",))
-    manifest["splits"] = {f"fold{i}": {"listed": 400} for i in range(1, 6)}
+    assert source_summary(manifest) == SourceSummary(3, {"absent": 2}, True, ("d",), listed=8, used=6)
+    manifest["splits"] = {f"fold{i}": {"listed": 400, "used": 400} for i in range(1, 6)}
     assert source_summary(manifest).expected_clips == 2000
 
 
@@ -265,9 +287,13 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.links += [value for key, value in attributes if key in ("src", "href")]
-        if tag not in ("meta", "br"):
+        self.links += [value for key, value in attributes if key in ("src", "href", "srcset", "xlink:href")]
+        if tag not in ("meta", "br", "img"):
             self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        self.handle_endtag(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -296,7 +322,7 @@ def test_page_is_self_contained_complete_and_escaped(tmp_path, report, untrained
     assert page.open == []
     assert "script" not in page.tags
     assert HOSTILE in page.text  # shown, as text
-    assert not page.links
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
     assert not re.search(r"url\(|@import|https?://", source)
     assert "prefers-color-scheme: dark" in source
     assert 'name="viewport"' in source

@@ -1,0 +1,38 @@
+"""`hares report`: scores of one or several runs against each other and against the paper's tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path, exists=True)
+)
+@click.option(
+    "--html", "page", type=click.Path(path_type=Path, dir_okay=False), help="Write one page of all runs."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print scores and differences as JSON and nothing else."
+)
+def command(runs: tuple[Path, ...], page: Path | None, as_json: bool) -> None:
+    """Show runs side by side, and beside the paper's tables.
+
+    RUN is a workspace of `hares run` (its latest report) or a folder that holds a report.json. Runs after the
+    first are set against it clip by clip: a difference, its 95% interval, and p.
+
+    \b
+    hares report W
+    hares report evaluation/ours evaluation/theirs --html both.html
+    hares report W/artifacts/evaluator/report/30 --json
+    """
+    from cli.report_view import load_runs, show_runs, write_page
+
+    loaded = load_runs(runs)
+    if page is not None:
+        write_page(loaded, page)
+    show_runs(loaded, as_json)
+    if page is not None and not as_json:
+        click.echo(f"page   {page}")

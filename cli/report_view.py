@@ -1,0 +1,224 @@
+"""Reports in a terminal: the scores of each run, differences on the same clips, and the paper's columns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cli.errors import CommandError, ExitCode
+from hares.report.page import render_page
+from hares.report.paper import paper_tables
+from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
+from hares.report.summary import SummaryRow, percent, summary_rows
+from hares.task import DOMAINS
+
+_WORKSPACE_REPORTS = ("artifacts", "evaluator", "report")  # `pipeline.workspace.Workspace`
+
+
+def load_runs(paths: Sequence[Path]) -> list[Run]:
+    """The reports of workspaces and folders, named so that no two are alike.
+
+    Raises:
+        CommandError: there is no report, or it cannot be read.
+    """
+    try:
+        folders = [_report_folder(path) for path in paths]
+        return [load_run(folder, name) for folder, name in zip(folders, _names(paths), strict=True)]
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
+
+
+def _report_folder(path: Path) -> Path:
+    if path.is_file():
+        path = path.parent
+    if (path / REPORT_FILE).is_file():
+        return path
+    reports = path.joinpath(*_WORKSPACE_REPORTS)
+    found = sorted(int(p.parent.name) for p in reports.glob(f"*/{REPORT_FILE}") if p.parent.name.isdigit())
+    if not found:
+        raise ValueError(
+            f"{path}: neither a {REPORT_FILE} in it nor a run that was scored in "
+            f"{'/'.join(_WORKSPACE_REPORTS)}. Has `hares run` or `hares evaluate` ended there?"
+        )
+    return reports / str(found[-1])  # executions count up: the latest
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise CommandError("the same run is given twice", ExitCode.SETTINGS)
+
+
+def write_page(runs: Sequence[Run], path: Path) -> None:
+    """Writes the page of all runs."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_page(runs), encoding="utf-8")
+
+
+def show_runs(runs: Sequence[Run], as_json: bool) -> None:
+    """Prints everything, as tables or as JSON."""
+    compared = list(zip(runs[1:], differences(runs), strict=True))
+    if as_json:
+        click.echo(json.dumps(_as_json(runs, compared), indent=1, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    console.print(_scores(runs))
+    for run in runs:
+        _print_caveats(console, run)
+    for run, rows in compared:
+        console.print(
+            f"\n[bold]{escape(run.name)} minus {escape(runs[0].name)}[/], points, on the same clips"
+        )
+        console.print(_differences(rows))
+    console.print("\n[bold]The paper's tables[/], percent")
+    console.print(_paper(runs))
+
+
+def _scores(runs: Sequence[Run]) -> Table:
+    references = runs[0].report["paper"]
+    table = _table(
+        "task",
+        "metric",
+        *(column for run in runs for column in (escape(run.name), "95% interval")),
+        "chance",
+        "untrained",
+        *(column["title"].removeprefix("Paper, ") for column in references.values()),
+        "clips",
+    )
+    for rows in zip(*(summary_rows(run.report) for run in runs), strict=True):
+        first: SummaryRow = rows[0]
+        style = "" if first.kind == "task" else "bold"
+        own = [
+            text
+            for row in rows
+            for text in (
+                percent(row.value),
+                f"{percent(row.interval[0])}-{percent(row.interval[1])}" if row.interval else "",
+            )
+        ]
+        clips = "" if first.clips is None else f"{first.clips}/{first.expected_clips or '?'}"
+        paper = [percent(first.paper[name]) for name in references]
+        table.add_row(
+            first.name,
+            first.metric,
+            *own,
+            percent(first.chance),
+            percent(first.untrained),
+            *paper,
+            clips,
+            style=style,
+        )
+    return table
+
+
+def _print_caveats(console: Console, run: Run) -> None:
+    """What keeps a run's scores from being the paper's, in a few lines."""
+    report = run.report
+    scored = report["partial_mean"]["scored_tasks"]
+    notes = [f"protocol {report['protocol']['name']}"]
+    if report["hares"] is None:
+        notes.append(
+            f"{scored} of {report['partial_mean']['of_tasks']} tasks scored, mean "
+            f"{percent(report['partial_mean']['hares'])}"
+        )
+    short = [
+        f"{name} {entry['manifest']['present']}/{entry['manifest']['expected']}"
+        for name, entry in report["tasks"].items()
+        if entry["manifest"] and entry["manifest"]["present"] < entry["manifest"]["expected"]
+    ]
+    leaks = [name for name, entry in report["tasks"].items() if entry["leakage"]["verdict"] == "leak"]
+    ours = [name for name, entry in report["tasks"].items() if entry["split_official"] is False]
+    for what, names in (("clips missing", short), ("leakage", leaks), ("split not the paper's", ours)):
+        if names:
+            notes.append(f"{what}: {', '.join(names)}")
+    console.print(f"{run.name}: {'; '.join(notes)}", markup=False, soft_wrap=True)
+
+
+def _differences(rows: Sequence[Difference]) -> Table:
+    table = _table("task", "difference", "95% interval", "p")
+    for row in rows:
+        if row.paired:
+            found = row.paired
+            texts = (
+                f"{100 * found.difference:+.1f}",
+                f"{100 * found.low:+.1f} to {100 * found.high:+.1f}",
+                "<0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}",
+            )
+        else:
+            plain = row.first is not None and row.second is not None
+            texts = (f"{100 * ((row.second or 0) - (row.first or 0)):+.1f}" if plain else "–", row.note, "")
+        table.add_row(row.name, *texts, style="" if row.kind == "task" else "bold")
+    return table
+
+
+def _paper(runs: Sequence[Run]) -> Table:
+    table = _table("system", "table", *DOMAINS, "HARES")
+    for run in runs:
+        values = (*(run.report["domains"][domain] for domain in DOMAINS), run.report["hares"])
+        table.add_row(escape(run.name), "this run", *map(percent, values), style="bold")
+    for name, columns in paper_tables().items():
+        for column in columns:
+            values = (*(column["domains"][domain] for domain in DOMAINS), column["hares"])
+            printed = ("–" if value is None else f"{value:.1f}" for value in values)
+            table.add_row(escape(column["system"]), name.removeprefix("table"), *printed)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in columns:
+        left = name in ("task", "metric", "system", "table")
+        table.add_column(name, justify="left" if left else "right")
+    return table
+
+
+def _as_json(runs: Sequence[Run], compared: Sequence[tuple[Run, Sequence[Difference]]]) -> dict[str, Any]:
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "protocol": run.report["protocol"]["name"],
+                "encoder": run.report["encoder"].get("name", ""),
+                "hares": run.report["hares"],
+                "domains": run.report["domains"],
+                "intervals": run.report["intervals"],
+                "tasks": {
+                    name: {
+                        key: entry[key] for key in ("value", "interval", "chance", "untrained", "manifest")
+                    }
+                    for name, entry in run.report["tasks"].items()
+                },
+            }
+            for run in runs
+        ],
+        "differences": [
+            {
+                "run": run.name,
+                "against": runs[0].name,
+                "rows": [
+                    {
+                        "kind": row.kind,
+                        "name": row.name,
+                        "difference": row.paired.difference if row.paired else None,
+                        "interval": [row.paired.low, row.paired.high] if row.paired else None,
+                        "p_value": row.paired.p_value if row.paired else None,
+                        "note": row.note,
+                    }
+                    for row in rows
+                ],
+            }
+            for run, rows in compared
+        ],
+        "paper": paper_tables(),
+    }
