@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from cli.errors import CommandError, ExitCode
 
+TFDS = "tfds:"
+
 
 def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
-    """`--corpus` values: one folder for all data sets, and `name=folder` for those that are elsewhere.
+    """`--corpus` values: one folder for all data sets, and `NAME=DIR` for those that are elsewhere.
+
+    `NAME=tfds:DIR` takes a data set from TensorFlow Datasets' `data_dir`, and `tfds:NAME` from its usual one.
 
     Raises:
         CommandError: two folders without a name, or a folder that is not there.
@@ -17,9 +22,12 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     corpus: Path | None = None
     placements: dict[str, Path] = {}
     for value in values:
-        name, sign, folder = value.partition("=")
-        path = Path(folder if sign else value)
-        if not path.is_dir():
+        name, sign, place = value.partition("=")
+        if not sign and value.startswith(TFDS):
+            name, sign = value.removeprefix(TFDS), "="
+            place = TFDS + os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
+        path = Path(place if sign else value)
+        if not Path(str(path).removeprefix(TFDS)).is_dir():
             raise CommandError(f"--corpus {value}: {path} is not a folder", ExitCode.SETTINGS)
         if sign:
             placements[name] = path

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import tensorflow as tf
 
-from hares import folder, reading
+from hares import folder, reading, tfds_source
 from hares._digests import file_digest
 from hares.audio import SAMPLE_RATE, AudioError, decode
 from hares.example import ExampleClip, encode_example, level_dbfs
@@ -29,10 +30,15 @@ FOLDER = "folder"  # the source that is any tree of audio files, without labels
 
 @dataclass(frozen=True)
 class Entry:
-    """A listed clip and the source that lists it."""
+    """A listed clip and the source that lists it.
+
+    `waveform` is None for a clip in a file, which is decoded where its shard is written; TensorFlow Datasets
+    gives clips only in sequence, so theirs travel with them.
+    """
 
     source: str
     clip: Clip
+    waveform: np.ndarray | None = None
 
 
 @dataclass
@@ -53,17 +59,28 @@ def list_entries(sources: Mapping[str, str], splits: Sequence[str]) -> Iterator[
     """What the sources list for `splits`, lazily; rejected entries of other splits are left out.
 
     Args:
-        sources: reader name (a task, or "folder") to its folder.
+        sources: reader name (a task, or "folder") to its folder, or to `tfds:` and a data folder of
+            TensorFlow Datasets.
         splits: the splits wanted.
     """
     for source, root in sorted(sources.items()):
-        scan = folder.scan(Path(root)) if source == FOLDER else reading.scan(source, Path(root))
-        for item in scan:
-            if isinstance(item, Clip):
-                if item.split in splits:
-                    yield Entry(source, item)
+        for item in _scan(source, root):
+            if isinstance(item, Entry):
+                if item.clip.split in splits:
+                    yield item
             elif item.split is None or item.split in splits:
                 yield item
+
+
+def _scan(source: str, root: str) -> Iterator[Entry | Rejected]:
+    data_dir = tfds_source.data_dir_of(root)
+    if data_dir is not None:
+        for found in tfds_source.read_tfds(source, data_dir):
+            yield found if isinstance(found, Rejected) else Entry(source, *found)
+        return
+    scan = folder.scan(Path(root)) if source == FOLDER else reading.scan(source, Path(root))
+    for item in scan:
+        yield Entry(source, item) if isinstance(item, Clip) else item
 
 
 def count_listed(
@@ -137,22 +154,36 @@ def read_shard(
     for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
         clip = entry.clip
         clip_id = f"{entry.source}/{clip.clip_id}" if qualified else clip.clip_id
-        path = Path(sources[entry.source]) / clip.path
         try:
-            waveform = decode(path, clip.start, clip.duration)
-            file_sha256 = file_digest(path)
+            waveform, source_sha256 = _sound(entry, sources)
         except AudioError as error:
             summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
             continue
-        digest.update(json.dumps([clip_id, file_sha256, clip.labels]).encode())
+        digest.update(json.dumps([clip_id, source_sha256, clip.labels]).encode())
         digest.update(waveform.tobytes())
         summary.used += 1
         summary.samples += waveform.size
         summary.level_sum += level_dbfs(waveform)
-        for label in clip.labels:
-            summary.label_counts[str(label)] = summary.label_counts.get(str(label), 0) + 1
-        yield ExampleClip(clip_id, waveform, clip.labels, clip.group), file_sha256
+        for key in _label_keys(entry):
+            summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
+        yield ExampleClip(clip_id, waveform, clip.labels, clip.group), source_sha256
     summary.digest = digest.hexdigest()
+
+
+def _sound(entry: Entry, sources: Mapping[str, str]) -> tuple[np.ndarray, str]:
+    """A clip's PCM, and the SHA-256 of what it came from: its file, or the PCM itself where it has none."""
+    if entry.waveform is not None:
+        return entry.waveform, hashlib.sha256(entry.waveform.tobytes()).hexdigest()
+    path = Path(sources[entry.source]) / entry.clip.path
+    return decode(path, entry.clip.start, entry.clip.duration), file_digest(path)
+
+
+def _label_keys(entry: Entry) -> list[str]:
+    """Names under which a clip's labels are counted: "class", or "slot/class" where there are several slots."""
+    labels = entry.clip.labels
+    if entry.source != FOLDER and load_task(entry.source).label_kind == "slots":
+        return [f"{slot}/{label}" for slot, label in enumerate(labels)]
+    return [str(label) for label in labels]
 
 
 def rejected_line(rejected: Rejected) -> dict[str, str]:
@@ -202,7 +233,9 @@ def build_manifest(
         "sources": dict(sources),
         "splits": per_split,
         "rejected": dict(sorted(reasons.items())),
-        "label_counts": dict(sorted(label_counts.items(), key=lambda item: int(item[0]))),
+        "label_counts": dict(
+            sorted(label_counts.items(), key=lambda item: [int(n) for n in item[0].split("/")])
+        ),
         "content_digest": digest,
         **_label_sets(sources),
     }
@@ -214,6 +247,10 @@ def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
     if len(sources) != 1 or FOLDER in sources:
         return {"slots": [], "split_is_official": None, "deviations": []}
     ((source, root),) = sources.items()
+    if tfds_source.data_dir_of(root) is not None:
+        slots = [asdict(slot) for slot in load_task(source).slots]
+        # The paper took VoxForge, VoxCeleb and NSynth from there (appendix A), split included.
+        return {"slots": slots, "split_is_official": True, "deviations": ["read from TensorFlow Datasets"]}
     try:
         index = load_task_module(source).index(Path(root))
     except CorpusIndexError as error:

@@ -21,6 +21,8 @@ import numpy as np
 from hares.audio import MIN_SAMPLES
 from hares.task import Clip, Reason, Rejected, Split, load_task
 
+PREFIX = "tfds:"  # `tfds:FOLDER` stands where a data set's folder could, FOLDER being the `data_dir`
+
 _SPLITS: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test"}
 _NSYNTH_SPLITS: dict[str, Split] = {"train": "train", "valid": "validation", "test": "test"}
 
@@ -57,6 +59,28 @@ _SOURCES = {
 def tfds_tasks() -> tuple[str, ...]:
     """The tasks that TensorFlow Datasets has the data for, sorted."""
     return tuple(sorted(_SOURCES))
+
+
+def data_dir_of(root: str) -> Path | None:
+    """The `data_dir` of a root that begins with `tfds:`; None for a root that is a folder of files."""
+    return Path(root.removeprefix(PREFIX)) if root.startswith(PREFIX) else None
+
+
+def prepared_folder(task_name: str, data_dir: Path) -> Path:
+    """Where TensorFlow Datasets keeps the prepared data of a task.
+
+    Raises:
+        ValueError: it does not have this task, or the data set is not prepared in `data_dir`.
+    """
+    if task_name not in _SOURCES:
+        raise ValueError(f"{task_name} is not in TensorFlow Datasets; there are {', '.join(tfds_tasks())}")
+    builder = _SOURCES[task_name].builder
+    folder = data_dir / builder.partition("/")[0]
+    if not folder.is_dir():
+        raise ValueError(
+            f"{builder} is not prepared in {data_dir}. Run 'tfds build {builder} --data_dir {data_dir}'."
+        )
+    return folder
 
 
 def read_tfds(task_name: str, data_dir: Path) -> Iterator[tuple[Clip, np.ndarray] | Rejected]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares import folder, reading
+from hares import folder, reading, tfds_source
 from hares.corpus import dataset_root
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
 from models.encoder import encoder_module_name, load_encoder
@@ -119,14 +119,27 @@ def resolve(
 
 def _task_source(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Source:
     root = _root(task, corpus, placements)
-    _require_classes(task, root)
+    if tfds_source.data_dir_of(root) is None:
+        _require_classes(task, Path(root))
     splits = FOLDS if task.probe == "svm" else SPLITS
-    return Source({task.name: str(root)}, splits, reading.source_fingerprint(root))
+    return Source({task.name: root}, splits, _fingerprint(task.name, root))
 
 
-def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Path:
+def _fingerprint(reader: str, root: str) -> str:
+    data_dir = tfds_source.data_dir_of(root)
+    return reading.source_fingerprint(
+        Path(root) if data_dir is None else tfds_source.prepared_folder(reader, data_dir)
+    )
+
+
+def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> str:
+    """A task's folder, or `tfds:` and the folder of TensorFlow Datasets."""
     try:
         root = dataset_root(corpus, task, placements)
+        data_dir = tfds_source.data_dir_of(str(root))
+        if data_dir is not None:
+            tfds_source.prepared_folder(task.name, data_dir)
+            return f"{tfds_source.PREFIX}{data_dir.resolve()}"
     except ValueError as error:
         raise SettingError(f"tasks: {error}") from error
     if not root.is_dir():
@@ -134,7 +147,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Pa
             f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
         )
-    return root.resolve()
+    return str(root.resolve())
 
 
 def _require_classes(task: Task, root: Path) -> None:
@@ -179,7 +192,7 @@ def _pretraining_source(
         readers = _one_reader_a_dataset(tasks)
     elif _is_task(source):
         task = load_task(source)
-        readers = {source: str(_root(task, corpus, placements))}
+        readers = {source: _root(task, corpus, placements)}
         num_classes = len(task.slots[0].classes) if task.label_kind == "multi" else 0
     else:
         try:
@@ -196,7 +209,7 @@ def _pretraining_source(
             f"training.objective: got 'classification', but pretraining.source {config.pretraining.source!r} "
             "has no multi-label classes; accepted with it is pretraining.source=audioset"
         )
-    digests = [reading.source_fingerprint(Path(root)) for _, root in sorted(readers.items())]
+    digests = [_fingerprint(reader, root) for reader, root in sorted(readers.items())]
     fingerprint = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return Source(readers, ("train",), fingerprint, span), num_classes
 
