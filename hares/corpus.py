@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hares import reading
+from hares import reading, tfds_source
 from hares._files import clip_id_of
 from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, decode, seconds
 from hares.task import (
@@ -134,6 +134,9 @@ def check_corpus(
 
 
 def _check_task(task: Task, root: Path, decode_audio: bool, on_clip: Callable[[str], None]) -> TaskCheck:
+    data_dir = tfds_source.data_dir_of(str(root))
+    if data_dir is not None:
+        return _check_tfds(task, data_dir, on_clip)
     check = TaskCheck(task.name, root.is_dir(), str(root), deviations=task.deviations)
     if not check.found:
         return replace(check, error=f"{task.name}: there is no folder {root}")
@@ -149,6 +152,23 @@ def _check_task(task: Task, root: Path, decode_audio: bool, on_clip: Callable[[s
         else:
             tally.count(item, root, decode_audio)
             on_clip(task.name)
+    return tally.finish(check)
+
+
+def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> TaskCheck:
+    """A data set of TensorFlow Datasets: it has no files of its own, so all its clips are read."""
+    check = TaskCheck(task.name, True, f"{tfds_source.PREFIX}{data_dir}", deviations=task.deviations)
+    tally = _Tally(TaskIndex(task.slots, True, ("read from TensorFlow Datasets",)))
+    try:
+        for item in tfds_source.read_tfds(task.name, data_dir):
+            if isinstance(item, Rejected):
+                tally.reject(item)
+            else:
+                clip, waveform = item
+                tally.add(clip, len(waveform) / SAMPLE_RATE)
+                on_clip(task.name)
+    except ValueError as error:
+        return replace(check, found=False, error=str(error))
     return tally.finish(check)
 
 
@@ -171,10 +191,13 @@ class _Tally:
 
     def count(self, clip: Clip, root: Path, decode_audio: bool) -> None:
         try:
-            self._seconds += _clip_seconds(clip, root / clip.path, decode_audio)
+            self.add(clip, _clip_seconds(clip, root / clip.path, decode_audio))
         except AudioError as error:
             self.reject(Rejected(clip.path, error.reason, error.detail, clip.split))
-            return
+
+    def add(self, clip: Clip, length: float) -> None:
+        """A usable clip of `length` seconds."""
+        self._seconds += length
         self._splits[clip.split] += 1
         # Several slots have one label each; a single slot has all the labels there are.
         pairs = (

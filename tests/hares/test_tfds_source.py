@@ -88,3 +88,12 @@ def test_what_it_has_not(tmp_path: Path) -> None:
         next(read_tfds("esc50", tmp_path))
     with pytest.raises(ValueError, match=r"voxforge is not prepared in .* Run 'tfds build voxforge"):
         next(read_tfds("voxforge", tmp_path))
+
+
+def test_a_corpus_check_counts_it(tmp_path: Path) -> None:
+    from hares.corpus import check_corpus
+
+    with mock("voxforge", 16_000):
+        (check,) = check_corpus(None, {"voxforge": Path(f"tfds:{tmp_path}")}, ["voxforge"])
+    assert check.error is None and check.clips_per_split == {"test": 3, "train": 3, "validation": 3}
+    assert check.hours == pytest.approx(9 / 3600) and check.slots[0].classes_present == 3
