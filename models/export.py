@@ -10,9 +10,10 @@ Signatures (`b` batch, `n` samples, `t` frames, `f` mel bins, `d` embedding; bat
 - `spectrogram`: `spectrogram` (b, t, f) float32, standardised already
 - `pcm16`: `pcm` (b,) 16-bit little-endian PCM bytes, clips of one call equally long, through the Transform
   graph
+- `classify`: `embedding` (b, d) -> `scores` (b, k) in [0, 1], by the classifier that pretraining trained, if any
 - `metadata`: nothing in, `metadata` out: the text of `hares_metadata.json`
 
-All but the last return `embedding` (b, d) and, where the encoder has them, `features`, float32. Encoders of
+All but the last two return `embedding` (b, d) and, where the encoder has them, `features`, float32. Encoders of
 waveforms have neither `log_mel` nor `spectrogram`; `pcm16` is there when a Transform graph was given.
 
 Weight standardisation is folded into the kernels. Only variables are saved, not the Keras model around them:
@@ -43,6 +44,7 @@ def export_saved_model(
     frontend_config: FrontendConfig,
     metadata: Mapping[str, Any],
     pcm16_to_log_mel: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    classifier: tf.Module | None = None,
 ) -> dict[str, Any]:
     """Writes the SavedModel and, last, `hares_metadata.json` beside it.
 
@@ -55,6 +57,7 @@ def export_saved_model(
         pcm16_to_log_mel: the Transform graph, (b,) string -> dense (b, t, f) log-mel, not standardised; for
             an encoder of waveforms -> (b, n). Where it holds tables or variables it must be a `tf.Module`
             (Keras layers are) that tracks them, so that they are saved too.
+        classifier: (b, d) embedding -> (b, k) scores; see `Objective.classifier`.
 
     Returns:
         All metadata, as `read_metadata` will.
@@ -72,7 +75,13 @@ def export_saved_model(
     module = tf.Module(name="hares_encoder")
     module.weights = folded.variables
     module.transform = pcm16_to_log_mel
+    module.classifier = classifier
     signatures = _signatures(folded, record, frontend_config, text, pcm16_to_log_mel)
+    if classifier is not None:
+        signatures["classify"] = _traced(
+            lambda embedding: {"scores": classifier(embedding)},
+            tf.TensorSpec([None, record.embedding_size], tf.float32, name="embedding"),
+        )
     tf.saved_model.save(module, os.fspath(directory), signatures=signatures)
     with tf.io.gfile.GFile(os.path.join(directory, METADATA_FILE), "w") as file:
         file.write(text)

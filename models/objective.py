@@ -91,6 +91,10 @@ class Objective(tf.Module, abc.ABC):
             metrics: scalars float32 by name, each a share as well.
         """
 
+    def classifier(self) -> tf.Module | None:
+        """What turns an embedding (b, d) into scores (b, k) in [0, 1] of the pretraining classes, if anything."""
+        return None
+
 
 @dataclass(frozen=True)
 class ObjectiveRecord:

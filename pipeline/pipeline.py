@@ -144,6 +144,7 @@ def _trainer(run: ResolvedRun, workspace: Workspace, transform: BaseComponent) -
             "training": as_dict(run.config.training),
             "frontend": asdict(run.config.frontend),
             "num_classes": run.num_classes,
+            "label_task": run.label_task,
             "code_digest": run.code["trainer"],
             "checkpoints": str(workspace.checkpoints),
         },

@@ -48,6 +48,7 @@ class ResolvedRun:
         pretraining: the pretraining corpus' ingestion.
         input_kind: what the encoder takes, "log_mel" or "waveform".
         num_classes: classes of the pretraining labels; 0 without labels.
+        label_task: the task whose labels these are, or "".
         code: digest of the source code of each component.
         baseline: report.json of the latest blessed model of another run key, or "".
     """
@@ -58,6 +59,7 @@ class ResolvedRun:
     pretraining: Source
     input_kind: str
     num_classes: int
+    label_task: str
     code: Mapping[str, str]
     baseline: str = ""
 
@@ -113,6 +115,7 @@ def resolve(
         pretraining=pretraining,
         input_kind=record.input_kind,
         num_classes=num_classes,
+        label_task=next(iter(pretraining.readers)) if num_classes else "",
         code=_code_digests(config),
     )
 

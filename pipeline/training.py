@@ -34,8 +34,8 @@ _LOG = logging.getLogger(__name__)
 def run_fn(fn_args: FnArgs) -> None:
     """Entry point of TFX's Trainer.
 
-    `fn_args.custom_config` holds "training" and "frontend" (settings), "num_classes", "code_digest" and
-    "checkpoints" (the folder of all runs' checkpoints).
+    `fn_args.custom_config` holds "training" and "frontend" (settings), "num_classes", "label_task" (the task
+    whose labels the records have, or ""), "code_digest" and "checkpoints" (the folder of all runs' checkpoints).
 
     Raises:
         ValueError: Transform wrote no records to train on.
@@ -79,8 +79,9 @@ def run_fn(fn_args: FnArgs) -> None:
         record,
         fn_args.serving_model_dir,
         frontend,
-        metadata,
+        {**metadata, "classifier_task": custom["label_task"]},
         pcm16_to_log_mel=through_transform,
+        classifier=result.objective.classifier(),
     )
     summary = {
         **metadata,

@@ -43,6 +43,21 @@ class Classification(Objective):
         clips = tf.shape(labels)[0] * replicas.count
         return tf.reduce_sum(tf.reduce_mean(entropy, axis=1)) / tf.cast(clips, tf.float32), {}
 
+    def classifier(self) -> tf.Module:
+        """The head with its sigmoid: the paper scores AudioSet with it, without a second stage (section 3)."""
+        return _SigmoidHead(self.head)
+
+
+class _SigmoidHead(tf.Module):
+    """(b, d) embedding to (b, k) probabilities. Keeps variables and not the layer, for the export."""
+
+    def __init__(self, head: tf.keras.layers.Dense) -> None:
+        super().__init__(name="sigmoid_head")
+        self.kernel, self.bias = head.kernel, head.bias
+
+    def __call__(self, embedding: tf.Tensor) -> tf.Tensor:
+        return tf.sigmoid(tf.matmul(embedding, self.kernel) + self.bias)
+
 
 def _build(config: TrainingConfig, encoder: EncoderRecord, num_classes: int) -> Classification:
     if num_classes < 1:

@@ -172,3 +172,23 @@ def test_errors_name_the_cause(encoder: Encoder, tmp_path: Path) -> None:
         export_saved_model(encoder, RECORD, tmp_path, CONFIG, {"encoder": "mine"})
     with pytest.raises(ValueError, match=r"no hares_metadata\.json"):
         read_metadata(tmp_path)
+
+
+def test_the_classifier_of_supervised_pretraining_has_a_signature(tmp_path: Path) -> None:
+    """Paper, section 3: the AudioSet score of a supervised encoder comes from its own classifier."""
+    from models.objective import load_objective
+    from models.training.config import TrainingConfig
+
+    record = load_encoder("sf_nfnet_tiny")
+    encoder = record.build(0)
+    encoder(tf.zeros((1, 98, 80, 1)))
+    objective = load_objective("classification").build(TrainingConfig(), record, 527)
+    objective.head.kernel.assign(tf.random.stateless_normal(objective.head.kernel.shape, [0, 1]))
+    export_saved_model(
+        encoder, record, tmp_path / "m", FrontendConfig(), {}, classifier=objective.classifier()
+    )
+    embedding = np.random.default_rng(0).standard_normal((2, record.embedding_size)).astype(np.float32)
+    loaded = tf.saved_model.load(str(tmp_path / "m"))
+    scores = loaded.signatures["classify"](embedding=tf.constant(embedding))["scores"]
+    expected = 1 / (1 + np.exp(-(embedding @ objective.head.kernel.numpy())))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
