@@ -86,6 +86,8 @@ def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluati
         raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except OSError as error:  # a full disk, a folder one may not write to
+        raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
 class _ClipsPerSecond(ProgressColumn):

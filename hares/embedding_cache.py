@@ -113,8 +113,17 @@ class EmbeddingCache:
         return dataclasses.replace(data, embeddings=data.embeddings.astype(np.float32)), summary
 
     def keep(self, key: str, data: TaskEmbeddings, summary: ShardSummary) -> None:
-        """Writes a shard."""
+        """Writes a shard.
+
+        Raises:
+            ValueError: a number does not fit the type that embeddings are kept in.
+        """
         arrays = npz_arrays(encode_shard(data), key)
+        if data.embeddings.size and np.abs(data.embeddings).max() > np.finfo(self._dtype).max:
+            raise ValueError(
+                f"an embedding holds {np.abs(data.embeddings).max():.3g}, which does not fit {self._dtype}; keep "
+                "embeddings with --embedding-dtype float32"
+            )
         arrays["embeddings"] = arrays["embeddings"].astype(self._dtype)
         arrays[_SUMMARY] = np.frombuffer(json.dumps(vars(summary)).encode(), np.uint8)
         write_atomically(self._path(key), npz_bytes(arrays))

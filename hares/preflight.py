@@ -3,7 +3,7 @@
 The probes take an encoder's word for it: one that sees its neighbours in the batch, or draws anew at every call,
 gets a score that nobody can repeat. A dozen calls on four sounds (noise, a chord, clicks, a sweep) and on silence
 find that out in seconds. What cannot be found out this way: a sample rate that is possible but not the one the
-encoder was trained with.
+encoder was trained with, unless nobody has said it and the input length gives it away.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_encoder(
     Raises:
         PreflightError: a check failed; checks that cannot be made after it are left out.
     """
-    findings = [_rate(encoder)]
+    findings = [_rate(encoder, max(seconds))]
     if not findings[0].passed:
         raise PreflightError(encoder.spec, findings)
     encode = encode_crops(encoder)
@@ -98,11 +98,19 @@ def synthetic_crops(seconds: float) -> np.ndarray:
     return np.stack([noise, chord, clicks, sweep]).astype(np.float32)
 
 
-def _rate(encoder: FrozenEncoder) -> Finding:
+def _rate(encoder: FrozenEncoder, longest: float) -> Finding:
     rate = encoder.sample_rate
     whole = isinstance(rate, int | np.integer) and not isinstance(rate, bool)
     if whole and LOWEST_RATE <= rate <= HIGHEST_RATE:
-        return Finding("sample rate", True)
+        if not encoder.rate_assumed or (encoder.input_samples or 0) / rate <= longest:
+            return Finding("sample rate", True)
+        return Finding(
+            "sample rate",
+            False,
+            f"nothing says what it is, and at {rate} Hz its {encoder.input_samples} samples would last "
+            f"{encoder.input_samples / rate:g} s, longer than any crop",  # type: ignore[operator]
+            "Look it up and give --sample-rate",
+        )
     return Finding(
         "sample rate",
         False,

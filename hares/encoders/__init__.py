@@ -57,6 +57,7 @@ class FrozenEncoder:
         digest: SHA-256 (hex) of the weights, the code and the choices that settle its embeddings.
         embed: float32 waveforms (b, n) in [-1, 1] at `sample_rate` to anything array-like (b, d).
         input_samples: the only n it takes; None where it takes any.
+        rate_assumed: whether nobody, neither encoder nor user, has said what `sample_rate` is.
         details: what else a report should say of it; values that JSON can hold.
     """
 
@@ -67,6 +68,7 @@ class FrozenEncoder:
     digest: str
     embed: Callable[[np.ndarray], Any]
     input_samples: int | None = None
+    rate_assumed: bool = False
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -69,6 +69,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         ),
         embed=embed,
         input_samples=samples,
+        rate_assumed=options.sample_rate is None,
     )
 
 

@@ -51,6 +51,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         ),
         embed=_caller(signature, options.output, spec),
         input_samples=_waveform_input(signature, spec)[1].shape[-1],
+        rate_assumed=declared is None and options.sample_rate is None,
         details={key: value for key, value in metadata.items() if key not in ("encoder", "sample_rate")},
     )
 

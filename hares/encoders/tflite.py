@@ -51,6 +51,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         ),
         embed=_caller(interpreter, source, _output_index(interpreter, options.output, spec)),
         input_samples=None if free else int(source["shape"][-1]),
+        rate_assumed=options.sample_rate is None,
     )
 
 

@@ -224,6 +224,12 @@ def test_float16_is_half_the_size_on_the_disk(tmp_path):
     assert 1.95 < sizes[0] / sizes[1] < 2.0
 
 
+def test_a_number_that_float16_cannot_hold_is_no_infinity(tmp_path):
+    data = dataclasses.replace(embeddings(), embeddings=np.full((3, 4), 1e5, np.float32))
+    with pytest.raises(ValueError, match=r"1e\+05, which does not fit float16"):
+        EmbeddingCache(tmp_path, "float16").keep("ab", data, ShardSummary("train", 0))
+
+
 def test_a_damaged_shard_is_named(tmp_path):
     cache = EmbeddingCache(tmp_path, "float32")
     cache.keep("ab12", embeddings(), ShardSummary("train", 0))

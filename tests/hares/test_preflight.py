@@ -87,6 +87,14 @@ def test_each_broken_encoder_fails_one_check():
         assert sum(not finding.passed for finding in error.value.findings) == 1, name
 
 
+def test_a_sample_rate_that_nobody_has_said_and_the_input_length_gives_away():
+    """BirdNET's 144,000 samples are 3 s at 48 kHz; taken for 16 kHz they would be 9 s."""
+    assumed = encoder(input_samples=144_000, rate_assumed=True)
+    with pytest.raises(PreflightError, match=r"at 16000 Hz its 144000 samples would last 9 s.*--sample-rate"):
+        check_encoder(assumed, SECONDS)
+    check_encoder(dataclasses.replace(assumed, sample_rate=48_000, rate_assumed=False), SECONDS)
+
+
 def test_numbers_too_large_for_float16():
     large = encoder(lambda x: good(x) * 1e6)
     check_encoder(large, SECONDS)

@@ -1,0 +1,244 @@
+"""A task's embeddings and manifest, shard by shard: from the cache where they are there, else from the audio.
+
+The part of an evaluation that reads data (`hares.evaluate` drives it). Audio is read a shard at a time and a clip
+at a time within it; only embeddings stay. The cache is asked for every shard first, so a second run embeds
+nothing and a killed one goes on with the shard it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Protocol, cast
+
+from hares.arrays import write_atomically
+from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, shard_data
+from hares.embedding_collector import EmbeddingCollector
+from hares.embedding_pass import embed_shard
+from hares.embeddings import TaskEmbeddings
+from hares.encoders import FrozenEncoder, encode_crops
+from hares.example import ExampleClip
+from hares.ingest import Entry, ShardSummary, build_manifest, count_listed, list_entries, read_shard, shard_of
+from hares.leakage import ClipIdentity, identity
+from hares.preflight import Finding
+from hares.probes import FOLDS
+from hares.protocol import ProtocolSettings
+from hares.task import Split, Task
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Everything but the encoder and the data.
+
+    Attributes:
+        protocol: how closely to follow the paper.
+        batch_size: crops that the encoder gets at once, always exactly so many.
+        dtype: number type in which embeddings are kept.
+        clips_per_shard: what a killed run can lose is one shard of this many clips, or a little more.
+    """
+
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+    batch_size: int = 32
+    dtype: EmbeddingDtype = "float32"
+    clips_per_shard: int = 128
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.clips_per_shard < 1:
+            raise ValueError(
+                f"batch_size is {self.batch_size} and clips_per_shard {self.clips_per_shard}; both must be at "
+                "least 1"
+            )
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task and the folder of its data set."""
+
+    task: Task
+    root: Path
+
+
+class Observer(Protocol):
+    """Who is told how an evaluation goes."""
+
+    def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
+        """The encoder passed the pre-flight."""
+
+    def listed(self, clips: int) -> None:
+        """So many clips will be embedded, or found in the cache."""
+
+    def embedding(self, task: str) -> None:
+        """A task's clips are being embedded."""
+
+    def clips(self, task: str, count: int, computed: bool) -> None:
+        """So many more clips of a task are done; `computed` unless they were found in the cache."""
+
+    def probing(self, task: str) -> None:
+        """A task's probe is being trained."""
+
+
+class EvaluationError(ValueError):
+    """A task cannot be embedded or probed; the message names the clip, the file or the task."""
+
+
+@dataclass
+class Tally:
+    """What became of a task's shards, and how long its clips and its probe took."""
+
+    found: int = 0
+    computed: int = 0
+    embed_seconds: float = 0.0
+    probe_seconds: float = 0.0
+    clips_computed: int = 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the indexes of a task list: the splits that are scored or trained on, shards of each, clips of all.
+
+    `rejected` are the lines of what the listing itself rejects (`hares.ingest.rejected_line`).
+    """
+
+    splits: Sequence[Split]
+    shards: Mapping[Split, int]
+    clips: int
+    rejected: list[dict[str, str]] = field(default_factory=list)
+
+
+def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
+    """Counts a task's clips and settles the number of shards; reads indexes and no audio."""
+    splits: Sequence[Split] = ("train", "test")
+    if source.task.probe == "svm":
+        splits = cast("Sequence[Split]", FOLDS)
+    counts, rejected = count_listed({source.task.name: str(source.root)}, splits)
+    # A power of two, so that a few more clips leave most of the others in the shard where they were.
+    shards = {split: 1 << max(0, -(-counts[split] // clips_per_shard) - 1).bit_length() for split in splits}
+    return Listing(splits, shards, sum(counts.values()), rejected)
+
+
+class TaskEmbedder:
+    """Gives a task's embeddings, from the cache where they are there."""
+
+    def __init__(
+        self, encoder: FrozenEncoder, settings: EvaluationSettings, cache: Path, observer: Observer
+    ) -> None:
+        self._digest = encoder.digest
+        self._front = front_end(encoder)
+        self._encode = encode_crops(encoder)
+        self._settings = settings
+        self._folder = cache
+        self._cache = EmbeddingCache(cache, settings.dtype)
+        self._observer = observer
+
+    def embed(
+        self, source: TaskSource, listing: Listing, tally: Tally, output: Path
+    ) -> tuple[TaskEmbeddings, dict[str, Any]]:
+        """All embeddings of a task and its manifest, which is written too."""
+        started = time.monotonic()
+        name, readers = source.task.name, {source.task.name: str(source.root)}
+        by_shard: dict[tuple[Split, int], list[Entry]] = defaultdict(list)
+        for item in list_entries(readers, listing.splits):
+            if isinstance(item, Entry):
+                split = item.clip.split
+                by_shard[split, shard_of(item.clip.clip_id, listing.shards[split])].append(item)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        collector = EmbeddingCollector(self._settings.protocol.memory_limit_mb, self._folder)
+        summaries: list[ShardSummary] = []
+        with _clips_file(clips_path(output, name)) as clips:
+            for (split, shard), entries in sorted(by_shard.items()):
+                facts = shard_data(entries, source.root)
+                try:
+                    data, summary = self._shard(source, split, shard, entries, facts, tally)
+                    collector.add(data)
+                except ValueError as error:
+                    raise EvaluationError(str(error)) from error
+                clips.writelines(_clip_lines(split, data, facts))
+                summaries.append(summary)
+        manifest, rejected = build_manifest(readers, listing.splits, summaries, listing.rejected)
+        write_json(output / "manifests" / f"{name}.json", manifest)
+        lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in rejected)
+        write_atomically(output / "manifests" / f"{name}.rejected.jsonl", lines.encode())
+        tally.embed_seconds = time.monotonic() - started
+        return collector.finish(), manifest
+
+    def _shard(
+        self,
+        source: TaskSource,
+        split: Split,
+        shard: int,
+        entries: list[Entry],
+        facts: list[list[Any]],
+        tally: Tally,
+    ) -> tuple[TaskEmbeddings, ShardSummary]:
+        task, settings = source.task, self._settings
+        policy = crop_policy(task, split, settings.protocol)
+        key = self._cache.key(self._digest, self._front, policy, facts)
+        kept = self._cache.find(key)
+        if kept is None:
+            summary = ShardSummary(split, shard)
+            records = self._counted(read_shard(entries, {task.name: str(source.root)}, summary), task.name)
+            data = embed_shard(records, split, task, settings.protocol, self._encode, settings.batch_size)
+            self._cache.keep(key, data, summary)
+            self._cache.log("computed", key, task.name, split, shard)
+            self._observer.clips(task.name, len(entries) - summary.used, computed=True)
+            tally.computed += 1
+            tally.clips_computed += summary.used
+            # Read back, so that a number rounded to float16 is the same now as when it is found.
+            kept = self._cache.find(key)
+            assert kept is not None
+        else:
+            self._cache.log("found", key, task.name, split, shard)
+            self._observer.clips(task.name, len(entries), computed=False)
+            tally.found += 1
+        return kept
+
+    def _counted(self, records: Iterable[tuple[ExampleClip, str]], task: str) -> Iterator[ExampleClip]:
+        for clip, _ in records:
+            yield clip
+            self._observer.clips(task, 1, computed=True)
+
+
+class ListedClips:
+    """The clips that were used, from their list on the disk; may be gone through several times."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[ClipIdentity]:
+        with open(self._path, encoding="utf-8") as lines:
+            yield from (identity(json.loads(line)["split"], line) for line in lines)
+
+
+def clips_path(output: Path, task: str) -> Path:
+    """Where the list of a task's used clips is."""
+    return output / "manifests" / f"{task}.clips.jsonl"
+
+
+@contextmanager
+def _clips_file(path: Path) -> Iterator[IO[str]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "w", encoding="utf-8") as file:
+        yield file
+    os.replace(part, path)
+
+
+def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> Iterator[str]:
+    """A line for each clip that was embedded; `facts` are those of all clips of the shard (`shard_data`)."""
+    used = set(data.clip_ids)
+    for clip_id, labels, group, _, _, sha256 in facts:
+        if clip_id in used:
+            line = {"clip_id": clip_id, "split": split, "labels": labels, "group": group, "sha256": sha256}
+            yield json.dumps(line, sort_keys=True) + "\n"
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file that appears complete or not at all. Raises ValueError for NaN."""
+    text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
