@@ -19,6 +19,8 @@ from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_ru
 from hares.report.summary import SummaryRow, percent, summary_rows
 from hares.task import DOMAINS
 
+_PIPED_WIDTH = 160
+_SHORT_REFERENCES = {"table 9": "sf_nfnet_f0_simclr", "table 8": "sf_nfnet_f0_classification"}
 _WORKSPACE_REPORTS = ("artifacts", "evaluator", "report")  # `pipeline.workspace.Workspace`
 
 
@@ -73,6 +75,8 @@ def show_runs(runs: Sequence[Run], as_json: bool) -> None:
         click.echo(json.dumps(_as_json(runs, compared), indent=1, allow_nan=False))
         return
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
     console.print(_scores(runs))
     for run in runs:
         _print_caveats(console, run)
@@ -86,32 +90,17 @@ def show_runs(runs: Sequence[Run], as_json: bool) -> None:
 
 
 def _scores(runs: Sequence[Run]) -> Table:
-    references = runs[0].report["paper"]
     table = _table(
-        "task",
-        "metric",
-        *(column for run in runs for column in (escape(run.name), "95% interval")),
-        "chance",
-        "untrained",
-        *(column["title"].removeprefix("Paper, ") for column in references.values()),
-        "clips",
+        "task", *(escape(run.name) for run in runs), "chance", "untrained", *_SHORT_REFERENCES, "clips"
     )
     for rows in zip(*(summary_rows(run.report) for run in runs), strict=True):
         first: SummaryRow = rows[0]
         style = "" if first.kind == "task" else "bold"
-        own = [
-            text
-            for row in rows
-            for text in (
-                percent(row.value),
-                f"{percent(row.interval[0])}-{percent(row.interval[1])}" if row.interval else "",
-            )
-        ]
+        own = [percent(row.value) + _bounds(row.interval) for row in rows]
         clips = "" if first.clips is None else f"{first.clips}/{first.expected_clips or '?'}"
-        paper = [percent(first.paper[name]) for name in references]
+        paper = (percent(first.paper[name]) for name in _SHORT_REFERENCES.values())
         table.add_row(
             first.name,
-            first.metric,
             *own,
             percent(first.chance),
             percent(first.untrained),
@@ -120,6 +109,10 @@ def _scores(runs: Sequence[Run]) -> Table:
             style=style,
         )
     return table
+
+
+def _bounds(interval: tuple[float, float] | None) -> str:
+    return f" ({percent(interval[0])}-{percent(interval[1])})" if interval else ""
 
 
 def _print_caveats(console: Console, run: Run) -> None:
@@ -178,8 +171,8 @@ def _paper(runs: Sequence[Run]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
-        left = name in ("task", "metric", "system", "table")
-        table.add_column(name, justify="left" if left else "right")
+        left = name in ("task", "system", "table")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name == "task")
     return table
 
 

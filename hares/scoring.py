@@ -26,7 +26,7 @@ from hares.predictions import Predictions
 from hares.probes import FOLDS, Fold, load_probe
 from hares.protocol import ProtocolSettings
 from hares.report.paper import REFERENCES, paper_averages, paper_score
-from hares.statistics import Resampled, draws_seed, interval, mean_of, paired_difference
+from hares.statistics import Resampled, difference_of, draws_seed, interval, mean_of, paired_difference
 from hares.task import DOMAINS, Reason, Slot, Task
 
 UNREADABLE = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
@@ -289,7 +289,7 @@ def _above(score: TaskScore | None, untrained: TaskScore | None) -> dict[str, An
     """The paired comparison with the untrained encoder, where both are scored."""
     if not (score and untrained and score.resampled and untrained.resampled):
         return None
-    found = paired_difference(score.resampled, untrained.resampled)
+    found = paired_difference(difference_of(score.resampled, untrained.resampled))
     if found is None:
         return None
     return {"difference": found.difference, "interval": [found.low, found.high], "p_value": found.p_value}

@@ -15,7 +15,8 @@ The resamples give the standard error, and from it come
   error by Student's t with one degree of freedom less than there are groups.
 
 A mean of tasks (a domain, HARES) adds up its tasks' resamples; tasks of one data set, whose clips are the same,
-share their draws.
+share their draws. Its degrees of freedom are Welch and Satterthwaite's, so that one task with few speakers does not
+make the whole mean as unsure as itself.
 
 Shapes: `n` resamples, `g` groups, `c` clips.
 """
@@ -46,12 +47,14 @@ class Resampled:
     Attributes:
         score: on the clips themselves.
         values: (n,) on the resamples, NaN where undefined.
-        groups: how many independent groups were drawn from.
+        groups: how many independent groups were drawn from; of a mean, the fewest of a task.
+        degrees: degrees of freedom of the standard error.
     """
 
     score: float
     values: np.ndarray
     groups: int
+    degrees: float
 
     @property
     def standard_error(self) -> float:
@@ -124,7 +127,9 @@ def resample(statistic: Statistic, groups: int, resamples: int, seed: int) -> Re
         drawn += np.arange(count)[:, np.newaxis] * groups
         counts = np.bincount(drawn.ravel(), minlength=count * groups).reshape(count, groups)
         values.append(statistic(counts.astype(np.float64)))
-    return Resampled(float(statistic(np.ones((1, groups)))[0]), np.concatenate(values), groups)
+    return Resampled(
+        float(statistic(np.ones((1, groups)))[0]), np.concatenate(values), groups, float(groups - 1)
+    )
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
@@ -133,7 +138,23 @@ def mean_of(parts: Sequence[Resampled]) -> Resampled:
         score=float(np.mean([part.score for part in parts])),
         values=np.mean([part.values for part in parts], axis=0),
         groups=min(part.groups for part in parts),
+        degrees=_welch_satterthwaite(parts),
     )
+
+
+def difference_of(first: Resampled, second: Resampled) -> Resampled:
+    """First score minus second, resample by resample.
+
+    Raises:
+        ValueError: the resamples are not the same; the difference would not be paired.
+    """
+    if first.groups != second.groups or first.values.shape != second.values.shape:
+        raise ValueError(
+            f"{first.values.size} resamples of {first.groups} groups and {second.values.size} of "
+            f"{second.groups} are not paired. Were both encoders scored on the same clips?"
+        )
+    values = first.values - second.values
+    return Resampled(first.score - second.score, values, first.groups, first.degrees)
 
 
 def interval(resampled: Resampled) -> tuple[float, float] | None:
@@ -145,7 +166,7 @@ def interval(resampled: Resampled) -> tuple[float, float] | None:
     spread = score * (1 - score)
     # No spread: every group is all right or all wrong, and only their number says how sure that is.
     clips = spread / error**2 if error > 1e-9 and spread > 0 else float(resampled.groups)
-    quantile = _quantile(resampled.groups)
+    quantile = _quantile(resampled.degrees)
     shrink = 1 + quantile**2 / clips
     middle = (score + quantile**2 / (2 * clips)) / shrink
     half = quantile / shrink * math.sqrt(spread / clips + quantile**2 / (4 * clips**2))
@@ -153,31 +174,30 @@ def interval(resampled: Resampled) -> tuple[float, float] | None:
     return max(0.0, min(score, middle - half)), min(1.0, max(score, middle + half))
 
 
-def paired_difference(first: Resampled, second: Resampled) -> PairedDifference | None:
-    """Compares two encoders whose scores were resampled with the same draws.
+def paired_difference(difference: Resampled) -> PairedDifference | None:
+    """The paired test of a difference, or of the mean of several (`difference_of`, `mean_of`).
 
     Returns:
-        The difference, or None where its standard error is undefined.
-
-    Raises:
-        ValueError: the resamples are not the same; the comparison would not be paired.
+        None where the standard error is undefined.
     """
-    if first.groups != second.groups or first.values.shape != second.values.shape:
-        raise ValueError(
-            f"{first.values.size} resamples of {first.groups} groups and {second.values.size} of "
-            f"{second.groups} are not paired. Were both encoders scored on the same clips?"
-        )
-    difference = first.score - second.score
-    error = Resampled(difference, first.values - second.values, first.groups).standard_error
+    error = difference.standard_error
     if not math.isfinite(error):
         return None
-    half = _quantile(first.groups) * error
+    half = _quantile(difference.degrees) * error
     if error > 1e-12:
-        p_value = 2 * float(student.sf(abs(difference) / error, first.groups - 1))
+        p_value = 2 * float(student.sf(abs(difference.score) / error, difference.degrees))
     else:  # no clip, or every clip, tells the two apart
-        p_value = 1.0 if abs(difference) < 1e-12 else 2.0 ** (1 - first.groups)
-    return PairedDifference(difference, difference - half, difference + half, p_value)
+        p_value = 1.0 if abs(difference.score) < 1e-12 else 2.0 ** (1 - difference.groups)
+    return PairedDifference(difference.score, difference.score - half, difference.score + half, p_value)
 
 
-def _quantile(groups: int) -> float:
-    return float(student.isf((1 - CONFIDENCE) / 2, groups - 1))
+def _quantile(degrees: float) -> float:
+    return float(student.isf((1 - CONFIDENCE) / 2, degrees))
+
+
+def _welch_satterthwaite(parts: Sequence[Resampled]) -> float:
+    variances = [part.standard_error**2 for part in parts]
+    total = sum(variances)
+    if not total > 0:  # no spread at all, or an undefined one: no sum to weigh
+        return min(part.degrees for part in parts)
+    return total**2 / sum(v**2 / part.degrees for v, part in zip(variances, parts, strict=True))

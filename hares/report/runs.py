@@ -10,7 +10,14 @@ from typing import Any
 
 from hares.arrays import npz_arrays
 from hares.predictions import Predictions, load_predictions
-from hares.statistics import PairedDifference, Resampled, draws_seed, mean_of, paired_difference
+from hares.statistics import (
+    PairedDifference,
+    Resampled,
+    difference_of,
+    draws_seed,
+    mean_of,
+    paired_difference,
+)
 from hares.task import DOMAINS, load_task, task_names
 
 REPORT_FILE = "report.json"
@@ -148,7 +155,7 @@ def _difference(
 ) -> Difference:
     if note or not members:
         return Difference(kind, name, first, second, None, note)
-    paired = paired_difference(mean_of([theirs[m] for m in members]), mean_of([ours[m] for m in members]))
+    paired = paired_difference(mean_of([difference_of(theirs[m], ours[m]) for m in members]))
     return Difference(kind, name, first, second, paired, "" if paired else "no spread")
 
 

@@ -17,6 +17,7 @@ from hares.metrics import (
     weighted_accuracy,
 )
 from hares.statistics import (
+    difference_of,
     draws_seed,
     group_ids,
     grouped_mean,
@@ -156,7 +157,7 @@ def test_paired_test_is_fooled_one_time_in_twenty(clips, truth, shared):
         base, *own = random.random((3, clips)) < truth
         same = random.random(clips) < shared
         both = [resample(accuracy(np.where(same, base, one)), clips, 100, number) for one in own]
-        rejected += paired_difference(*both).p_value < 0.05
+        rejected += paired_difference(difference_of(*both)).p_value < 0.05
     assert 0.04 <= rejected / simulations <= 0.06
 
 
@@ -164,7 +165,7 @@ def test_paired_test_is_the_paired_t_test():
     random = np.random.default_rng(0)
     first = random.random(400) < 0.8
     second = first & (random.random(400) < 0.97)
-    found = paired_difference(*(resampled(accuracy(x), 400, 20_000) for x in (first, second)))
+    found = paired_difference(difference_of(*(resampled(accuracy(x), 400, 20_000) for x in (first, second))))
     expected = scipy.stats.ttest_rel(first.astype(float), second.astype(float))
     assert found.difference == pytest.approx(first.mean() - second.mean())
     assert found.p_value == pytest.approx(expected.pvalue, rel=0.25)
@@ -174,10 +175,14 @@ def test_paired_test_is_the_paired_t_test():
 
 def test_encoders_that_answer_alike_do_not_differ():
     correct = np.random.default_rng(0).random(100) < 0.5
-    same = paired_difference(resampled(accuracy(correct), 100), resampled(accuracy(correct), 100))
+    same = paired_difference(
+        difference_of(resampled(accuracy(correct), 100), resampled(accuracy(correct), 100))
+    )
     assert (same.difference, same.low, same.high, same.p_value) == (0, 0, 0, 1)
     with pytest.raises(ValueError, match="not paired"):
-        paired_difference(resampled(accuracy(correct), 100, 50), resampled(accuracy(correct), 100, 60))
+        paired_difference(
+            difference_of(resampled(accuracy(correct), 100, 50), resampled(accuracy(correct), 100, 60))
+        )
 
 
 def test_groups_are_resampled_whole():
@@ -232,6 +237,7 @@ def test_a_mean_of_tasks_adds_up_their_errors():
     ]
     mean = mean_of(parts)
     assert mean.score == pytest.approx(np.mean([part.score for part in parts]))
+    assert 1000 < mean.degrees < 3 * 499
     expected = np.sqrt(sum(part.standard_error**2 for part in parts)) / 3
     assert mean.standard_error == pytest.approx(expected, rel=0.06)
 

@@ -18,7 +18,7 @@ from hares.protocol import ProtocolSettings
 from hares.report import percent, summary_rows, write_report
 from hares.report.paper import paper_column, paper_tables
 from hares.scoring import SourceSummary, build_report, score_task, source_summary
-from hares.statistics import paired_difference
+from hares.statistics import difference_of, paired_difference
 from hares.task import DOMAINS, load_task, task_names
 
 SETTINGS = ProtocolSettings(
@@ -258,7 +258,7 @@ def test_predictions_round_trip_and_paired_comparison(tmp_path, scores, untraine
         assert back.score() == scores[name].value
         other = untrained[name].predictions
         assert back.about_same_clips(other)
-        found = paired_difference(back.resampled(99, seed=0), other.resampled(99, seed=0))
+        found = paired_difference(difference_of(back.resampled(99, seed=0), other.resampled(99, seed=0)))
         assert found.difference == pytest.approx(scores[name].value - untrained[name].value)
         assert found.low > 0
         assert found.p_value < 0.05
