@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -21,6 +23,16 @@ def hares(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
+
+
+def in_process(arguments: list[str], folder: Path, monkeypatch, capfd) -> tuple[int, str]:
+    """Exit code and stderr of the command; a process of its own would spend its time on imports."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "argv", ["hares", "evaluate", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code, capfd.readouterr().err
 
 
 @pytest.mark.corpus
@@ -58,27 +70,26 @@ def test_scores_as_a_table_and_as_json(shared_corpus, tmp_path):
         (["--encoder", "log_mel"], "none of the data sets"),
     ],
 )
-def test_wrong_settings_are_3(tmp_path, arguments, message):
-    result = hares("--corpus", ".", *arguments, cwd=tmp_path)
-    assert result.returncode == 3 and message in result.stderr
-    assert "Traceback" not in result.stderr
+def test_wrong_settings_are_3(tmp_path, monkeypatch, capfd, arguments, message):
+    code, error = in_process(["--corpus", ".", *arguments], tmp_path, monkeypatch, capfd)
+    assert code == 3 and message in error
+    assert "Traceback" not in error
 
 
-def test_a_failed_preflight_is_3_and_lists_cause_and_remedy(tmp_path):
-    (tmp_path / "deaf.py").write_text(
+def test_a_failed_preflight_is_3_and_lists_cause_and_remedy(tmp_path, monkeypatch, capfd):
+    (tmp_path / "deaf_encoder.py").write_text(
         "import numpy as np\nclass Encoder:\n    sample_rate, embedding_size = 16000, 4\n"
         "    def __call__(self, x):\n        return np.ones((len(x), 4))\n"
     )
     (tmp_path / "birdsong").mkdir()
-    result = hares("--corpus", ".", "--encoder", "python:deaf:Encoder", cwd=tmp_path)
-    assert result.returncode == 3
-    assert (
-        "sees its input: noise, a chord, clicks and a sweep have one and the same embedding" in result.stderr
-    )
-    assert "Are its weights loaded" in result.stderr
+    arguments = ["--corpus", ".", "--encoder", "python:deaf_encoder:Encoder"]
+    code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 3
+    assert "sees its input: noise, a chord, clicks and a sweep have one and the same embedding" in error
+    assert "Are its weights loaded" in error
 
 
-def test_nothing_to_score_is_4(tmp_path):
+def test_nothing_to_score_is_4(tmp_path, monkeypatch, capfd):
     (tmp_path / "birdsong").mkdir()
-    result = hares("--corpus", ".", "--encoder", "log_mel", cwd=tmp_path)
-    assert result.returncode == 4 and "no task could be scored" in result.stderr
+    code, error = in_process(["--corpus", ".", "--encoder", "log_mel"], tmp_path, monkeypatch, capfd)
+    assert code == 4 and "no task could be scored" in error
