@@ -70,6 +70,7 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
         model=trainer.outputs["model"],
         embeddings={name: embedder.outputs["embeddings"] for name, embedder in embedders.items()},
         manifests={name: ingest.outputs["manifest"] for name, ingest in ingestion.items()},
+        examples={name: ingest.outputs["examples"] for name, ingest in ingestion.items()},
         protocol=protocol,
         blessing=json.dumps(asdict(config.blessing), sort_keys=True),
         baseline=run.baseline,
