@@ -165,7 +165,7 @@ def evaluate(
         summaries[name] = source_summary(manifest, leakage)
         slots = tuple(Slot(slot["name"], tuple(slot["classes"])) for slot in manifest["slots"])
         try:
-            scores[name] = score_task(source.task, slots, data, settings.protocol)
+            scores[name] = score_task(source.task, slots, data, settings.protocol, encoder.own_classifier)
         except ValueError as error:
             raise EvaluationError(f"{name}: {error}") from error
         tallies[name].probe_seconds = time.monotonic() - started

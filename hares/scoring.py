@@ -22,6 +22,7 @@ from hares.class_scores import class_scores, confusion, macro_recall
 from hares.embeddings import TaskEmbeddings
 from hares.leakage import ClipIdentity, check_leakage, not_checked
 from hares.metrics import chance_accuracy, chance_average_precision, multi_hot
+from hares.own_classifier import NOTE, OwnClassifier
 from hares.predictions import Predictions
 from hares.probes import FOLDS, Fold, load_probe
 from hares.protocol import ProtocolSettings
@@ -131,7 +132,11 @@ def source_summary(manifest: Mapping[str, Any], leakage: Mapping[str, Any] | Non
 
 
 def score_task(
-    task: Task, slots: tuple[Slot, ...], data: TaskEmbeddings, settings: ProtocolSettings
+    task: Task,
+    slots: tuple[Slot, ...],
+    data: TaskEmbeddings,
+    settings: ProtocolSettings,
+    own_classifier: OwnClassifier | None = None,
 ) -> TaskScore:
     """Trains a task's probe and scores its test clips.
 
@@ -140,6 +145,7 @@ def score_task(
         slots: the label set in force (`TaskIndex.slots`).
         data: embeddings of all the task's clips.
         settings: preset, seed, steps.
+        own_classifier: the encoder's; it takes the place of the probe for the task it was trained on.
 
     Returns:
         The score, or why there is none.
@@ -169,7 +175,11 @@ def score_task(
     if reason:
         nothing: dict[str, Any] = {"value": None, "chance": None, "resampled": None, "predictions": None}
         return TaskScore(**common, **nothing, seed_scores=(), clips=0, details={}, reason=reason)
-    outcome = load_probe(task.probe)(task, slots, data, settings)
+    if own_classifier is not None and own_classifier.task == task.name:
+        outcome = own_classifier.run(task, slots, data)
+        common["deviations"] = (*task.deviations, NOTE)
+    else:
+        outcome = load_probe(task.probe)(task, slots, data, settings)
     predictions = _predictions(task, slots, data, outcome.folds, outcome.scores)
     seed_scores = predictions.seed_scores()
     return TaskScore(

@@ -26,6 +26,7 @@ from hares.embedding_collector import collect
 from hares.embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
 from hares.leakage import ClipIdentity, check_leakage, identity
+from hares.own_classifier import own_classifier
 from hares.plain_data import from_json
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
@@ -71,6 +72,7 @@ class Executor(base_executor.BaseExecutor):
         scores: dict[str, TaskScore] = {}
         untrained: dict[str, TaskScore] = {}
         sources: dict[str, SourceSummary] = {}
+        own = {"trained": own_classifier(path_utils.serving_model_path(model.uri)), "untrained": None}
         for name in task_names():
             if not input_dict.get(embeddings_key(name)):
                 continue
@@ -83,7 +85,7 @@ class Executor(base_executor.BaseExecutor):
             for variant, found in (("trained", scores), ("untrained", untrained)):
                 data = _read_embeddings(os.path.join(folder, variant), settings.memory_limit_mb)
                 if data is not None:
-                    found[name] = score_task(load_task(name), slots, data, settings)
+                    found[name] = score_task(load_task(name), slots, data, settings, own[variant])
 
         encoder = read_metadata(path_utils.serving_model_path(model.uri))
         tasks = [load_task(name) for name in task_names()]

@@ -28,6 +28,7 @@ import soxr
 
 from hares.audio import SAMPLE_RATE
 from hares.encoders._arrays import as_array
+from hares.own_classifier import OwnClassifier
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # outside, a sample rate is a mistake
 
@@ -57,6 +58,7 @@ class FrozenEncoder:
         digest: SHA-256 (hex) of the weights, the code and the choices that settle its embeddings.
         embed: float32 waveforms (b, n) in [-1, 1] at `sample_rate` to anything array-like (b, d).
         input_samples: the only n it takes; None where it takes any.
+        own_classifier: what supervised pretraining trained on top of it; it scores its task without a probe.
         rate_assumed: whether nobody, neither encoder nor user, has said what `sample_rate` is.
         details: what else a report should say of it; values that JSON can hold.
     """
@@ -69,6 +71,7 @@ class FrozenEncoder:
     embed: Callable[[np.ndarray], Any]
     input_samples: int | None = None
     rate_assumed: bool = False
+    own_classifier: OwnClassifier | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from hares._digests import combined_digest, library_versions, tree_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._arrays import as_array, over_time, pick_output
+from hares.own_classifier import own_classifier
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -52,6 +53,8 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         embed=_caller(signature, options.output, spec),
         input_samples=_waveform_input(signature, spec)[1].shape[-1],
         rate_assumed=declared is None and options.sample_rate is None,
+        # Another output than the embedding is nothing that the classifier knows.
+        own_classifier=own_classifier(location) if options.output is None else None,
         details={key: value for key, value in metadata.items() if key not in ("encoder", "sample_rate")},
     )
 

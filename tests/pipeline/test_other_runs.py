@@ -1,4 +1,4 @@
-"""What the cache must and must not see, runs that are killed, and audio that is broken."""
+"""Other runs than the plain one: changed code, a kill, another seed, labels to learn from, broken audio."""
 
 from __future__ import annotations
 
@@ -81,6 +81,22 @@ def test_another_seed_makes_another_model(short_run: Finished, made_corpus: Path
     other = run(made_corpus, tmp_path, "tasks=[birdsong]", "training.seed=1", "compare_untrained=false")
     assert other.code == 0, other.stderr
     assert model_digest(other) != model_digest(short_run)
+
+
+def test_supervised_pretraining_scores_audioset_by_its_own_classifier(
+    made_corpus: Path, tmp_path: Path
+) -> None:
+    finished = run(
+        made_corpus,
+        tmp_path,
+        "tasks=[audioset]",
+        "pretraining.source=audioset",
+        "training.objective=classification",
+    )
+    assert finished.code == 0, finished.stderr
+    entry = finished.report()["tasks"]["audioset"]
+    assert 0 < entry["value"] < 1 and entry["untrained"] is not None
+    assert any("own classifier" in text for text in entry["deviations"])
 
 
 @pytest.fixture
