@@ -57,7 +57,7 @@ class StepsView:
         if self._task is not None:
             self._progress.update(self._task, total=1.0, completed=fraction, text=text)
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET_SECONDS:
-            self._console.print(f"         {node:<28} {text}", highlight=False)
+            self._console.print(f"         {node:<28} {text}", highlight=False, soft_wrap=True)
             self._spoke = time.monotonic()
 
     def finish(self, result: StepResult) -> None:

@@ -87,7 +87,8 @@ class Executor(base_executor.BaseExecutor):
                 if data is not None:
                     found[name] = score_task(load_task(name), slots, data, settings, own[variant])
 
-        encoder = read_metadata(path_utils.serving_model_path(model.uri))
+        metadata = read_metadata(path_utils.serving_model_path(model.uri))
+        encoder = {"name": metadata["encoder"], **metadata}
         tasks = [load_task(name) for name in task_names()]
         report = build_report(tasks, scores, untrained, sources, settings, encoder)
         baseline = exec_properties["baseline"]

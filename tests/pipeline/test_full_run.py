@@ -36,7 +36,7 @@ def test_twelve_scores_from_audio_to_report(full_run: Finished) -> None:
 def test_the_workspace_holds_store_report_and_model(full_run: Finished) -> None:
     assert (full_run.workspace / "metadata.sqlite").is_file()
     report = full_run.artifact("evaluator", "report")
-    assert "HARES" in (report / "report.html").read_text()
+    assert "HARES of sf_nfnet_tiny" in (report / "report.html").read_text()
     assert {p.stem for p in (report / "predictions").iterdir()} == set(task_names())
     (version,) = (full_run.workspace / "pushed").iterdir()
     assert (version / "saved_model.pb").is_file()
