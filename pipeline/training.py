@@ -70,6 +70,7 @@ def run_fn(fn_args: FnArgs) -> None:
         progress=_tell_progress,
         frontend=frontend,
     )
+    classifier = result.objective.classifier()
     through_transform = None
     if record.input_kind == "log_mel":
         layer = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
@@ -79,9 +80,9 @@ def run_fn(fn_args: FnArgs) -> None:
         record,
         fn_args.serving_model_dir,
         frontend,
-        {**metadata, "classifier_task": custom["label_task"]},
+        {**metadata, "classifier_task": custom["label_task"] if classifier is not None else ""},
         pcm16_to_log_mel=through_transform,
-        classifier=result.objective.classifier(),
+        classifier=classifier,
     )
     summary = {
         **metadata,

@@ -83,20 +83,18 @@ def test_another_seed_makes_another_model(short_run: Finished, made_corpus: Path
     assert model_digest(other) != model_digest(short_run)
 
 
-def test_supervised_pretraining_scores_audioset_by_its_own_classifier(
-    made_corpus: Path, tmp_path: Path
+@pytest.mark.parametrize("objective", ["classification", "simclr"])
+def test_only_supervised_pretraining_scores_audioset_by_its_own_classifier(
+    made_corpus: Path, tmp_path: Path, objective: str
 ) -> None:
-    finished = run(
-        made_corpus,
-        tmp_path,
-        "tasks=[audioset]",
-        "pretraining.source=audioset",
-        "training.objective=classification",
-    )
+    """SimCLR has the same labels before it, and no classifier: its AudioSet score is the probe's."""
+    settings = ("tasks=[audioset]", "pretraining.source=audioset", f"training.objective={objective}")
+    finished = run(made_corpus, tmp_path, *settings)
     assert finished.code == 0, finished.stderr
     entry = finished.report()["tasks"]["audioset"]
     assert 0 < entry["value"] < 1 and entry["untrained"] is not None
-    assert any("own classifier" in text for text in entry["deviations"])
+    own = any("own classifier" in text for text in entry["deviations"])
+    assert own == (objective == "classification")
 
 
 @pytest.fixture
