@@ -14,6 +14,8 @@ from pathlib import Path
 
 from hares import folder, reading, tfds_source
 from hares.corpus import dataset_root
+from hares.ingest import FOLDER
+from hares.probes import FOLDS
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
 from models.encoder import encoder_module_name, load_encoder
 from models.objective import load_objective
@@ -21,9 +23,7 @@ from pipeline.code_digest import code_digest
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
 from pipeline.settings import SettingError, as_dict
 
-FOLDER = "folder"
 PRETRAIN_FOLDER = "pretrain"
-FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
 SPLITS = ("train", "validation", "test")
 
 

@@ -31,11 +31,10 @@ from hares.plain_data import from_json
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
+from hares.report.runs import REPORT_FILE
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
 from hares.task import Slot, load_task, task_names
 from models.export import read_metadata
-
-REPORT_FILE = "report.json"
 
 
 def embeddings_key(task: str) -> str:

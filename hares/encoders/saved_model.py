@@ -19,12 +19,11 @@ import numpy as np
 from hares._digests import combined_digest, library_versions, tree_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._arrays import as_array, over_time, pick_output
-from hares.own_classifier import own_classifier
+from hares.own_classifier import METADATA_FILE, own_classifier
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-METADATA_FILE = "hares_metadata.json"
 SIGNATURE = "serving_default"
 
 

@@ -11,13 +11,14 @@ import io
 import numpy as np
 from PIL import Image
 
+from hares.audio import SAMPLE_RATE
+
 WINDOW = 400
 FFT_LENGTH = 1_024
 MEL_BINS = 64
 MOST_COLUMNS = 300
 RANGE_DB = 80.0
 SHADES = 24  # a telling picture in a third of the bytes
-SAMPLE_RATE = 16_000
 _STOPS = np.array([[0, 0, 4], [65, 15, 110], [160, 45, 95], [230, 95, 40], [250, 190, 70], [252, 255, 200]])
 
 
