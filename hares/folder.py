@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,15 +24,19 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
     """Every audio file below `root` as an unlabelled clip, by path.
 
     A symbolic link that leads out of `root` is rejected; a link to a folder inside is not followed, because
-    the files it leads to are found at their own place.
+    the files it leads to are found at their own place. What is hidden (a name that starts with a dot: caches,
+    unfinished downloads, macOS' `._` files) is not read, and is rejected folder by folder with its count.
 
     Args:
         root: the folder.
     """
     home = os.path.realpath(root)
+    hidden: Counter[str] = Counter()
     try:
         for path, entry in walk_files(root):
-            if entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
+            if place := _hidden_part(path):
+                hidden[place] += is_audio(path)
+            elif entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
                 yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the folder", "train")
             elif is_audio(path) and entry.is_file():
                 group = clip_id_of(os.path.dirname(path)) or "."
@@ -41,6 +46,17 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
     except OSError as error:
         detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
+    for place, count in hidden.items():
+        if count:
+            detail = f"hidden: its {count} audio files are not read; rename it if they should be"
+            yield Rejected(clip_id_of(place), Reason.UNLISTED, detail, "train")
+
+
+def _hidden_part(path: str) -> str | None:
+    """`path` up to its first name that starts with a dot, if any does."""
+    names = path.split("/")
+    first = next((index for index, name in enumerate(names) if name.startswith(".")), None)
+    return None if first is None else "/".join(names[: first + 1])
 
 
 def latest_span(pattern: str) -> int:

@@ -27,6 +27,19 @@ def test_a_tree_of_files(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_hidden_is_counted_and_not_read(tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    for name in (".raw/1.ogg", ".raw/b/2.ogg", ".raw/notes", "a.wav", "b/._a.wav", "b/.git/config"):
+        touch(root / name)
+    clip, *rejected = scan(root)
+    assert clip.path == "a.wav"
+    assert [(item.path, item.reason) for item in rejected if isinstance(item, Rejected)] == [
+        (".raw", Reason.UNLISTED),
+        ("b/._a.wav", Reason.UNLISTED),
+    ]
+    assert isinstance(rejected[0], Rejected) and "2 audio files" in rejected[0].detail
+
+
 def test_links(tmp_path: Path) -> None:
     root = tmp_path / "tree"
     touch(root / "sub/a.wav")
