@@ -59,7 +59,7 @@ class Predictions:
 
     def statistic(self) -> Statistic:
         """The score, a mean over seeds, as a function of how often each group of clips counts, (n, g)."""
-        ids = group_ids(self.groups)
+        ids = self._resampling_ids()
         if self.metric == "accuracy":
             return grouped_mean(self.correct().mean(axis=0), self.weights, ids)
         ranked = self._ranked()
@@ -77,8 +77,15 @@ class Predictions:
         return float(np.mean(self.seed_scores()))
 
     def resampled(self, resamples: int, seed: int) -> Resampled | None:
-        """The score on bootstrap resamples of the groups; None with fewer than two."""
-        return resample(self.statistic(), len(set(group_ids(self.groups).tolist())), resamples, seed)
+        """The score on bootstrap resamples of the groups, or of the clips where they share one group.
+
+        None with fewer than two clips.
+        """
+        return resample(self.statistic(), int(self._resampling_ids().max()) + 1, resamples, seed)
+
+    def of_one_group(self) -> bool:
+        """Whether all clips share one group, so that nothing says how far another group's would move the score."""
+        return len(self.groups) > 1 and len(set(self.groups)) == 1 and self.groups[0] != ""
 
     def about_same_clips(self, other: Predictions) -> bool:
         """Whether both answer for the same clips in the same order, so that they can be paired."""
@@ -88,6 +95,10 @@ class Predictions:
             other.metric,
             other.groups,
         )
+
+    def _resampling_ids(self) -> np.ndarray:
+        """What a resample draws whole: (c,) numbers from 0 up."""
+        return group_ids([""] * len(self.groups) if self.of_one_group() else self.groups)
 
     def _ranked(self) -> list[RankedScores]:
         targets = multi_hot(self.labels, self.scores.shape[-1])

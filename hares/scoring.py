@@ -1,9 +1,6 @@
 """Embeddings in, HARES out: the score of each task, and the report that holds all of them (paper section 2.1).
 
-HARES is the unweighted mean of the twelve scores, a domain's score the mean of its tasks. Where a task could
-not be scored, the mean of its domain and HARES are null, as a mean of fewer tasks is a different number;
-`partial_mean` gives the mean of what there is, under a name that cannot be mistaken for either. All values
-are fractions.
+All values are fractions; `hares.averages` makes the means of them.
 
 A task without training clips, without test clips or with fewer than two classes to tell apart is not an
 error but "not scored", with the reason.
@@ -18,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hares._scorable import check_labels, classes_of, why_not_scored
+from hares.averages import difference, mean_differences, mean_intervals, means
 from hares.class_scores import class_scores, confusion, macro_recall
 from hares.embeddings import TaskEmbeddings
 from hares.leakage import ClipIdentity, check_leakage, not_checked
@@ -27,8 +25,8 @@ from hares.predictions import Predictions
 from hares.probes import FOLDS, Fold, load_probe
 from hares.protocol import ProtocolSettings
 from hares.report.paper import REFERENCES, paper_averages, paper_score
-from hares.statistics import Resampled, difference_of, draws_seed, interval, mean_of, paired_difference
-from hares.task import DOMAINS, Reason, Slot, Task
+from hares.statistics import Resampled, draws_seed, interval
+from hares.task import Reason, Slot, Task
 
 UNREADABLE = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
 
@@ -45,6 +43,11 @@ CHOICES = (
     "Intervals are 95%, Wilson's, from a bootstrap over test clips, or over speakers, recordings or instruments "
     "where clips share one. They say how far other test clips could move the score, not other training runs.",
     "Differences are paired: both encoders on the same resamples, held against the standard error by Student's t.",
+)
+
+ONE_GROUP = (
+    "All test clips are of one speaker, recording or instrument: the interval is over clips, and narrower than one "
+    "over speakers, recordings or instruments would be."
 )
 
 
@@ -181,6 +184,8 @@ def score_task(
     else:
         outcome = load_probe(task.probe)(task, slots, data, settings)
     predictions = _predictions(task, slots, data, outcome.folds, outcome.scores)
+    if predictions.of_one_group():
+        common["deviations"] = (*common["deviations"], ONE_GROUP)
     seed_scores = predictions.seed_scores()
     return TaskScore(
         **common,
@@ -215,7 +220,8 @@ def build_report(
 
     Returns:
         `tasks`, `domains`, `hares`, `partial_mean`, `intervals` (of the domains and HARES), `untrained`,
-        `protocol`, `encoder` and `paper`; values are fractions, null where not scored.
+        `above_untrained` (the paired differences of the domains and HARES), `protocol`, `encoder` and `paper`;
+        values are fractions, null where not scored.
     """
     return {
         "tasks": {
@@ -224,13 +230,22 @@ def build_report(
             )
             for task in tasks
         },
-        **_means(tasks, scores),
-        "intervals": _mean_intervals(tasks, scores),
-        "untrained": _means(tasks, untrained),
+        **means(tasks, _values(scores)),
+        "intervals": mean_intervals(tasks, _resampled(scores)),
+        "untrained": means(tasks, _values(untrained)),
+        "above_untrained": mean_differences(tasks, _resampled(scores), _resampled(untrained)),
         "protocol": {"name": settings.name, "settings": _plain(asdict(settings)), "choices": list(CHOICES)},
         "encoder": dict(encoder),
         "paper": {name: paper_averages(name) for name in REFERENCES},
     }
+
+
+def _values(scores: Mapping[str, TaskScore]) -> dict[str, float]:
+    return {name: score.value for name, score in scores.items() if score.value is not None}
+
+
+def _resampled(scores: Mapping[str, TaskScore]) -> dict[str, Resampled]:
+    return {name: score.resampled for name, score in scores.items() if score.resampled}
 
 
 def _task_entry(
@@ -249,7 +264,7 @@ def _task_entry(
         "interval": list(score.interval) if score and score.interval else None,
         "chance": score.chance if score else None,
         "untrained": untrained.value if untrained else None,
-        "above_untrained": _above(score, untrained),
+        "above_untrained": difference(score.resampled, untrained.resampled) if score and untrained else None,
         "seed_scores": list(score.seed_scores) if score else [],
         "seed_deviation": _seed_deviation(score),
         "macro_recall": macro_recall(answers) if answers else None,
@@ -293,61 +308,6 @@ def _leakage(task: Task, score: TaskScore | None, source: SourceSummary | None) 
     if source and source.leakage is not None:
         return source.leakage
     return score.leakage if score else not_checked(task)
-
-
-def _above(score: TaskScore | None, untrained: TaskScore | None) -> dict[str, Any] | None:
-    """The paired comparison with the untrained encoder, where both are scored."""
-    if not (score and untrained and score.resampled and untrained.resampled):
-        return None
-    found = paired_difference(difference_of(score.resampled, untrained.resampled))
-    if found is None:
-        return None
-    return {"difference": found.difference, "interval": [found.low, found.high], "p_value": found.p_value}
-
-
-def _mean_intervals(tasks: Sequence[Task], scores: Mapping[str, TaskScore]) -> dict[str, Any]:
-    """Intervals of the domain means and of HARES, null where a task has none."""
-    resampled = {name: score.resampled for name, score in scores.items() if score.resampled}
-    everything = [task.name for task in tasks]
-    members = {domain: [task.name for task in tasks if task.domain == domain] for domain in DOMAINS}
-    return {
-        "domains": {domain: _mean_interval(names, resampled) for domain, names in members.items()},
-        "hares": _mean_interval(everything, resampled),
-    }
-
-
-def _mean_interval(names: Sequence[str], resampled: Mapping[str, Resampled]) -> list[float] | None:
-    if not names or any(name not in resampled for name in names):
-        return None
-    bounds = interval(mean_of([resampled[name] for name in names]))
-    return list(bounds) if bounds else None
-
-
-def _means(tasks: Sequence[Task], scores: Mapping[str, TaskScore]) -> dict[str, Any]:
-    """Domain means and HARES, null where a task is missing, and the partial means of what is there."""
-    members = {domain: [task.name for task in tasks if task.domain == domain] for domain in DOMAINS}
-    everything = [task.name for task in tasks]
-    values = {name: score.value for name, score in scores.items() if score.value is not None}
-    scored = [name for name in everything if name in values]
-    return {
-        "domains": {domain: _full_mean(names, values) for domain, names in members.items()},
-        "hares": _full_mean(everything, values),
-        "partial_mean": {
-            **{domain: _partial_mean(names, values) for domain, names in members.items()},
-            "hares": _partial_mean(everything, values),
-            "scored_tasks": len(scored),
-            "of_tasks": len(everything),
-        },
-    }
-
-
-def _full_mean(names: Sequence[str], values: Mapping[str, float]) -> float | None:
-    return _partial_mean(names, values) if all(name in values for name in names) else None
-
-
-def _partial_mean(names: Sequence[str], values: Mapping[str, float]) -> float | None:
-    found = [values[name] for name in names if name in values]
-    return float(np.mean(found)) if found else None
 
 
 def _predictions(
