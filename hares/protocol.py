@@ -64,6 +64,7 @@ class ProtocolSettings:
         crops_per_clip: random training crops embedded for a clip, where training crops are random.
         augmented_epochs: augmented copies of an ESC-50 clip.
         max_steps: upper bound of a probe's steps; None for the task's own number.
+        max_passes: upper bound of how often a probe sees each training crop on average; None for no bound.
         batch_size: overrides the task's batch size; None for the task's own.
         learning_rate: peak of the schedule.
         penalties: values of the SVM's C that are tried on the first fold.
@@ -79,6 +80,7 @@ class ProtocolSettings:
     crops_per_clip: int = 10
     augmented_epochs: int = PAPER_AUGMENTED_EPOCHS
     max_steps: int | None = None
+    max_passes: int | None = None
     batch_size: int | None = None
     learning_rate: float = PAPER_LEARNING_RATE
     penalties: tuple[float, ...] = PAPER_PENALTIES
@@ -87,8 +89,8 @@ class ProtocolSettings:
     memory_limit_mb: float = 256.0
 
     def __post_init__(self) -> None:
-        counts = ("crops_per_clip", "augmented_epochs", "max_steps", "batch_size", "bootstrap_resamples")
-        for name in (*counts, "probe_seeds"):
+        steps = ("max_steps", "max_passes", "batch_size", "probe_seeds")
+        for name in ("crops_per_clip", "augmented_epochs", *steps, "bootstrap_resamples"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"protocol {self.name!r}: {name} is {value}; it must be at least 1")
@@ -104,18 +106,25 @@ class ProtocolSettings:
                 f"{self.penalties} must be above 0"
             )
 
-    def schedule(self, task: Task) -> ProbeSchedule:
+    def schedule(self, task: Task, training_crops: int | None = None) -> ProbeSchedule:
         """The probe's optimisation for `task`; the warm-up shrinks in proportion to the steps.
+
+        Args:
+            task: the protocol's record.
+            training_crops: crops the probe trains on, which `max_passes` counts; None leaves it out.
 
         Raises:
             ValueError: the task's probe is not trained in steps (the SVM).
         """
         if task.steps is None or task.batch_size is None:
             raise ValueError(f"{task.name}: a probe of kind {task.probe!r} has no steps and no batches")
+        batch_size = self.batch_size or task.batch_size
         steps = task.steps if self.max_steps is None else min(task.steps, self.max_steps)
+        if self.max_passes is not None and training_crops is not None:
+            steps = min(steps, max(1, math.ceil(self.max_passes * training_crops / batch_size)))
         return ProbeSchedule(
             steps=steps,
-            batch_size=self.batch_size or task.batch_size,
+            batch_size=batch_size,
             learning_rate=self.learning_rate,
             warmup_steps=max(1, round(PAPER_WARMUP_STEPS * steps / task.steps)),
         )
@@ -151,7 +160,14 @@ class ProtocolSettings:
             ("peak learning rate", schedule.learning_rate, PAPER_LEARNING_RATE),
             ("warm-up steps", schedule.warmup_steps, PAPER_WARMUP_STEPS),
         )
-        return [f"{what} {ours:g} (paper: {paper:g})" for what, ours, paper in found if _differs(ours, paper)]
+        passes = (
+            []
+            if self.max_passes is None
+            else [f"at most {self.max_passes} passes over the training crops (paper: no such bound)"]
+        )
+        return passes + [
+            f"{what} {ours:g} (paper: {paper:g})" for what, ours, paper in found if _differs(ours, paper)
+        ]
 
 
 def protocol_names() -> tuple[str, ...]:
@@ -173,6 +189,7 @@ def load_protocol(name: str) -> ProtocolSettings:
             crops_per_clip=3,
             augmented_epochs=3,
             max_steps=2_000,
+            max_passes=200,
             learning_rate=2e-3,
             probe_seeds=1,
         )

@@ -66,7 +66,7 @@ def run_network(
     mean, deviation = standardisation(data.embeddings, rows)
     training = TrainingRows(task, slots, data, rows, mean, deviation)
     seeds = [settings.seed + number for number in range(settings.probe_seeds)]
-    weights, losses = train(network, training, settings.schedule(task), seeds)
+    weights, losses = train(network, training, settings.schedule(task, len(rows)), seeds)
 
     @tf.function(reduce_retracing=True)
     def probabilities(inputs: tf.Tensor) -> tf.Tensor:
@@ -95,59 +95,67 @@ def train(
     ]
     resident = None if training.resident is None else tf.constant(training.resident)
 
-    def step(inputs: tf.Tensor, targets: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        """One step of all seeds: inputs (s, b) or (s, b, d), targets (s, b, any) to losses (s,)."""
+    def step(inputs: tf.Tensor, targets: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
+        """One step of all seeds: inputs (s, b) or (s, b, d), targets (s, b, any), rates (3,) to losses (s,)."""
         losses = []
         for place, (of_seed, own_moments) in enumerate(zip(variables, moments, strict=True)):
             rows = inputs[place] if resident is None else tf.gather(resident, inputs[place])
             with tf.GradientTape() as tape:
                 loss = network.loss(network.logits(of_seed, rows), targets[place])
-            _adam(of_seed, own_moments, tape.gradient(loss, of_seed), number, schedule)
+            _adam(of_seed, own_moments, tape.gradient(loss, of_seed), rates)
             losses.append(loss)
         return tf.stack(losses)
 
     @tf.function(jit_compile=False, reduce_retracing=True)
-    def optimise(inputs: tf.Tensor, targets: tf.Tensor, first: tf.Tensor) -> tf.Tensor:
+    def optimise(inputs: tf.Tensor, targets: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
         losses = tf.zeros((len(seeds),))
         for number in tf.range(tf.shape(targets)[0]):
-            losses = step(inputs[number], targets[number], first + number)
+            losses = step(inputs[number], targets[number], rates[number])
         return losses
 
     losses = tf.zeros((len(seeds),))
     for chunk in training.chunks(schedule, seeds):
-        losses = optimise(tf.constant(chunk.inputs), tf.constant(chunk.targets), tf.constant(chunk.first))
+        rates = adam_rates(chunk.first + np.arange(len(chunk.targets)), schedule)
+        losses = optimise(tf.constant(chunk.inputs), tf.constant(chunk.targets), tf.constant(rates))
     found = [float(loss) for loss in losses]
     if not all(math.isfinite(loss) for loss in found):
         raise ValueError(f"the probe's loss is {found} after {schedule.steps} steps; lower the learning rate")
     return [[tf.constant(variable) for variable in of_seed] for of_seed in variables], found
 
 
-def learning_rate(step: tf.Tensor, schedule: ProbeSchedule) -> tf.Tensor:
+def learning_rate(step: np.ndarray, schedule: ProbeSchedule) -> np.ndarray:
     """The learning rate of step 0, 1, ...: linear from 0 to the peak, then a cosine to 0."""
-    done = tf.cast(step, tf.float32)
+    done = np.asarray(step, np.float64)
     warm = done / schedule.warmup_steps
     rest = max(1, schedule.steps - schedule.warmup_steps)
-    cosine = 0.5 * (1.0 + tf.cos(math.pi * (done - schedule.warmup_steps) / rest))
-    return schedule.learning_rate * tf.where(done < schedule.warmup_steps, warm, cosine)
+    cosine = 0.5 * (1.0 + np.cos(math.pi * (done - schedule.warmup_steps) / rest))
+    return np.asarray(schedule.learning_rate * np.where(done < schedule.warmup_steps, warm, cosine))
+
+
+def adam_rates(step: np.ndarray, schedule: ProbeSchedule) -> np.ndarray:
+    """What changes in Adam from step to step: (n, 3) float32 learning rate and powers of both betas.
+
+    Known beforehand, so that the graph has no more to do than to look them up.
+    """
+    powers = [beta ** (np.asarray(step, np.float64) + 1.0) for beta in (ADAM_BETA1, ADAM_BETA2)]
+    return np.stack([learning_rate(step, schedule), *powers], axis=-1).astype(np.float32)
 
 
 def _adam(
     variables: list[tf.Variable],
     moments: list[tuple[tf.Variable, tf.Variable]],
     gradients: list[tf.Tensor],
-    step: tf.Tensor,
-    schedule: ProbeSchedule,
+    rates: tf.Tensor,
 ) -> None:
-    """One Adam step by TensorFlow's fused kernel, which touches each weight once."""
-    updates = tf.cast(step, tf.float32) + 1.0
-    rate = learning_rate(step, schedule)
+    """One Adam step by TensorFlow's fused kernel, which touches each weight once; rates of `adam_rates`."""
+    rate, beta1_power, beta2_power = tf.unstack(rates)
     for variable, (first, second), gradient in zip(variables, moments, gradients, strict=True):
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=first.handle,
             v=second.handle,
-            beta1_power=tf.pow(ADAM_BETA1, updates),
-            beta2_power=tf.pow(ADAM_BETA2, updates),
+            beta1_power=beta1_power,
+            beta2_power=beta2_power,
             lr=rate,
             beta1=ADAM_BETA1,
             beta2=ADAM_BETA2,

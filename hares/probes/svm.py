@@ -7,6 +7,9 @@ C is the value that scores best on the first fold after training on the others (
 all folds are scored with it. As in the paper the first fold thus both chooses and counts; that is the
 protocol, and the report says which C it was. The paper names scikit-learn but not the class: `LinearSVC`
 with its defaults (squared hinge, one against the rest).
+
+Where a fold has fewer training crops than the embedding has numbers, the crops are rotated into the space they
+span, which changes no distance and so no margin, and leaves the solver less to multiply.
 """
 
 from __future__ import annotations
@@ -45,13 +48,16 @@ def run(
     classes = len(slots[0].classes)
     folds = official_folds(data)
     labels = np.asarray([ids[0] for ids in data.labels], np.int64)
-    tried = []
-    for penalty in sorted(settings.penalties):
-        scores, _ = _fit_and_score(data, labels, folds[0], penalty, classes, settings.seed)
-        tried.append((float(np.mean(scores[0].argmax(axis=1) == labels[folds[0].test])), penalty))
-    best = max(accuracy for accuracy, _ in tried)
-    penalty = min(candidate for accuracy, candidate in tried if accuracy == best)
-    fitted = [_fit_and_score(data, labels, fold, penalty, classes, settings.seed) for fold in folds]
+    first = _FoldCrops(data, labels, folds[0])
+    tried = {penalty: first.fit_and_score(penalty, classes, settings.seed) for penalty in settings.penalties}
+    answers = labels[folds[0].test]
+    accuracy = {
+        penalty: float(np.mean(scores[0].argmax(axis=1) == answers)) for penalty, (scores, _) in tried.items()
+    }
+    penalty = min(candidate for candidate in tried if accuracy[candidate] == max(accuracy.values()))
+    fitted = [tried[penalty]] + [
+        _FoldCrops(data, labels, fold).fit_and_score(penalty, classes, settings.seed) for fold in folds[1:]
+    ]
     return ProbeOutcome(
         folds=folds,
         scores=np.concatenate([scores for scores, _ in fitted], axis=1),
@@ -67,25 +73,39 @@ def official_folds(data: TaskEmbeddings) -> tuple[Fold, ...]:
     )
 
 
-def _fit_and_score(
-    data: TaskEmbeddings, labels: np.ndarray, fold: Fold, penalty: float, classes: int, seed: int
-) -> tuple[np.ndarray, bool]:
-    """Margins (1, test clips, classes) of an SVM fitted to a fold, and whether its fit converged."""
-    rows = data.rows(fold.train, TRAIN_ROLE)
-    mean, deviation = standardisation(data.embeddings, rows)
-    machine = LinearSVC(C=penalty, random_state=seed, dual="auto")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        machine.fit(standardise(data.embeddings[rows], mean, deviation), labels[data.clip_index[rows]])
+class _FoldCrops:
+    """The training crops of a fold as the solver sees them: standardised, and rotated where that is smaller."""
 
-    def margins(embeddings: np.ndarray) -> np.ndarray:
-        found = machine.decision_function(standardise(embeddings, mean, deviation))
-        if found.ndim == 1:  # two classes share one margin
-            found = np.stack([-found, found], axis=1)
-        # A class that the training folds lack can never win.
-        wide = np.full((len(found), classes), found.min() - 1.0)
-        wide[:, machine.classes_] = found
-        return wide[np.newaxis]
+    def __init__(self, data: TaskEmbeddings, labels: np.ndarray, fold: Fold) -> None:
+        rows = data.rows(fold.train, TRAIN_ROLE)
+        self._data, self._fold = data, fold
+        self._labels = labels[data.clip_index[rows]]
+        self._mean, self._deviation = standardisation(data.embeddings, rows)
+        inputs = standardise(data.embeddings[rows], self._mean, self._deviation)
+        # scikit-learn's own rule for the solver, by the shape before the rotation.
+        self._dual = inputs.shape[0] < inputs.shape[1]
+        self._rotation = np.linalg.qr(inputs.T.astype(np.float64))[0] if self._dual else None
+        self._inputs = self._rotated(inputs)
 
-    converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
-    return average_over_crops(data, fold.test, margins), converged
+    def fit_and_score(self, penalty: float, classes: int, seed: int) -> tuple[np.ndarray, bool]:
+        """Margins (1, test clips, classes) of an SVM fitted to the fold, and whether its fit converged."""
+        machine = LinearSVC(C=penalty, random_state=seed, dual=self._dual)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            machine.fit(self._inputs, self._labels)
+
+        def margins(embeddings: np.ndarray) -> np.ndarray:
+            inputs = self._rotated(standardise(embeddings, self._mean, self._deviation))
+            found = machine.decision_function(inputs)
+            if found.ndim == 1:  # two classes share one margin
+                found = np.stack([-found, found], axis=1)
+            # A class that the training folds lack can never win.
+            wide = np.full((len(found), classes), found.min() - 1.0)
+            wide[:, machine.classes_] = found
+            return wide[np.newaxis]
+
+        converged = not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+        return average_over_crops(self._data, self._fold.test, margins), converged
+
+    def _rotated(self, inputs: np.ndarray) -> np.ndarray:
+        return inputs if self._rotation is None else inputs.astype(np.float64) @ self._rotation

@@ -212,7 +212,7 @@ def test_one_step_is_kerass_adam():
     adam = tf.keras.optimizers.Adam(epsilon=1e-8)
     inputs = tf.zeros((1, 2))  # a point standardised by itself
     for step in range(schedule.steps):
-        adam.learning_rate = float(learning_rate(tf.constant(step), schedule))
+        adam.learning_rate = float(learning_rate(step, schedule))
         with tf.GradientTape() as tape:
             loss = tf.nn.sparse_softmax_cross_entropy_with_logits([0], inputs @ weight + bias)
         adam.apply_gradients(zip(tape.gradient(loss, [weight, bias]), [weight, bias], strict=True))
@@ -222,7 +222,7 @@ def test_one_step_is_kerass_adam():
 
 def test_learning_rate_schedule_of_appendix_a():
     schedule = ProbeSchedule(steps=400_000, batch_size=64, learning_rate=2e-4, warmup_steps=5_000)
-    rate = lambda step: float(learning_rate(tf.constant(step), schedule))  # noqa: E731
+    rate = lambda step: float(learning_rate(step, schedule))  # noqa: E731
     assert rate(0) == 0
     assert rate(2_500) == pytest.approx(1e-4)
     assert rate(5_000) == pytest.approx(2e-4)
@@ -308,3 +308,33 @@ def test_divergence_is_an_error():
     with pytest.raises(ValueError, match="lower the learning rate"):
         settings = ProtocolSettings(max_steps=50, learning_rate=1e38, probe_seeds=1)
         load_probe("mlp")(load_task("audioset"), (classes(2),), data, settings)
+
+
+def test_an_svm_in_the_space_that_its_crops_span_is_the_same_svm():
+    """60 numbers and 30 crops a fold: the rotated fit must have scikit-learn's margins of the crops as they are."""
+    random = np.random.default_rng(3)
+    points = random.normal(size=(30, 60)).astype(np.float32)
+    labels = [i % 3 for i in range(30)]
+    folds = [FOLDS[i // 6] for i in range(30)]
+    rows = np.repeat(points, 2, axis=0)
+    rows[::2] += 0.1
+    data = TaskEmbeddings(
+        embeddings=rows,
+        clip_index=np.repeat(np.arange(30), 2),
+        role=np.tile([0, 1], 30).astype(np.int8),
+        partner=np.repeat(np.arange(30), 2),
+        mix_weight=np.ones(60, np.float32),
+        clip_ids=tuple(map(str, range(30))),
+        labels=tuple((label,) for label in labels),
+        splits=tuple(folds),
+        groups=("",) * 30,
+    )
+    found = scored("svm")(load_task("esc50"), (classes(3),), data, ProtocolSettings(penalties=(1e-2,)))
+    for number, held_out in enumerate(FOLDS):
+        train = [i for i in range(30) if folds[i] != held_out]
+        test = [i for i in range(30) if folds[i] == held_out]
+        own = rows[::2][train]
+        scale = lambda x: (x - own.mean(axis=0)) / own.std(axis=0)  # noqa: B023, E731
+        machine = LinearSVC(C=1e-2, random_state=0, dual=True).fit(scale(own), np.asarray(labels)[train])
+        expected = machine.decision_function(scale(rows[1::2][test]))
+        np.testing.assert_allclose(found.scores[number * 6 : number * 6 + 6], expected, atol=1e-3)
