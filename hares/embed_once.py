@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
@@ -30,6 +31,7 @@ from hares.preflight import Finding
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.task import Split, Task
+from hares.tfds_source import data_dir_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task and the folder of its data set."""
+    """A task and the folder of its data set, or `tfds:` and a data folder of TensorFlow Datasets."""
 
     task: Task
     root: Path
@@ -142,16 +144,11 @@ class TaskEmbedder:
         """All embeddings of a task and its manifest, which is written too."""
         started = time.monotonic()
         name, readers = source.task.name, {source.task.name: str(source.root)}
-        by_shard: dict[tuple[Split, int], list[Entry]] = defaultdict(list)
-        for item in list_entries(readers, listing.splits):
-            if isinstance(item, Entry):
-                split = item.clip.split
-                by_shard[split, shard_of(item.clip.clip_id, listing.shards[split])].append(item)
         self._folder.mkdir(parents=True, exist_ok=True)
         collector = EmbeddingCollector(self._settings.protocol.memory_limit_mb, self._folder)
         summaries: list[ShardSummary] = []
         with _clips_file(clips_path(output, name)) as clips:
-            for (split, shard), entries in sorted(by_shard.items()):
+            for split, shard, entries in _shards(source, listing, self._settings.clips_per_shard):
                 facts = shard_data(entries, source.root)
                 try:
                     data, summary = self._shard(source, split, shard, entries, facts, tally)
@@ -202,6 +199,32 @@ class TaskEmbedder:
         for clip, _ in records:
             yield clip
             self._observer.clips(task, 1, computed=True)
+
+
+def _shards(
+    source: TaskSource, listing: Listing, clips_per_shard: int
+) -> Iterator[tuple[Split, int, list[Entry]]]:
+    """A task's clips, shard by shard.
+
+    Those in files go to shards by the hash of their ids, so that a clip more or less leaves the others where they
+    are. TensorFlow Datasets gives clips with their sound, and only in its own order: their shards are runs of it,
+    so that one shard's sound is in memory at a time.
+    """
+    items = list_entries({source.task.name: str(source.root)}, listing.splits)
+    found = (item for item in items if isinstance(item, Entry))
+    if data_dir_of(str(source.root)) is None:
+        by_shard: dict[tuple[Split, int], list[Entry]] = defaultdict(list)
+        for entry in found:
+            split = entry.clip.split
+            by_shard[split, shard_of(entry.clip.clip_id, listing.shards[split])].append(entry)
+        for (split, shard), entries in sorted(by_shard.items()):
+            yield split, shard, entries
+        return
+    for split, of_split in groupby(found, key=lambda entry: entry.clip.split):
+        shard = 0
+        while entries := list(islice(of_split, clips_per_shard)):
+            yield split, shard, entries
+            shard += 1
 
 
 class ListedClips:

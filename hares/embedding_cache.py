@@ -16,6 +16,7 @@ each shard found or computed.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -71,14 +72,17 @@ def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[st
 def shard_data(entries: Sequence[Entry], root: Path) -> list[list[Any]]:
     """What a shard's clips are, in the order of their ids; a file that cannot be read has no digest."""
     return [
-        [c.clip_id, c.labels, c.group, c.start, c.duration, _digest_or_none(root / c.path)]
-        for c in sorted((entry.clip for entry in entries), key=lambda clip: clip.clip_id)
+        [c.clip_id, c.labels, c.group, c.start, c.duration, _digest_or_none(entry, root)]
+        for entry in sorted(entries, key=lambda entry: entry.clip.clip_id)
+        for c in (entry.clip,)
     ]
 
 
-def _digest_or_none(path: Path) -> str | None:
+def _digest_or_none(entry: Entry, root: Path) -> str | None:
+    if entry.waveform is not None:
+        return hashlib.sha256(entry.waveform.tobytes()).hexdigest()
     try:
-        return file_digest(path)
+        return file_digest(root / entry.clip.path)
     except OSError:  # the decoder will say so, and the manifest count it
         return None
 

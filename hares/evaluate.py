@@ -48,7 +48,7 @@ from hares.preflight import check_encoder, crop_lengths
 from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
 from hares.task import Slot, load_task, task_names
-from hares.tfds_source import data_dir_of
+from hares.tfds_source import data_dir_of, prepared_folder
 
 __all__ = [
     "Evaluation",
@@ -83,7 +83,8 @@ def find_sources(
         tasks: the tasks wanted; empty for all whose data set is there.
 
     Raises:
-        ValueError: an unknown task or placement, a wanted task whose folder is not there, or no task at all.
+        ValueError: an unknown task or placement, a wanted task whose folder is not there, data that TensorFlow
+            Datasets lacks or has not prepared, or no task at all.
     """
     known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
     if unknown := sorted(set(placements) - known):
@@ -98,11 +99,11 @@ def find_sources(
             if tasks:
                 raise ValueError(f"--tasks {task.name}: {error}") from error
             continue
-        if data_dir_of(str(root)) is not None:
-            raise ValueError(
-                f"--corpus {task.dataset}={root}: an evaluation reads the files of a data set, not TensorFlow "
-                f"Datasets. Give the folder of the original archive, or score with `hares run`"
-            )
+        data_dir = data_dir_of(str(root))
+        if data_dir is not None:
+            prepared_folder(task.name, data_dir)
+            sources.append(TaskSource(task, root))
+            continue
         if root.is_dir():
             sources.append(TaskSource(task, root))
         elif tasks:
@@ -224,6 +225,9 @@ class _Sounds:
         for entry in list_entries({task: str(self._roots[task])}, splits) if wanted else ():
             if isinstance(entry, Entry) and entry.clip.clip_id in wanted:
                 clip = entry.clip
+                if entry.waveform is not None:
+                    found[clip.clip_id] = entry.waveform
+                    continue
                 with suppress(AudioError):
                     found[clip.clip_id] = decode(self._roots[task] / clip.path, clip.start, clip.duration)
         return found

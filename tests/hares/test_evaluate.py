@@ -275,7 +275,8 @@ def test_sources_are_found_or_named(corpus):
         ((corpus, {}, ("esc51",)), r"unknown task 'esc51'"),
         ((corpus, {"esc": corpus}, ()), r"no data set is called esc; there are audioset"),
         ((None, {}, ("esc50",)), r"--tasks esc50: no place for the data set"),
-        ((None, {"nsynth": Path("tfds:data")}, ("nsynth_pitch",)), r"not TensorFlow Datasets"),
+        ((None, {"nsynth": Path("tfds:data")}, ("nsynth_pitch",)), r"nsynth/full is not prepared in data"),
+        ((None, {"esc50": Path("tfds:data")}, ("esc50",)), r"esc50 is not in TensorFlow Datasets"),
         ((corpus / "esc50", {}, ()), r"none of the data sets audioset, .* is there"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -327,8 +328,11 @@ def test_kill_9_at_any_moment(corpus, tmp_path):
         check=True,
         capture_output=True,
     )
-    moments, kills = random.Random(5), 0
-    for _ in range(4):
+    every_shard = len(list((alone / "cache").rglob("*.npz")))
+    random_moment = random.Random(5)
+    # How many new shards to wait for, and how long after them to strike at most: slow imports must not use up the
+    # moments. The first strikes the start or the pre-flight, the last one the probes or the report.
+    for new_shards, longest in ((0, 6.0), (1, 0.3), (1, 0.3), (1, 0.3), (every_shard, 0.5)):
         process = subprocess.Popen(
             command(corpus, killed, killed / "cache"),
             cwd=tmp_path,
@@ -336,19 +340,13 @@ def test_kill_9_at_any_moment(corpus, tmp_path):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        # Wait for the first new shard, so that slow imports do not use up the moments, then strike.
-        seen = len(list((killed / "cache").rglob("*.npz")))
-        while process.poll() is None and len(list((killed / "cache").rglob("*.npz"))) == seen:
-            time.sleep(0.02)
-        time.sleep(moments.uniform(0.0, 0.5))
-        if process.poll() is not None:
-            break
+        wanted = min(every_shard, len(list((killed / "cache").rglob("*.npz"))) + new_shards)
+        while process.poll() is None and len(list((killed / "cache").rglob("*.npz"))) < wanted:
+            time.sleep(0.01)
+        time.sleep(random_moment.uniform(0.0, longest))
         process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    else:
-        subprocess.run(command(corpus, killed, killed / "cache"), cwd=tmp_path, env=environment, check=True)
-    assert kills >= 3
+        assert process.wait() == -signal.SIGKILL, "it had ended before it was killed"
+    subprocess.run(command(corpus, killed, killed / "cache"), cwd=tmp_path, env=environment, check=True)
     assert (killed / "report.json").read_bytes() == (alone / "report.json").read_bytes()
     log = [json.loads(line) for line in (killed / "cache/log.jsonl").read_text().splitlines()]
     computed = Counter(line["key"] for line in log if line["event"] == "computed")

@@ -97,3 +97,33 @@ def test_a_corpus_check_counts_it(tmp_path: Path) -> None:
         (check,) = check_corpus(None, {"voxforge": Path(f"tfds:{tmp_path}")}, ["voxforge"])
     assert check.error is None and check.clips_per_split == {"test": 3, "train": 3, "validation": 3}
     assert check.hours == pytest.approx(9 / 3600) and check.slots[0].classes_present == 3
+
+
+def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> None:
+    """Three tones a language: TensorFlow Datasets' mock gives the features, the sounds are ours."""
+    from hares.embed_once import EvaluationSettings
+    from hares.encoders import load_encoder
+    from hares.evaluate import evaluate, find_sources
+    from hares.protocol import ProtocolSettings
+
+    def tones(self: Any, *_: Any, **__: Any) -> Any:
+        ids = [self.info.features["label"].str2int(name) for name in ("ru", "de", "it")] * 4
+        time = np.arange(16_000) / 16_000
+        pitches = [300.0 * (1 + i % 3) + i for i in range(12)]
+        audio = np.stack([8_000 * np.sin(2 * np.pi * pitch * time) for pitch in pitches]).astype(np.int64)
+        return tf.data.Dataset.from_tensor_slices({"audio": audio, "label": ids, "speaker_id": ["s"] * 12})
+
+    (tmp_path / "tfds/voxforge").mkdir(parents=True)
+    protocol = ProtocolSettings("quick", max_steps=200, learning_rate=5e-3, probe_seeds=1, crops_per_clip=1)
+    settings = EvaluationSettings(protocol, clips_per_shard=5)
+    observer = type("Silent", (), {"__getattr__": lambda *_: lambda *_, **__: None})()
+    runs = []
+    with tfds.testing.mock_data(as_dataset_fn=tones):
+        sources = find_sources(None, {"voxforge": Path(f"tfds:{tmp_path / 'tfds'}")}, ())
+        for name in ("first", "second"):
+            encoder = load_encoder("log_mel")
+            runs.append(evaluate(encoder, sources, settings, tmp_path / name, tmp_path / "cache", observer))
+    for run, found, computed in zip(runs, (0, 6), (6, 0), strict=True):  # 5 + 5 + 2 clips, of two splits
+        score = run.report["tasks"]["voxforge"]
+        assert (score["value"], score["clips"], score["train_clips"]) == (1.0, 12, 12)
+        assert (run.record["cache"]["found"], run.record["cache"]["computed"]) == (found, computed)
