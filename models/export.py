@@ -132,11 +132,14 @@ def _signatures(
         return embed(spectrogram[..., tf.newaxis])
 
     def embed_log_mel(unstandardised: tf.Tensor) -> dict[str, tf.Tensor]:
-        # Without this, a clip too short for one frame would come out as NaN.
-        tf.debugging.assert_positive(
+        # Without this, a clip too short for one frame would come out as NaN. All that follows waits for it, so
+        # that no operation further down can be the first to fail, with a message about its own shapes.
+        fills_a_window = tf.debugging.assert_positive(
             tf.shape(unstandardised)[1], f"clips must fill one window of {config.window_length} samples"
         )
-        return embed_spectrogram(standardise(unstandardised))
+        with tf.control_dependencies([fills_a_window]):
+            checked = tf.identity(unstandardised)
+        return embed_spectrogram(standardise(checked))
 
     def embed_waveform(waveform: tf.Tensor) -> dict[str, tf.Tensor]:
         return embed_log_mel(log_mel(waveform, config))
