@@ -40,7 +40,7 @@ class EvaluationSettings:
 
     Attributes:
         protocol: how closely to follow the paper.
-        batch_size: crops that the encoder gets at once, always exactly so many.
+        batch_size: crops that the encoder gets at once; fewer at a shard's end (`hares.embedding_pass`).
         dtype: number type in which embeddings are kept.
         clips_per_shard: what a killed run can lose is one shard of this many clips, or a little more.
     """
@@ -217,8 +217,8 @@ def _shards(
         for entry in found:
             split = entry.clip.split
             by_shard[split, shard_of(entry.clip.clip_id, listing.shards[split])].append(entry)
-        for (split, shard), entries in sorted(by_shard.items()):
-            yield split, shard, entries
+        for split, shard in sorted(by_shard):
+            yield split, shard, by_shard.pop((split, shard))
         return
     for split, of_split in groupby(found, key=lambda entry: entry.clip.split):
         shard = 0

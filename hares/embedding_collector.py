@@ -66,13 +66,18 @@ class EmbeddingCollector:
         """All clips of all shards, in order. Raises ValueError if two shards hold the same clip."""
         if not self._parts:
             return concatenate([])
-        if self._file is None:
-            parts = [replace(p, embeddings=w) for p, w in zip(self._parts, self._waiting, strict=True)]
-            return concatenate(parts)
-        self._spill()
-        self._file.flush()
         rows = sum(len(part.clip_index) for part in self._parts)
         size = self._parts[0].embeddings.shape[1]
+        if self._file is None:
+            joined, first = np.empty((rows, size), np.float32), 0
+            self._waiting.reverse()
+            while self._waiting:  # a shard's rows go as they are copied, so that nothing is there twice
+                shard = self._waiting.pop()
+                joined[first : first + len(shard)] = shard
+                first += len(shard)
+            return concatenate(self._parts, embeddings=joined)
+        self._spill()
+        self._file.flush()
         mapped = np.memmap(self._file, np.float32, "r", shape=(rows, size))
         return concatenate(self._parts, embeddings=mapped)
 

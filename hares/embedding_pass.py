@@ -1,10 +1,10 @@
 """Clips in, embeddings out: the one pass of a frozen encoder over a shard of a task's clips.
 
-The encoder is called with batches of one fixed shape (b, n): the last batch is filled up with copies of its
-first crop and the surplus rows are dropped, so a compiled encoder is traced once and no row depends on how
-many others there are. Memory holds one batch of crops and the embeddings; where crops are mixed (AudioSet),
-also a window of `MIXING_WINDOW` clips, from which mixing partners are drawn: the windows follow the order of
-the records, so the same shard always gives the same rows.
+The encoder is called with full batches of b crops of one length n; what is left at the end of a shard goes in the
+smallest of b, b/2, b/4, ... that holds it, filled up with copies of its first crop whose rows are dropped. A
+compiled encoder thus sees few shapes, and little is computed that is thrown away. Memory holds one batch of crops
+and the embeddings; where crops are mixed (AudioSet), also a window of `MIXING_WINDOW` clips, from which mixing
+partners are drawn: the windows follow the order of the records, so the same shard always gives the same rows.
 
 Shapes: `b` batch, `n` samples of a crop, `d` embedding size.
 """
@@ -54,8 +54,8 @@ def embed_shard(
         split: their split; clips of a validation split are not read at all.
         task: the protocol's record.
         settings: seed and number of crops.
-        encode: float32 waveforms (b, n) in [-1, 1) to embeddings (b, d); always called with b = `batch_size`.
-        batch_size: b.
+        encode: float32 waveforms (b, n) in [-1, 1) to embeddings (b, d).
+        batch_size: b of all batches but the last of each crop length, which may be halved.
 
     Returns:
         Rows grouped by clip, in the order of `records`; training crops before evaluation crops.
@@ -128,12 +128,15 @@ class _Batcher:
 
     def _flush(self, waiting: list[tuple[int, str, np.ndarray]]) -> None:
         crops = [crop for _, _, crop in waiting]
-        batch = np.stack(crops + [crops[0]] * (self._batch_size - len(crops)))
+        size = self._batch_size
+        while size % 2 == 0 and size // 2 >= len(crops):
+            size //= 2
+        batch = np.stack(crops + [crops[0]] * (size - len(crops)))
         embedded = np.asarray(self._encode(batch), np.float32)
-        if embedded.ndim != 2 or len(embedded) != self._batch_size:
+        if embedded.ndim != 2 or len(embedded) != size:
             raise ValueError(
                 f"{self._task_name}: the encoder turned waveforms {batch.shape} into {embedded.shape}; "
-                f"expected ({self._batch_size}, embedding size)"
+                f"expected ({size}, embedding size)"
             )
         for (row, clip_id, _), embedding in zip(waiting, embedded, strict=False):
             if not np.isfinite(embedding).all():

@@ -34,7 +34,7 @@ from scipy.stats import t as student
 from hares.task import Task
 
 CONFIDENCE = 0.95
-BLOCK_NUMBERS = 2_000_000  # multiplicities that are alive at once: bounds memory
+BLOCK_NUMBERS = 200_000  # multiplicities that are alive at once: bounds memory
 
 Statistic = Callable[[np.ndarray], np.ndarray]
 """Scores (n,) as a function of multiplicities of groups (n, g); NaN where a resample leaves one undefined."""

@@ -121,8 +121,7 @@ def chosen_rate(spec: str, declared: int | None, options: EncoderOptions) -> int
 def encode_crops(encoder: FrozenEncoder) -> Callable[[np.ndarray], np.ndarray]:
     """The encoder as a function of 16 kHz crops: (b, n) float32 to (b, d) float32.
 
-    Every call of the encoder sees the same b, and the same n for crops of the same length, so that a compiled
-    encoder is traced once a length.
+    The encoder sees the same n for crops of the same length, so that a compiled one is traced once for each.
     """
 
     def encode(crops: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 from hares.embedding_collector import forget_pages, is_mapped
 from hares.embeddings import TaskEmbeddings
 from hares.metrics import multi_hot
-from hares.probes._standard import standardise
+from hares.probes._standard import BLOCK_ROWS, standardise
 from hares.protocol import ProbeSchedule
 from hares.task import Slot, Task
 
@@ -35,8 +35,8 @@ class Chunk:
 
     Attributes:
         first: number of the first step.
-        inputs: (n, s, b) int32 rows of `TrainingRows.resident`, or (n, s, b, d) float32 standardised
-            embeddings where there is none.
+        inputs: (n, s, b) int32 numbers of rows where they are resident, else (n, s, b, d) float32 standardised
+            embeddings.
         targets: (n, s, b, slots) int32 class ids, or (n, s, b, k) float32 for multi-label tasks.
     """
 
@@ -46,7 +46,12 @@ class Chunk:
 
 
 class TrainingRows:
-    """The training crops of one fold, standardised."""
+    """The training crops of one fold, standardised.
+
+    Attributes:
+        count, size: r and d.
+        resident: whether they fit in memory, so that the graph keeps all of them (`blocks`) and gathers batches.
+    """
 
     def __init__(
         self,
@@ -57,7 +62,7 @@ class TrainingRows:
         mean: np.ndarray,
         deviation: np.ndarray,
     ) -> None:
-        """Keeps `rows` (r,) of `data`, sorted by clip, in the graph's reach.
+        """Sorts `rows` (r,) of `data` by clip.
 
         Args:
             task: the protocol's record.
@@ -78,15 +83,19 @@ class TrainingRows:
             data.clip_index[rows], return_index=True, return_counts=True
         )
         self._mixed = bool((data.partner[rows] != data.clip_index[rows]).any())
-        self.size = data.embeddings.shape[1]
-        self.resident: np.ndarray | None = None
-        if not is_mapped(data.embeddings):
-            self.resident = standardise(data.embeddings[rows], mean, deviation)
+        self.count, self.size = len(rows), data.embeddings.shape[1]
+        self.resident = not is_mapped(data.embeddings)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """All rows, a block at a time: the number of its first row, and the block (any, d) standardised."""
+        for first in range(0, self.count, BLOCK_ROWS):
+            part = self._data.embeddings[self._rows[first : first + BLOCK_ROWS]]
+            yield first, standardise(part, self._mean, self._deviation)
 
     def chunks(self, schedule: ProbeSchedule, seeds: list[int]) -> Iterator[Chunk]:
         """All steps of a schedule, each chunk made while the one before it is trained on."""
         width = self._classes if self._multi else (1 if self._ids is None else self._ids.shape[1])
-        numbers = width + (1 if self.resident is not None else self.size)
+        numbers = width + (1 if self.resident else self.size)
         step_bytes = 4 * len(seeds) * schedule.batch_size * numbers
         length = max(1, min(LONGEST_CHUNK, schedule.steps, CHUNK_BYTES // step_bytes))
         streams = [np.random.Generator(np.random.Philox(key=seed)) for seed in seeds]
@@ -104,7 +113,7 @@ class TrainingRows:
         clips = (draws[:, 0] * len(self._first_row)).astype(np.int64)
         places = self._first_row[clips] + (draws[:, 1] * self._crops[clips]).astype(np.int64)
         targets = self._targets(self._rows[places])
-        if self.resident is not None:
+        if self.resident:
             return Chunk(first, places.astype(np.int32), targets)
         wanted = self._rows[places.ravel()]
         inputs = standardise(self._data.embeddings[wanted], self._mean, self._deviation)

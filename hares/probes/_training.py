@@ -68,7 +68,7 @@ def run_network(
     seeds = [settings.seed + number for number in range(settings.probe_seeds)]
     weights, losses = train(network, training, settings.schedule(task, len(rows)), seeds)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(input_signature=[tf.TensorSpec([None, training.size], tf.float32)])
     def probabilities(inputs: tf.Tensor) -> tf.Tensor:
         return tf.stack([network.probabilities(network.logits(of_seed, inputs)) for of_seed in weights])
 
@@ -93,7 +93,7 @@ def train(
         [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in of_seed]
         for of_seed in variables
     ]
-    resident = None if training.resident is None else tf.constant(training.resident)
+    resident = _resident(training) if training.resident else None
 
     def step(inputs: tf.Tensor, targets: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
         """One step of all seeds: inputs (s, b) or (s, b, d), targets (s, b, any), rates (3,) to losses (s,)."""
@@ -121,6 +121,14 @@ def train(
     if not all(math.isfinite(loss) for loss in found):
         raise ValueError(f"the probe's loss is {found} after {schedule.steps} steps; lower the learning rate")
     return [[tf.constant(variable) for variable in of_seed] for of_seed in variables], found
+
+
+def _resident(training: TrainingRows) -> tf.Variable:
+    """All rows (r, d) where the graph can gather them. Filled block by block: `tf.constant` would hold them thrice."""
+    rows = tf.Variable(tf.zeros((training.count, training.size)))
+    for first, block in training.blocks():
+        rows[first : first + len(block)].assign(block)
+    return rows
 
 
 def learning_rate(step: np.ndarray, schedule: ProbeSchedule) -> np.ndarray:

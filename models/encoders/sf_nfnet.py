@@ -168,6 +168,8 @@ def pathway_blocks(config: SlowFastConfig, pathway: PathwayConfig) -> tuple[tupl
 class Block(tf.keras.layers.Layer):
     """Pre-activation bottleneck: 1x1, grouped over time, grouped over frequency, 1x1, squeeze-excite.
 
+    Strides are over frequency alone.
+
     The scale of each activation (and `beta`) is carried by the convolution behind it, and the constants of
     the residual branch by the squeeze-excite gates, which are small.
     """
@@ -181,13 +183,7 @@ class Block(tf.keras.layers.Layer):
         outer_scale = GELU_GAIN * config.beta
         self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
         self.conv1 = conv(
-            f"{self.name}/conv1",
-            inner,
-            inner,
-            config.time_kernel,
-            stride=config.stride,
-            groups=groups,
-            input_scale=GELU_GAIN,
+            f"{self.name}/conv1", inner, inner, config.time_kernel, groups=groups, input_scale=GELU_GAIN
         )
         self.conv1b = conv(f"{self.name}/conv1b", inner, inner, (1, 3), groups=groups, input_scale=GELU_GAIN)
         self.conv2 = conv(f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=GELU_GAIN)
@@ -212,7 +208,8 @@ class Block(tf.keras.layers.Layer):
             if self.config.stride != (1, 1):
                 pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
             shortcut = self.conv_shortcut(pooled)
-        residual = self.conv0(activated)
+        # The stride is conv1's. Its kernel is one bin wide, so what it would step over need not be computed.
+        residual = self.conv0(activated[:, :, :: self.config.stride[1]])
         residual = self.conv1(gelu(residual))
         residual = self.conv1b(gelu(residual))
         residual = self.conv2(gelu(residual))

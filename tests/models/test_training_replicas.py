@@ -1,10 +1,14 @@
-"""One replica and two replicas learn the same thing: loss, metrics, every gradient, and whole runs."""
+"""One replica and several learn the same thing: loss, metrics, every gradient, and whole runs.
+
+The replicas are logical CPU devices of one process, and processes that talk over the loopback device.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import runpy
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,42 +17,84 @@ from types import SimpleNamespace
 import pytest
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
+OBJECTIVES = ("simclr", "classification")
+
+
+def start(folder, kind, replicas, **environment):
+    """Logical devices and workers must be made before TensorFlow starts, so processes of their own compare."""
+    script, root = Path(__file__).with_name("replica_figures.py"), Path(__file__).parents[2]
+    own = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(folder), kind, str(replicas)],
+        cwd=root, env={**os.environ, **own, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def printed(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def mirrored(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mirrored")
+    KIT.write_random_clips(folder)
+    return printed(start(folder, "mirrored", request.param))
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory):
-    """Logical devices must be made before TensorFlow starts, so a process of its own compares."""
-    folder = tmp_path_factory.mktemp("replicas")
+def workers(tmp_path_factory):
+    """Figures of two processes that train together."""
+    folder = tmp_path_factory.mktemp("workers")
     KIT.write_random_clips(folder)
-    script = Path(__file__).with_name("two_replicas.py")
-    root = Path(__file__).parents[2]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(root),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    run = subprocess.run(
-        [sys.executable, str(script), str(folder)], cwd=root, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout.splitlines()[-1])
+    with socket.socket() as first, socket.socket() as second:
+        for found in (first, second):
+            found.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in (first, second)]
+    running = []
+    for index in range(2):
+        config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        running.append(start(folder, "multi_worker", 2, TF_CONFIG=json.dumps(config)))
+    try:
+        return [printed(process) for process in running]
+    finally:
+        for process in running:
+            process.kill()
 
 
-@pytest.mark.parametrize("name", ["simclr", "classification"])
-def test_loss_and_every_gradient_agree(figures, name):
-    found = figures[name]
-    assert found["largest_gradient"] > 1e-2  # or agreement would mean nothing
-    assert found["loss"] < 1e-5
-    assert found["metrics"] < 1e-5
-    assert found["gradient"] < 1e-5
+def assert_equal_to_one_replica(figures):
+    for name in OBJECTIVES:
+        found = figures[name]
+        assert found["largest_gradient"] > 1e-2  # or agreement would mean nothing
+        assert found["loss"] < 1e-5
+        assert found["metrics"] < 1e-5
+        assert found["gradient"] < 1e-5 * max(1.0, found["largest_gradient"])
 
 
-def test_a_stopped_gather_would_be_noticed(figures):
-    stopped = figures["simclr_stopped"]
+def assert_mistakes_show(figures):
+    stopped, averaged = figures["simclr, gather stopped"], figures["simclr, gradients averaged"]
     assert stopped["loss"] < 1e-5  # the loss cannot tell
+    assert averaged["loss"] < 1e-5
     assert stopped["gradient"] > 1e-3
+    assert averaged["gradient"] > 1e-3
 
 
-def test_runs_agree_step_by_step(figures):
-    assert figures["train"]["mirrored"] == pytest.approx(figures["train"]["single"], rel=1e-4)
+def test_replicas_of_one_process_agree_with_one(mirrored):
+    assert_equal_to_one_replica(mirrored)
+
+
+def test_a_stopped_gather_and_averaged_gradients_would_be_noticed(mirrored):
+    assert_mistakes_show(mirrored)
+
+
+def test_runs_agree_step_by_step(mirrored):
+    assert mirrored["train"]["mirrored"] == pytest.approx(mirrored["train"]["single"], rel=1e-4)
+
+
+def test_two_processes_agree_with_one(workers, mirrored):
+    for figures in workers:
+        assert_equal_to_one_replica(figures)
+        assert_mistakes_show(figures)
+        assert figures["train"]["multi_worker"] == pytest.approx(mirrored["train"]["single"], rel=1e-4)

@@ -1,4 +1,8 @@
-"""Run as a program: compares one replica with two logical CPU replicas and prints the figures as JSON."""
+"""Run as a program: compares one replica with several and prints the figures as JSON.
+
+replica_figures.py FOLDER mirrored COUNT       logical CPU devices of this process
+replica_figures.py FOLDER multi_worker COUNT   processes, of which `TF_CONFIG` says which this is
+"""
 
 from __future__ import annotations
 
@@ -70,15 +74,29 @@ def loss_and_gradients(name, strategy):
     return float(loss), {k: float(v) for k, v in metrics.items()}, [g.numpy() for g in gradients]
 
 
-def compare(name):
-    single, double = (loss_and_gradients(name, make_strategy(s)) for s in ("single", "mirrored"))
-    largest = max(np.abs(g).max() for g in single[2])
+def compared(one, many):
+    """The largest differences of loss, metrics and gradients."""
     return {
-        "loss": abs(single[0] - double[0]),
-        "metrics": max((abs(single[1][key] - double[1][key]) for key in single[1]), default=0.0),
-        "gradient": max(float(np.abs(a - b).max()) for a, b in zip(single[2], double[2], strict=True)),
-        "largest_gradient": float(largest),
+        "loss": abs(one[0] - many[0]),
+        "metrics": max((abs(one[1][key] - many[1][key]) for key in one[1]), default=0.0),
+        "gradient": max(float(np.abs(a - b).max()) for a, b in zip(one[2], many[2], strict=True)),
+        "largest_gradient": float(max(np.abs(gradient).max() for gradient in one[2])),
     }
+
+
+def figures_of(strategy):
+    """Of each objective, one replica against `strategy`; and of SimCLR with each of two mistakes in `Replicas`."""
+    one, found = make_strategy("single"), {}
+    for name in ("simclr", "classification"):
+        found[name] = compared(loss_and_gradients(name, one), loss_and_gradients(name, strategy))
+    right = Replicas.gather, Replicas.sum
+    whole = loss_and_gradients("simclr", one)
+    Replicas.gather = lambda self, rows: tf.stop_gradient(right[0](self, rows))
+    found["simclr, gather stopped"] = compared(whole, loss_and_gradients("simclr", strategy))
+    Replicas.gather, Replicas.sum = right[0], lambda self, value: right[1](self, value) / self.count
+    found["simclr, gradients averaged"] = compared(whole, loss_and_gradients("simclr", strategy))
+    Replicas.gather, Replicas.sum = right
+    return found
 
 
 def train_losses(folder, strategy):
@@ -87,32 +105,25 @@ def train_losses(folder, strategy):
         projection_size=6, steps_per_loop=1, strategy=strategy,
     )  # fmt: skip
     files = sorted(str(p) for p in Path(folder).glob("*.tfrecord"))
+    loop.load_encoder = lambda name: KIT.RECORD
     result = loop.train(config, files, 4, f"{folder}/{strategy}")
     return [loss for _, loss in result.loss_history]
 
 
-def main(folder):
+def main(folder, kind, replicas):
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    figures = {name: compare(name) for name in ("simclr", "classification")}
-    gather = Replicas.gather
-
-    def stopped_gather(self, rows):
-        return tf.stop_gradient(gather(self, rows))
-
-    Replicas.gather = stopped_gather
-    stopped_double = loss_and_gradients("simclr", make_strategy("mirrored"))
-    Replicas.gather = gather
-    whole = loss_and_gradients("simclr", make_strategy("single"))
-    figures["simclr_stopped"] = {
-        "loss": abs(whole[0] - stopped_double[0]),
-        "gradient": max(float(np.abs(a - b).max()) for a, b in zip(whole[2], stopped_double[2], strict=True)),
-    }
-    loop.load_encoder = lambda name: KIT.RECORD
-    figures["train"] = {name: train_losses(folder, name) for name in ("single", "mirrored")}
+    if kind == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        devices = [tf.config.LogicalDeviceConfiguration()] * int(replicas)
+        tf.config.set_logical_device_configuration(cpu, devices)
+    strategy = make_strategy(kind)
+    assert strategy.num_replicas_in_sync == int(replicas)
+    figures = figures_of(strategy)
+    figures["train"] = {kind: train_losses(folder, kind)}
+    if kind == "mirrored":
+        figures["train"]["single"] = train_losses(folder, "single")
     print(json.dumps(figures))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
