@@ -181,7 +181,16 @@ class Block(tf.keras.layers.Layer):
         groups = inner // config.group_width
         conv = functools.partial(StandardisedConv, seed=None if folded else seed)
         outer_scale = GELU_GAIN * config.beta
-        self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
+        # The stride is conv1's in the published network. conv1's kernel is one bin wide, so what it would step over
+        # need not be computed: the 1x1 before it can take the stride, and the function is the same.
+        self.conv0 = conv(
+            f"{self.name}/conv0",
+            config.in_channels,
+            inner,
+            (1, 1),
+            stride=config.stride,
+            input_scale=outer_scale,
+        )
         self.conv1 = conv(
             f"{self.name}/conv1", inner, inner, config.time_kernel, groups=groups, input_scale=GELU_GAIN
         )
@@ -208,8 +217,7 @@ class Block(tf.keras.layers.Layer):
             if self.config.stride != (1, 1):
                 pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
             shortcut = self.conv_shortcut(pooled)
-        # The stride is conv1's. Its kernel is one bin wide, so what it would step over need not be computed.
-        residual = self.conv0(activated[:, :, :: self.config.stride[1]])
+        residual = self.conv0(activated)
         residual = self.conv1(gelu(residual))
         residual = self.conv1b(gelu(residual))
         residual = self.conv2(gelu(residual))
