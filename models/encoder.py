@@ -47,6 +47,8 @@ class EncoderRecord:
         embedding_size: d.
         parameters: trainable parameters without any head, stated so that a test can hold them.
         build: makes the encoder with fresh weights from a seed.
+        batch_normalised: whether batch normalisation in training lets a clip see its neighbours in the batch. Where
+            it is False, a clip's embedding depends on that clip alone, in training too.
     """
 
     name: str
@@ -54,6 +56,7 @@ class EncoderRecord:
     embedding_size: int
     parameters: int
     build: Callable[[int], Encoder]
+    batch_normalised: bool = False
 
 
 def _module_names() -> list[str]:
