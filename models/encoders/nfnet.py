@@ -164,5 +164,6 @@ def _record(name: str, config: NFNetConfig, parameters: int) -> EncoderRecord:
 
 
 ENCODERS = {
-    record.name: record for record in (_record("nfnet_f0", F0, 68_415_996), _record("nfnet_tiny", TINY, 492_081))
+    record.name: record
+    for record in (_record("nfnet_f0", F0, 68_415_996), _record("nfnet_tiny", TINY, 492_081))
 }

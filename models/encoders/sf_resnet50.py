@@ -170,9 +170,7 @@ class Stem(tf.keras.layers.Layer):
 class Fusion(tf.keras.layers.Layer):
     """What the fast pathway lends the slow one: convolution at the slow frame rate, normaliser, ReLU."""
 
-    def __init__(
-        self, config: SlowFastResNetConfig, stage: int, normaliser: Normaliser, seed: int
-    ) -> None:
+    def __init__(self, config: SlowFastResNetConfig, stage: int, normaliser: Normaliser, seed: int) -> None:
         super().__init__(name=f"fusion{stage}", autocast=False)
         channels = config.fusion_inputs[stage]
         self.conv = ConvNorm(
@@ -242,7 +240,10 @@ class SlowFastResNet(Encoder):
         self.slow_stem, self.fast_stem = (Stem(pathway, normaliser, seed) for pathway in pathways)
         self.fusions = [Fusion(config, stage, normaliser, seed) for stage in range(4)]
         self.slow_stages, self.fast_stages = (
-            [[Bottleneck(block, normaliser, seed) for block in stage] for stage in pathway_blocks(config, pathway)]
+            [
+                [Bottleneck(block, normaliser, seed) for block in stage]
+                for stage in pathway_blocks(config, pathway)
+            ]
             for pathway in pathways
         )
         self.built = True
@@ -270,7 +271,9 @@ class SlowFastResNet(Encoder):
         return {"embedding": tf.concat([global_average(slow), global_average(fast)], axis=-1)}
 
 
-def _record(normaliser: Normaliser, suffix: str, config: SlowFastResNetConfig, parameters: int) -> EncoderRecord:
+def _record(
+    normaliser: Normaliser, suffix: str, config: SlowFastResNetConfig, parameters: int
+) -> EncoderRecord:
     return EncoderRecord(
         name=f"sf_resnet50_{normaliser}{suffix}",
         input_kind="log_mel",

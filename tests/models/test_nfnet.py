@@ -30,7 +30,13 @@ def our_name(torch_name: str) -> str:
         return f"{block}/{leaf}"
     if module[3] == "attn_last":
         return f"{block}/se/{'fc0' if module[4] == 'fc1' else 'fc1'}/{'w' if leaf == 'w' else 'b'}"
-    names = {"downsample": "conv_shortcut", "conv1": "conv0", "conv2": "conv1", "conv2b": "conv1b", "conv3": "conv2"}
+    names = {
+        "downsample": "conv_shortcut",
+        "conv1": "conv0",
+        "conv2": "conv1",
+        "conv2b": "conv1b",
+        "conv3": "conv2",
+    }
     return f"{block}/{names[module[3]]}/{leaf}"
 
 

@@ -90,7 +90,11 @@ def test_embedding_and_every_module_equal_golden(
             return seen[f"{pathway(place)}/stem"]
         if stage.endswith("_fuse"):
             before = ours(f"{stage.removesuffix('_fuse')}.{place}")
-            return np.concatenate([before, seen[f"fusion{int(stage[1]) - 1}"]], axis=-1) if "0" in place else before
+            return (
+                np.concatenate([before, seen[f"fusion{int(stage[1]) - 1}"]], axis=-1)
+                if "0" in place
+                else before
+            )
         if "res" in place:
             return seen[block_name(name)]
         return seen[block_name(f"{name}_res{R50.depths[int(stage[1]) - 2] - 1}")]
@@ -125,7 +129,9 @@ def test_slow_frames_equal_golden(golden, case: str) -> None:
     np.testing.assert_array_equal(tf.reshape(picked, [-1]), golden.values[f"{case}/slow_index"])
 
 
-@pytest.mark.parametrize(("frames", "expected"), [(1, [0]), (4, [0]), (7, [0]), (8, [0, 7]), (13, [0, 6, 12])])
+@pytest.mark.parametrize(
+    ("frames", "expected"), [(1, [0]), (4, [0]), (7, [0]), (8, [0, 7]), (13, [0, 6, 12])]
+)
 def test_slow_frames_of_short_clips(frames: int, expected: list[int]) -> None:
     picked = slow_frames(tf.reshape(tf.range(frames), [1, frames, 1, 1]), 4)
     assert tf.reshape(picked, [-1]).numpy().tolist() == expected
