@@ -109,7 +109,7 @@ class KerasApplication(Encoder):
             layer = self.parts.get(step.name)
             if layer is None:
                 y = given[0] if given else x
-                if step.drop_rate and training:
+                if step.drop_rate and training and noise is not None:
                     y = _dropped(y, noise[:, drops], step.drop_rate)
                     drops += 1
             elif isinstance(layer, BatchNorm):

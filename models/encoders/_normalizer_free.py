@@ -186,10 +186,9 @@ class Block(tf.keras.layers.Layer):
         conv = functools.partial(StandardisedConv, seed=None if folded else seed)
         outer_scale = GELU_GAIN * config.beta
         # Where the strided kernel is one step wide, what it would step over is not computed to begin with.
-        self._skipped = tuple(
-            s if k == 1 else 1 for s, k in zip(config.stride, config.kernels[0], strict=True)
-        )
-        stride = tuple(s // skipped for s, skipped in zip(config.stride, self._skipped, strict=True))
+        time, frequency = (k == 1 for k in config.kernels[0])
+        self._skipped = (config.stride[0] if time else 1, config.stride[1] if frequency else 1)
+        stride = (config.stride[0] // self._skipped[0], config.stride[1] // self._skipped[1])
         self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
         self.conv1 = conv(
             f"{self.name}/conv1",

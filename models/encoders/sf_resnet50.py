@@ -2,9 +2,9 @@
 
 Paper, section 2.3 and tables 3, 8 and 9; Kazakos et al., "Slow-fast auditory streams for audio recognition"
 [17]. With batch normalisation it has 25,967,208 parameters (the paper's 26m) and computes what the authors'
-PyTorch network does, head left out, the 2048 slow features before the 256 fast ones. With layer or instance normalisation it has as many, with none
-25,936,864. Each variant has a `_tiny`
-sibling, the same code with small numbers. The layout is in `_slowfast_resnet.py`.
+PyTorch network does, head left out, the 2048 slow features before the 256 fast ones. With layer or instance
+normalisation it has as many parameters, with none 25,936,864. Each variant has a `_tiny` sibling, the same code
+with small numbers. The layout is in `_slowfast_resnet.py`.
 
 - Convolutions and pools have PyTorch's symmetric padding, which differs from TensorFlow's SAME where there is a
   stride.
