@@ -108,7 +108,9 @@ def _geometry(
     return {"alignment": alignment, "uniformity": uniformity / replicas.count}
 
 
-def _build(config: TrainingConfig, encoder: EncoderRecord, num_classes: int) -> SimCLR:
+def _build(
+    config: TrainingConfig, encoder: EncoderRecord, num_classes: int, crop_shape: tuple[int, ...]
+) -> SimCLR:
     return SimCLR(
         encoder.embedding_size,
         config.projector_sizes,

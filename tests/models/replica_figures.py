@@ -48,7 +48,7 @@ def loss_and_gradients(name, strategy):
     with strategy.scope():
         encoder = KIT.RECORD.build(3)
         encoder(tf.zeros([1, 20, 16, 1]))
-        objective = record.build(config, KIT.RECORD, 3)
+        objective = record.build(config, KIT.RECORD, 3, (20, 16))
         if name == "classification":  # off its zeros, where the encoder gets no gradient
             objective.head.kernel.assign(tf.reshape(tf.linspace(-1.0, 1.0, 30), [10, 3]))
     share = CLIPS // strategy.num_replicas_in_sync

@@ -18,6 +18,7 @@ from models.training.step import replica_gradients
 
 CONFIG = TrainingConfig(projector_sizes=(12, 12, 12), projection_size=6)
 CLIPS, FRAMES, MEL, CLASSES = 6, 20, 16, 3
+CROP = (FRAMES, MEL)
 
 
 class LinearEncoder(Encoder):
@@ -54,7 +55,7 @@ def test_every_objective_learns(name):
     assert record.name == name
     if record.input_kind != "log_mel":
         pytest.skip("its own test has a waveform encoder")
-    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES)
+    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES, CROP)
     encoder(tf.zeros([1, FRAMES, MEL, 1]))
     batch = random_batch(record.num_views)
     optimizer = tf.keras.optimizers.legacy.SGD(0.01)
@@ -76,12 +77,12 @@ def test_unknown_objective_lists_those_there_are():
 
 def test_classification_needs_classes():
     with pytest.raises(ValueError, match="0 classes"):
-        load_objective("classification").build(CONFIG, RECORD, 0)
+        load_objective("classification").build(CONFIG, RECORD, 0, CROP)
 
 
 def test_nt_xent_is_the_published_formula():
     record = load_objective("simclr")
-    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES)
+    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES, CROP)
     batch = random_batch(2)
     loss, metrics = objective.loss(encoder, batch, Replicas())
 
@@ -102,13 +103,13 @@ def test_nt_xent_is_the_published_formula():
 
 
 def test_projector_has_the_papers_layers():
-    projector = load_objective("simclr").build(TrainingConfig(), RECORD, 0).projector
+    projector = load_objective("simclr").build(TrainingConfig(), RECORD, 0, CROP).projector
     assert [layer.kernel.shape[1] for layer in projector] == [4096, 4096, 4096, 128]
 
 
 def test_classification_is_mixed_cross_entropy():
     record = load_objective("classification")
-    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES)
+    encoder, objective = RECORD.build(0), record.build(CONFIG, RECORD, CLASSES, CROP)
     batch = random_batch(1)
     loss, _ = objective.loss(encoder, batch, Replicas())
     assert float(loss) == pytest.approx(np.log(2), rel=1e-6)
@@ -130,7 +131,7 @@ def test_classification_is_mixed_cross_entropy():
 
 
 def test_views_are_standardised_and_in_order():
-    objective = load_objective("simclr").build(CONFIG, RECORD, CLASSES)
+    objective = load_objective("simclr").build(CONFIG, RECORD, CLASSES, CROP)
     views = objective.views(random_batch(2)).numpy()
     assert views.shape == (2 * CLIPS, FRAMES, MEL, 1)
     np.testing.assert_allclose(views.mean(axis=(1, 2, 3)), 0, atol=1e-5)
