@@ -105,7 +105,7 @@ class Objective(tf.Module, abc.ABC):
         """This replica's share of the loss and of the metrics.
 
         Shares add up: the global loss is their sum over replicas, and so is its gradient. So a replica
-        divides the sum over its rows by the size of the global batch. State is read before it is assigned to.
+        divides the sum over its rows by the size of the global batch.
 
         Returns:
             loss: scalar float32.
