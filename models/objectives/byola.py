@@ -14,6 +14,8 @@ Where this differs from the original code:
 - A crop enters the queue once, after its batch, and not once a view: so the background is never the crop itself.
 - Batch normalisation in the heads is over the *global* batch, a view at a time. It has no running statistics, as
   the heads are only used in training.
+- No bias stands before a batch normalisation, which takes it away again: its gradient is nought but for rounding,
+  of which Adam makes steps, others for every number of replicas, and the projector's would reach the target.
 - The moving average follows each update; the original's is one update late.
 - An encoder's own running statistics are not averaged: the target has its own, of what it sees, as the original.
 
@@ -90,17 +92,18 @@ class Head(tf.Module):
 
     Args:
         sizes: of input, hidden layer and output.
+        use_bias: whether the output has one.
         name: its own.
         seed: decides its first weights.
     """
 
-    def __init__(self, sizes: tuple[int, int, int], name: str, seed: int) -> None:
+    def __init__(self, sizes: tuple[int, int, int], use_bias: bool, name: str, seed: int) -> None:
         super().__init__(name=name)
         self.layers = []
-        for index in range(2):
+        for index, with_bias in enumerate((False, use_bias)):
             initializer = tf.keras.initializers.GlorotUniform(seed=seed + index)
             layer = tf.keras.layers.Dense(
-                sizes[index + 1], kernel_initializer=initializer, name=f"{name}{index}"
+                sizes[index + 1], use_bias=with_bias, kernel_initializer=initializer, name=f"{name}{index}"
             )
             layer.build((None, sizes[index]))
             self.layers.append(layer)
@@ -133,11 +136,11 @@ class Byola(Objective):
         super().__init__(name="byola")
         self._settings = settings
         sizes = (encoder.embedding_size, settings.hidden_size, settings.projection_size)
-        self.projector = Head(sizes, "projector", seed)
-        self.predictor = Head((sizes[2], *sizes[1:]), "predictor", seed + 2)
+        self.projector = Head(sizes, False, "projector", seed)
+        self.predictor = Head((sizes[2], *sizes[1:]), True, "predictor", seed + 2)
         self.target_encoder = encoder.build(seed)
         self.target_encoder(tf.zeros([1, *crop_shape, 1]), training=False)  # Keras makes variables here
-        self.target_projector = Head(sizes, "target_projector", seed)
+        self.target_projector = Head(sizes, False, "target_projector", seed)
         self.queue = state(tf.zeros([settings.queue_size, *crop_shape]), "queue")
         self.queued = state(0, "queued")
         self.updates = state(0.0, "updates")
