@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from hares.blessing import BlessingConfig
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
 from models.frontend import FrontendConfig
+from models.objective import load_objective
 from models.training.config import TrainingConfig
-from pipeline.settings import SettingError, override, parse_assignments
+from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
 # Sources of pretraining clips that are no folder of their own.
 AUTO, TRAIN_SPLITS = "auto", "train_splits"
@@ -108,11 +109,22 @@ def load_config(name_or_file: str, assignments: Sequence[str] = ()) -> PipelineC
             )
         config = override(_preset(preset), values)
     config = override(config, parse_assignments(assignments))
+    return replace(config, training=_checked(config.training))
+
+
+def _checked(training: TrainingConfig) -> TrainingConfig:
+    """The settings, those of the objective with the types that it declares."""
     try:
-        config.training.validate()
+        training.validate()
     except ValueError as error:
         raise SettingError(str(error)) from error
-    return config
+    try:
+        objective = load_objective(training.objective)
+    except ValueError as error:
+        raise SettingError(f"training.objective: {error}") from error
+    given = training.objective_settings
+    own = as_dict(override(objective.settings(), given, "training.objective_settings."))
+    return replace(training, objective_settings={name: own[name] for name in given})
 
 
 def _preset(name: str) -> PipelineConfig:
