@@ -47,6 +47,10 @@ class EncoderRecord:
         embedding_size: d.
         parameters: trainable parameters without any head, stated so that a test can hold them.
         build: makes the encoder with fresh weights from a seed.
+        frames: what can be learnt from its single frames, beside its embedding: "causal" where it has
+            `latents(inputs)` and `contexts(latents)`, forward and backward; "masked" where it has `latents`,
+            `normalised(latents)` and `contextualise(normalised, training, noise, mask)`; else "".
+        latent_size: channels of its latent frames; 0 without them.
     """
 
     name: str
@@ -54,6 +58,8 @@ class EncoderRecord:
     embedding_size: int
     parameters: int
     build: Callable[[int], Encoder]
+    frames: Literal["", "causal", "masked"] = ""
+    latent_size: int = 0
 
 
 def _module_names() -> list[str]:
