@@ -113,9 +113,7 @@ class BidirCpc(Encoder):
         self.convs, self.norms = [], []
         for i, (kernel, stride) in enumerate(zip(config.kernels, config.strides, strict=True)):
             inputs = config.channels if i else 1
-            self.convs.append(
-                Conv(f"conv{i}", inputs, config.channels, kernel, stride=stride, seed=seed)
-            )
+            self.convs.append(Conv(f"conv{i}", inputs, config.channels, kernel, stride=stride, seed=seed))
             self.norms.append(LayerNorm(f"conv{i}.norm", config.channels))
         self.forward = ContextNetwork("forward", config, seed)
         self.backward = ContextNetwork("backward", config, seed)

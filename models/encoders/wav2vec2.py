@@ -241,9 +241,7 @@ class Wav2Vec2(Encoder):
         """(b, layers) bool: which layers see which clip."""
         if noise is None or noise.shape[-1] not in (None, self.noise_size):
             got = "none" if noise is None else noise.shape
-            raise ValueError(
-                f"wav2vec2: training needs noise (b, {self.noise_size}) in [0, 1), got {got}"
-            )
+            raise ValueError(f"wav2vec2: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
         return tf.cast(noise, tf.float32) < 1.0 - self._config.layer_drop
 
 

@@ -119,7 +119,7 @@ class Wav2Vec2Objective(Objective):
         logits = self.logits(self.context_projection(context), targets, mask, seeds)  # (b, t, 1 + k)
         weights = tf.cast(mask, tf.float32)
         masked = replicas.sum(tf.reduce_sum(weights))  # of the global batch
-        entropy = tf.nn.logsumexp(logits, axis=2) - logits[..., 0]
+        entropy = tf.reduce_logsumexp(logits, axis=2) - logits[..., 0]
         contrastive = tf.reduce_sum(entropy * weights) / masked
         best = tf.reduce_all(logits[..., :1] > logits[..., 1:], axis=2)
         clips = tf.cast(tf.shape(mask)[0] * replicas.count, tf.float32)
@@ -131,7 +131,9 @@ class Wav2Vec2Objective(Objective):
             "accuracy": tf.reduce_sum(tf.cast(best, tf.float32) * weights) / masked,
         }
 
-    def logits(self, predicted: tf.Tensor, targets: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    def logits(
+        self, predicted: tf.Tensor, targets: tf.Tensor, mask: tf.Tensor, seeds: tf.Tensor
+    ) -> tf.Tensor:
         """Scores (b, t, 1 + k) of each frame's own target and its negatives; those of unmasked frames mean nothing.
 
         Args:
