@@ -8,8 +8,8 @@ import scipy.signal
 import tensorflow as tf
 
 from models.encoder import load_encoder
-from models.encoders.bidir_cpc import BidirCpc
 from models.encoders._waveform import Conv
+from models.encoders.bidir_cpc import BidirCpc
 
 
 @pytest.fixture(scope="module")
