@@ -26,7 +26,18 @@ def show_presets(as_json: bool) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("preset", "encoder", "objective", "parameters", "tables", "Env.", "Speech", "Music", "HARES", "AudioSet"):
+    for name in (
+        "preset",
+        "encoder",
+        "objective",
+        "parameters",
+        "tables",
+        "Env.",
+        "Speech",
+        "Music",
+        "HARES",
+        "AudioSet",
+    ):
         left = name in ("preset", "encoder", "objective", "tables")
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "preset")
     for preset in sorted(presets, key=lambda p: (not p["tables"], p["name"])):

@@ -25,5 +25,7 @@ def plugin_module_with_encoder(name: str) -> str | None:
 
 def plugin_module_with_objective(name: str) -> str | None:
     """Module name of the plugin that defines objective `name`, if any does."""
-    found = (m.__name__ for m in plugin_modules() if name == getattr(getattr(m, "OBJECTIVE", None), "name", None))
+    found = (
+        m.__name__ for m in plugin_modules() if name == getattr(getattr(m, "OBJECTIVE", None), "name", None)
+    )
     return next(found, None)

@@ -51,7 +51,9 @@ def load_plugin(path: str | Path, digest: str | None = None) -> Plugin:
     """
     file = Path(path).resolve()
     if not file.is_file() or file.suffix != ".py":
-        raise ValueError(f"plugin {str(path)!r}: not a Python file that is there; give the path of a .py file")
+        raise ValueError(
+            f"plugin {str(path)!r}: not a Python file that is there; give the path of a .py file"
+        )
     source = file.read_bytes()
     plugin = Plugin(str(file), hashlib.sha256(source).hexdigest())
     if digest not in (None, plugin.digest):
@@ -92,7 +94,9 @@ def _check(module: ModuleType, file: Path, encoders: set[str], objectives: set[s
     if records is None and objective is None:
         raise ValueError(f"plugin {file}: it defines neither ENCODERS nor OBJECTIVE; expected at least one")
     if records is not None:
-        if not isinstance(records, Mapping) or not all(isinstance(r, EncoderRecord) for r in records.values()):
+        if not isinstance(records, Mapping) or not all(
+            isinstance(r, EncoderRecord) for r in records.values()
+        ):
             raise ValueError(f"plugin {file}: ENCODERS must map names to models.encoder.EncoderRecord")
         wrong = [name for name, record in records.items() if record.name != name]
         if wrong:

@@ -67,7 +67,12 @@ def _presets() -> dict[str, Preset]:
             own = {module_name: Preset(module_name, summary, module.config, getattr(module, "ROW", None))}
         for name, preset in own.items():
             # Without this rule two modules could define one name, and which of them counted would be chance.
-            if max((m for m in modules if name == m or name.startswith(f"{m}_")), key=len, default="") != module_name:
-                raise ValueError(f"pipeline/presets/{module_name}.py: preset {name!r} belongs into another module")
+            if (
+                max((m for m in modules if name == m or name.startswith(f"{m}_")), key=len, default="")
+                != module_name
+            ):
+                raise ValueError(
+                    f"pipeline/presets/{module_name}.py: preset {name!r} belongs into another module"
+                )
             found[name] = preset
     return found

@@ -253,7 +253,10 @@ def _code_digests(config: PipelineConfig) -> dict[str, str]:
     tasks = [f"hares.tasks.{name}" for name in config.tasks]
     probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
     plugins = [Plugin(path, digest) for path, digest in config.plugins]
-    defining = (encoder_module_name(config.training.encoder), objective_module_name(config.training.objective))
+    defining = (
+        encoder_module_name(config.training.encoder),
+        objective_module_name(config.training.objective),
+    )
     own = [name for name in defining if not name.startswith(PREFIX)]
     return {
         **{

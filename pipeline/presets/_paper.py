@@ -12,7 +12,9 @@ LIBRISPEECH_STEPS = 80_000  # appendix C
 
 def of_encoder(base: PipelineConfig, encoder: str, name: str) -> PipelineConfig:
     """The settings of a row that differs from another by its encoder alone."""
-    return replace(base, name=f"hares-{name.replace('_', '-')}", training=replace(base.training, encoder=encoder))
+    return replace(
+        base, name=f"hares-{name.replace('_', '-')}", training=replace(base.training, encoder=encoder)
+    )
 
 
 def on_waveforms(name: str, encoder: str, objective: str) -> PipelineConfig:

@@ -25,7 +25,10 @@ def librispeech() -> PipelineConfig:
 
 PRESETS = {
     "bidir_cpc": Preset(
-        "bidir_cpc", "Bidirectional CPC on AudioSet (tables 2, 4)", config, PaperRow("table4", "Bidir-CPC", ("table2",))
+        "bidir_cpc",
+        "Bidirectional CPC on AudioSet (tables 2, 4)",
+        config,
+        PaperRow("table4", "Bidir-CPC", ("table2",)),
     ),
     "bidir_cpc_librispeech": Preset(
         "bidir_cpc_librispeech",

@@ -24,7 +24,9 @@ def librispeech() -> PipelineConfig:
 
 
 PRESETS = {
-    "wav2vec2": Preset("wav2vec2", "wav2vec 2.0 on AudioSet (table 2)", config, PaperRow("table2", "Wav2Vec2.0")),
+    "wav2vec2": Preset(
+        "wav2vec2", "wav2vec 2.0 on AudioSet (table 2)", config, PaperRow("table2", "Wav2Vec2.0")
+    ),
     "wav2vec2_librispeech": Preset(
         "wav2vec2_librispeech",
         "wav2vec 2.0 on LibriSpeech (tables 2, 4)",
