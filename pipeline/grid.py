@@ -16,6 +16,7 @@ Grids of ours are in `pipeline/grids/` and found by name: `tiny`, `paper`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -114,16 +115,20 @@ def paper_row(config: PipelineConfig) -> PaperRow | None:
 
     Where it prints two rows of them, the row of the same pretraining corpus, else AudioSet's.
     """
-    rows = []
-    for name in preset_names():
-        preset = load_preset(name)
-        own = preset.config() if preset.row is not None else None
-        if own is None or own.training.objective != config.training.objective:
-            continue
-        if _siblings(config.training.encoder, own.training.encoder):
-            same = own.pretraining.source == config.pretraining.source
-            rows.append((same, own.pretraining.source == "audioset", preset.row))
+    source = config.pretraining.source
+    rows = [
+        (own.pretraining.source == source, own.pretraining.source == "audioset", row)
+        for own, row in _paper_rows()
+        if own.training.objective == config.training.objective
+        and _siblings(config.training.encoder, own.training.encoder)
+    ]
     return max(rows, key=lambda row: row[:2])[2] if rows else None
+
+
+@functools.cache
+def _paper_rows() -> tuple[tuple[PipelineConfig, PaperRow], ...]:
+    presets = [load_preset(name) for name in preset_names()]
+    return tuple((preset.config(), preset.row) for preset in presets if preset.row is not None)
 
 
 def _siblings(encoder: str, full: str) -> bool:
@@ -168,7 +173,7 @@ def _known(values: Mapping[str, Any], keys: set[str], where: str) -> None:
 
 def _read(name_or_file: str) -> dict[str, Any]:
     if name_or_file in grid_names():
-        text = resources.files("pipeline").joinpath("grids", f"{name_or_file}.yaml").read_text("utf-8")
+        text = (resources.files("pipeline") / "grids" / f"{name_or_file}.yaml").read_text("utf-8")
     else:
         path = Path(name_or_file)
         if not path.is_file():

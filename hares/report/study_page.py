@@ -8,7 +8,7 @@ from typing import Any
 from hares.report.page import page_template
 from hares.task import DOMAINS
 
-_TITLES = {**{domain: domain.capitalize() for domain in DOMAINS}, "hares": "HARES", "audioset": "AudioSet"}
+_TITLES = {name: name.capitalize() for name in DOMAINS} | {"hares": "HARES", "audioset": "AudioSet"}
 
 
 def render_study(study: Mapping[str, Any]) -> str:

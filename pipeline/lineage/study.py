@@ -83,10 +83,14 @@ def complete_cells(store: MetadataStore, study: pb.Context) -> dict[str, CellRec
     for run in sorted(store.get_children_contexts_by_context(study.id), key=lambda context: context.id):
         properties = run.custom_properties
         if "study_state" in properties and properties["study_state"].string_value == COMPLETE:
-            texts = (
-                properties[f"study_{n}"].string_value for n in ("cell", "run_key", "state", "report", "error")
+            record = CellRecord(
+                cell=properties["study_cell"].string_value,
+                run_key=properties["study_run_key"].string_value,
+                state=COMPLETE,
+                report=properties["study_report"].string_value,
+                error=properties["study_error"].string_value,
+                seconds=properties["study_seconds"].double_value,
             )
-            record = CellRecord(*texts, seconds=properties["study_seconds"].double_value)
             found[record.run_key] = record
     return found
 

@@ -14,7 +14,7 @@ from models._plugins import PREFIX
 from models.encoder import encoder_module_name, encoder_names, load_encoder
 from models.objective import load_objective, objective_module_name, objective_names
 
-ENCODER = '''
+ENCODER = """
 import tensorflow as tf
 from models.encoder import Encoder, EncoderRecord
 
@@ -27,7 +27,7 @@ class Mine(Encoder):
         return {"embedding": self.dense(tf.reduce_mean(inputs, axis=[1, 3]))}
 
 ENCODERS = {"%s": EncoderRecord("%s", "log_mel", 7, 80 * 7 + 7, Mine)}
-'''
+"""
 OBJECTIVE = """
 import dataclasses
 from models.objectives.simclr import OBJECTIVE as theirs

@@ -17,7 +17,7 @@ from pipeline.config import load_config
 from pipeline.resolve import resolve
 from pipeline.settings import SettingError, as_dict
 
-MINE = '''
+MINE = """
 import tensorflow as tf
 from models.encoder import Encoder, EncoderRecord
 
@@ -30,7 +30,7 @@ class Mine(Encoder):
         return {"embedding": self.dense(tf.reduce_mean(inputs, axis=[1, 3]))}
 
 ENCODERS = {"mine_small": EncoderRecord("mine_small", "log_mel", 8, 80 * 8 + 8, Mine)}
-'''
+"""
 
 
 def forget() -> None:
@@ -46,7 +46,9 @@ def mine(tmp_path: Path):
     forget()
 
 
-def test_a_changed_plugin_retrains_and_nothing_else_reruns(mine: Path, made_corpus: Path, tmp_path: Path) -> None:
+def test_a_changed_plugin_retrains_and_nothing_else_reruns(
+    mine: Path, made_corpus: Path, tmp_path: Path
+) -> None:
     settings = ["training.encoder=mine_small", "tasks=[esc50]"]
 
     def resolved():
@@ -68,7 +70,7 @@ def test_a_run_is_resolved_again_only_with_the_plugin_as_it_was(
     config = load_config("demo", ["training.encoder=mine_small", "tasks=[esc50]"], [mine])
     forget()
     mine.write_text(MINE + "# another\n")
-    with pytest.raises(SettingError, match="plugins: .*was made with"):
+    with pytest.raises(SettingError, match=r"plugins: .*was made with"):
         resolve(config, made_corpus, {}, tmp_path / "w")
 
 
@@ -82,7 +84,7 @@ def test_the_digest_follows_what_a_plugin_imports(tmp_path: Path) -> None:
 
 
 def test_a_plugin_that_is_not_there_is_a_wrong_setting() -> None:
-    with pytest.raises(SettingError, match="--plugin: .*not a Python file"):
+    with pytest.raises(SettingError, match=r"--plugin: .*not a Python file"):
         load_config("demo", [], [Path("nowhere.py")])
 
 

@@ -49,7 +49,10 @@ def test_every_row_has_a_preset() -> None:
     # Of a row that two tables print, the detailed table's is the preset's.
     repeated = {("table4", "SF NFNet-F0"), ("table4", "SF ResNet50"), ("table4", "PANNs-CNN14")}
     assert printed - covered == PUBLISHED_TWICE | repeated
-    assert all("table4" in ROWS[n].row.also for n in ("simclr_sf_nfnet_f0", "simclr_sf_resnet50_bn", "classification_cnn14"))
+    assert all(
+        "table4" in ROWS[n].row.also
+        for n in ("simclr_sf_nfnet_f0", "simclr_sf_resnet50_bn", "classification_cnn14")
+    )
 
 
 @pytest.mark.parametrize("name", TABLE_2)
@@ -88,7 +91,11 @@ def test_a_row_runs_with_the_papers_settings(name: str) -> None:
     if training.objective in ("classification", "simclr", "cpc", "wav2vec2"):
         assert (training.peak_learning_rate, training.warmup_steps) == (2e-4, 5000)
         assert training.optimizer == "adam"
-    sources = {"clmr": "magnatagatune", "bidir_cpc_librispeech": "LibriSpeech", "wav2vec2_librispeech": "LibriSpeech"}
+    sources = {
+        "clmr": "magnatagatune",
+        "bidir_cpc_librispeech": "LibriSpeech",
+        "wav2vec2_librispeech": "LibriSpeech",
+    }
     assert config.pretraining.source == sources.get(name, "audioset")
 
 
@@ -102,5 +109,5 @@ def test_a_summary_names_tables_and_names_differ(name: str) -> None:
 
 
 def test_an_unknown_preset_is_named() -> None:
-    with pytest.raises(ValueError, match="unknown preset 'simclr'; there are .*simclr_resnet50"):
+    with pytest.raises(ValueError, match=r"unknown preset 'simclr'; there are .*simclr_resnet50"):
         load_preset("simclr")
