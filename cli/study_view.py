@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.table import Table
 from hares.report.summary import percent
 from hares.task import DOMAINS
 
-_PIPED_WIDTH = 180
+_PIPED_WIDTH = 220
 _SCORES = (*DOMAINS, "hares", "audioset")
 _SHORT = {
     "environment": "Env.",
@@ -77,25 +77,21 @@ def _pearson(found: Mapping[str, Any] | None) -> str:
 
 
 def _claim(claim: Mapping[str, Any]) -> Table:
-    table = _table("pair", *_SHORT_MEANS, *(f"paper's {title}" for title in _SHORT_MEANS))
+    titles = [_SHORT[name] for name in claim["mean"]]
+    table = _table("pair", *titles, "paper's")
     for pair in claim["pairs"]:
         rows = pair["scores"].values()
-        table.add_row(
-            escape(f"{pair['second']} - {pair['first']}"),
-            *map(_difference, rows),
-            *(_points(r["paper"]) for r in rows),
-        )
+        title = escape(f"{pair['second']} - {pair['first']}")
+        table.add_row(title, *map(_difference, rows), _papers(rows))
     rows = claim["mean"].values()
-    table.add_row("mean", *map(_difference, rows), *(_points(r["paper"]) for r in rows), style="bold")
-    table.add_row(
-        "above in",
-        *(f"{r['above']} of {r['pairs']}" for r in rows),
-        *(f"{r['paper_above']} of {r['paper_pairs']}" for r in rows),
-    )
+    table.add_row("mean", *map(_difference, rows), _papers(rows), style="bold")
+    above = " ".join(f"{row['paper_above']} of {row['paper_pairs']}," for row in rows).rstrip(",")
+    table.add_row("above in", *(f"{row['above']} of {row['pairs']}" for row in rows), above)
     return table
 
 
-_SHORT_MEANS = tuple(title for name, title in _SHORT.items() if name != "audioset")
+def _papers(rows: Iterable[Mapping[str, Any]]) -> str:
+    return " ".join(_points(row["paper"]) for row in rows)
 
 
 def _difference(row: Mapping[str, Any]) -> str:
@@ -113,5 +109,5 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in columns:
         left = name in ("encoder", "objective", "pair", "AudioSet with")
-        table.add_column(name, justify="left" if left else "right", no_wrap=name in ("encoder", "pair"))
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
     return table
