@@ -50,6 +50,10 @@ class EncoderRecord:
         embedding_size: d.
         parameters: trainable parameters without any head, stated so that a test can hold them.
         build: makes the encoder with fresh weights from a seed.
+        batch_normalised: whether batch normalisation in training lets a clip see its neighbours in the batch. Where
+            it is False, a clip's embedding depends on that clip alone, in training too.
+        mel_bins: mel bins that `parameters` is counted at. It matters only where the shapes of weights depend on
+            their number, which such an encoder takes from its first input.
     """
 
     name: str
@@ -57,6 +61,8 @@ class EncoderRecord:
     embedding_size: int
     parameters: int
     build: Callable[[int], Encoder]
+    batch_normalised: bool = False
+    mel_bins: int = 80
 
 
 def _module_names() -> list[str]:

@@ -1,4 +1,4 @@
-"""Parts of normaliser-free networks: scaled weight standardisation, squeeze-excite, initial values.
+"""Parts of normaliser-free networks: weight standardisation, squeeze-excite, the NFNet block, folding.
 
 Paper, section 2.3 and appendix B; Brock et al., "High-performance large-scale image recognition without
 normalization" (NFNet).
@@ -11,11 +11,18 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels are (time, fr
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from models.encoder import Encoder
+
+Kernel = tuple[int, int]
 
 # GELU times this has unit variance for unit normal inputs.
 GELU_GAIN = 1.7015043497085571
@@ -27,6 +34,23 @@ _SMALLEST_VARIANCE = 1e-4
 def gelu(x: tf.Tensor) -> tf.Tensor:
     """GELU in its tanh form, unscaled; the convolution that follows carries `GELU_GAIN` as `input_scale`."""
     return tf.nn.gelu(x, approximate=True)
+
+
+def betas(depths: Sequence[int], alpha: float) -> tuple[tuple[float, ...], ...]:
+    """One over the deviation expected of each block's input, by stage.
+
+    The variance grows by alpha^2 a block. The first block of a stage has a convolution as its shortcut, which
+    resets it to one, after that block.
+    """
+    stages = []
+    expected_std = 1.0
+    for depth in depths:
+        stage = []
+        for position in range(depth):
+            stage.append(1.0 / expected_std)
+            expected_std = float(np.hypot(1.0 if position == 0 else expected_std, alpha))
+        stages.append(tuple(stage))
+    return tuple(stages)
 
 
 def fan_in_normal(name: str, shape: Sequence[int], seed: int) -> np.ndarray:
@@ -118,3 +142,145 @@ class SqueezeExcite(tf.keras.layers.Layer):
 def global_average(x: tf.Tensor) -> tf.Tensor:
     """Mean over time and frequency in float32: (b, t, f, c) -> (b, c)."""
     return tf.reduce_mean(tf.cast(x, tf.float32), axis=[1, 2])
+
+
+@dataclass(frozen=True)
+class BlockConfig:
+    """Numbers of one NFNet block.
+
+    Attributes:
+        name: the first part of its variables' names.
+        in_channels: channels of its input.
+        out_channels: channels of its output; the inner convolutions have half of them.
+        group_width: channels of one group of the two middle convolutions.
+        kernels: of the two middle convolutions.
+        stride: of the first middle convolution and the shortcut, in (time, frequency).
+        beta: one over the deviation expected of its input.
+        alpha: weight of the residual branch.
+        drop_rate: chance of the residual branch to be dropped in training.
+    """
+
+    name: str
+    in_channels: int
+    out_channels: int
+    group_width: int
+    kernels: tuple[Kernel, Kernel]
+    stride: tuple[int, int]
+    beta: float
+    alpha: float
+    drop_rate: float
+
+
+class Block(tf.keras.layers.Layer):
+    """Pre-activation bottleneck: 1x1, two grouped convolutions, 1x1, squeeze-excite.
+
+    The scale of each activation (and `beta`) is carried by the convolution behind it, and the constants of
+    the residual branch by the squeeze-excite gates, which are small.
+    """
+
+    def __init__(self, config: BlockConfig, seed: int, folded: bool) -> None:
+        super().__init__(name=config.name, autocast=False)
+        self.config = config
+        inner = config.out_channels // 2
+        groups = inner // config.group_width
+        conv = functools.partial(StandardisedConv, seed=None if folded else seed)
+        outer_scale = GELU_GAIN * config.beta
+        # Where the strided kernel is one step wide, what it would step over is not computed to begin with.
+        time, frequency = (k == 1 for k in config.kernels[0])
+        self._skipped = (config.stride[0] if time else 1, config.stride[1] if frequency else 1)
+        stride = (config.stride[0] // self._skipped[0], config.stride[1] // self._skipped[1])
+        self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
+        self.conv1 = conv(
+            f"{self.name}/conv1",
+            inner,
+            inner,
+            config.kernels[0],
+            stride=stride,
+            groups=groups,
+            input_scale=GELU_GAIN,
+        )
+        self.conv1b = conv(
+            f"{self.name}/conv1b", inner, inner, config.kernels[1], groups=groups, input_scale=GELU_GAIN
+        )
+        self.conv2 = conv(f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=GELU_GAIN)
+        self.conv_shortcut = None
+        if config.stride != (1, 1) or config.in_channels != config.out_channels:
+            self.conv_shortcut = conv(
+                f"{self.name}/conv_shortcut",
+                config.in_channels,
+                config.out_channels,
+                (1, 1),
+                input_scale=outer_scale,
+            )
+        self.se = SqueezeExcite(f"{self.name}/se", config.out_channels, seed)
+        self.skip_gain = tf.Variable(0.0, name=f"{self.name}/skip_gain")
+
+    def call(self, x: tf.Tensor, survives: tf.Tensor | None = None) -> tf.Tensor:
+        """(b, t, f, in) -> (b, ceil(t / stride), ceil(f / stride), out).
+
+        `survives` is (b,) of 0 and 1, or None for all.
+        """
+        activated = gelu(x)
+        shortcut = x
+        if self.conv_shortcut is not None:
+            pooled = activated
+            if self.config.stride != (1, 1):
+                pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
+            shortcut = self.conv_shortcut(pooled)
+        residual = self.conv0(activated[:, :: self._skipped[0], :: self._skipped[1]])
+        residual = self.conv1(gelu(residual))
+        residual = self.conv1b(gelu(residual))
+        residual = self.conv2(gelu(residual))
+        gates = self.se(residual) * (2.0 * self.config.alpha * self.skip_gain)
+        if survives is not None:
+            gates *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return residual * tf.cast(gates, x.dtype) + shortcut
+
+
+class NormalizerFreeEncoder(Encoder):
+    """Base of encoders of standardised convolutions: folding, and stochastic depth by given noise.
+
+    Args:
+        name: of the encoder, for its errors.
+        config: the numbers, which are also what the folded form is made of.
+        dtype: Keras policy; None takes the global one.
+    """
+
+    def __init__(self, name: str, config: Any, dtype: tf.keras.mixed_precision.Policy | None) -> None:
+        super().__init__(name=name, dtype=dtype)
+        self._config = config
+        self._droppable: list[BlockConfig] = []
+
+    def folded(self) -> NormalizerFreeEncoder:
+        """The same function with standardised kernels, gains and activation scales folded into constants."""
+        twin = type(self)(self._config, seed=0, fold=True, dtype=self.dtype_policy)  # type: ignore[call-arg]
+        convolutions = {m.name: m for m in self.submodules if isinstance(m, StandardisedConv)}
+        values = {v.name: v for v in self.variables}
+        kernels = {f"{name}/w:0": conv.kernel() for name, conv in convolutions.items()}
+        for variable in twin.variables:
+            variable.assign(kernels.get(variable.name, values[variable.name]))
+        return twin
+
+    def _input(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The input in the type that the encoder computes in; ValueError where it is not (b, t, f, 1)."""
+        if inputs.shape.rank != 4 or inputs.shape[-1] != 1:
+            raise ValueError(
+                f"{self.name}: input must be (b, t, f, 1), got {inputs.shape}; add a channel axis"
+            )
+        return tf.cast(inputs, self.compute_dtype)
+
+    def _take_noise(self, blocks: Sequence[BlockConfig]) -> None:
+        """Noise columns are those of the blocks that may be dropped, in this order."""
+        self._droppable = [block for block in blocks if block.drop_rate > 0]
+        self.noise_size = len(self._droppable)
+
+    def _survivors(self, training: bool, noise: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Per droppable block (b,) float32 of 0 (dropped) and 1; nothing in inference."""
+        if not training or not self.noise_size:
+            return {}
+        if noise is None or noise.shape[-1] not in (None, self.noise_size):
+            got = "none" if noise is None else noise.shape
+            raise ValueError(f"{self.name}: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
+        rates = tf.constant([block.drop_rate for block in self._droppable])
+        kept = tf.cast(tf.cast(noise, tf.float32) < 1.0 - rates, tf.float32)
+        return {block.name: kept[:, i] for i, block in enumerate(self._droppable)}

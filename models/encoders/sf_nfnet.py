@@ -25,13 +25,20 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
-from models.encoder import Encoder, EncoderRecord
-from models.encoders._normalizer_free import GELU_GAIN, SqueezeExcite, StandardisedConv, gelu, global_average
-
-Kernel = tuple[int, int]
+from models.encoder import EncoderRecord
+from models.encoders._normalizer_free import (
+    GELU_GAIN,
+    Block,
+    BlockConfig,
+    Kernel,
+    NormalizerFreeEncoder,
+    StandardisedConv,
+    betas,
+    gelu,
+    global_average,
+)
 
 
 @dataclass(frozen=True)
@@ -119,104 +126,31 @@ TINY = SlowFastConfig(
 )
 
 
-@dataclass(frozen=True)
-class BlockConfig:
-    """Numbers of one block; `beta` is one over the deviation expected of its input."""
-
-    name: str
-    index: int
-    in_channels: int
-    out_channels: int
-    group_width: int
-    time_kernel: Kernel
-    stride: tuple[int, int]
-    beta: float
-    alpha: float
-    drop_rate: float
-
-
 def pathway_blocks(config: SlowFastConfig, pathway: PathwayConfig) -> tuple[tuple[BlockConfig, ...], ...]:
     """The blocks of one pathway, by stage."""
     lent = config.fusion_channels if pathway is config.slow else (0, 0, 0, 0)
     stages = []
-    channels, index, expected_std = pathway.stem_channels, 0, 1.0
-    for stage, depth in enumerate(config.depths):
+    channels, index = pathway.stem_channels, 0
+    for stage, stage_betas in enumerate(betas(config.depths, config.alpha)):
         channels += lent[stage]
         blocks = []
-        for position in range(depth):
+        for position, beta in enumerate(stage_betas):
             blocks.append(
                 BlockConfig(
                     name=f"{pathway.name}/block{index}",
-                    index=index,
                     in_channels=channels,
                     out_channels=pathway.widths[stage],
                     group_width=pathway.group_width,
-                    time_kernel=pathway.time_kernels[stage],
+                    kernels=(pathway.time_kernels[stage], (1, 3)),
                     stride=STAGE_STRIDES[stage] if position == 0 else (1, 1),
-                    beta=1.0 / expected_std,
+                    beta=beta,
                     alpha=config.alpha,
                     drop_rate=config.stochastic_depth * index / sum(config.depths),
                 )
             )
-            # The first block's shortcut is a convolution, which resets the variance to one.
-            expected_std = float(np.hypot(1.0 if position == 0 else expected_std, config.alpha))
             channels, index = pathway.widths[stage], index + 1
         stages.append(tuple(blocks))
     return tuple(stages)
-
-
-class Block(tf.keras.layers.Layer):
-    """Pre-activation bottleneck: 1x1, grouped over time, grouped over frequency, 1x1, squeeze-excite.
-
-    Strides are over frequency alone.
-
-    The scale of each activation (and `beta`) is carried by the convolution behind it, and the constants of
-    the residual branch by the squeeze-excite gates, which are small.
-    """
-
-    def __init__(self, config: BlockConfig, seed: int, folded: bool) -> None:
-        super().__init__(name=config.name, autocast=False)
-        self.config = config
-        inner = config.out_channels // 2
-        groups = inner // config.group_width
-        conv = functools.partial(StandardisedConv, seed=None if folded else seed)
-        outer_scale = GELU_GAIN * config.beta
-        self.conv0 = conv(f"{self.name}/conv0", config.in_channels, inner, (1, 1), input_scale=outer_scale)
-        self.conv1 = conv(
-            f"{self.name}/conv1", inner, inner, config.time_kernel, groups=groups, input_scale=GELU_GAIN
-        )
-        self.conv1b = conv(f"{self.name}/conv1b", inner, inner, (1, 3), groups=groups, input_scale=GELU_GAIN)
-        self.conv2 = conv(f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=GELU_GAIN)
-        self.conv_shortcut = None
-        if config.stride != (1, 1) or config.in_channels != config.out_channels:
-            self.conv_shortcut = conv(
-                f"{self.name}/conv_shortcut",
-                config.in_channels,
-                config.out_channels,
-                (1, 1),
-                input_scale=outer_scale,
-            )
-        self.se = SqueezeExcite(f"{self.name}/se", config.out_channels, seed)
-        self.skip_gain = tf.Variable(0.0, name=f"{self.name}/skip_gain")
-
-    def call(self, x: tf.Tensor, survives: tf.Tensor | None = None) -> tf.Tensor:
-        """(b, t, f, in) -> (b, t, ceil(f / stride), out); `survives` is (b,) of 0 and 1, or None for all."""
-        activated = gelu(x)
-        shortcut = x
-        if self.conv_shortcut is not None:
-            pooled = activated
-            if self.config.stride != (1, 1):
-                pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
-            shortcut = self.conv_shortcut(pooled)
-        # The stride is conv1's. Its kernel is one bin wide, so what it would step over need not be computed.
-        residual = self.conv0(activated[:, :, :: self.config.stride[1]])
-        residual = self.conv1(gelu(residual))
-        residual = self.conv1b(gelu(residual))
-        residual = self.conv2(gelu(residual))
-        gates = self.se(residual) * (2.0 * self.config.alpha * self.skip_gain)
-        if survives is not None:
-            gates *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]
-        return residual * tf.cast(gates, x.dtype) + shortcut
 
 
 class Pathway(tf.keras.layers.Layer):
@@ -271,7 +205,7 @@ class Fusion(tf.keras.layers.Layer):
         return tf.concat([slow, gelu(self.conv(fast))], axis=-1)
 
 
-class SlowFastNFNet(Encoder):
+class SlowFastNFNet(NormalizerFreeEncoder):
     """The network of the paper's table 5.
 
     `encoder(x, training, noise)` takes standardised log-mel (b, t, f, 1), any t and f, and returns
@@ -295,8 +229,7 @@ class SlowFastNFNet(Encoder):
         fold: bool = False,
         dtype: tf.keras.mixed_precision.Policy | None = None,
     ) -> None:
-        super().__init__(name="sf_nfnet", dtype=dtype)
-        self._config = config
+        super().__init__("sf_nfnet", config, dtype)
         self.slow = Pathway(config, config.slow, seed, fold)
         self.fast = Pathway(config, config.fast, seed, fold)
         fast_channels = (config.fast.stem_channels, *config.fast.widths[:-1])
@@ -312,8 +245,7 @@ class SlowFastNFNet(Encoder):
         ]
         # Noise columns: the fast pathway's droppable blocks in order, then the slow one's.
         blocks = [block.config for path in (self.fast, self.slow) for stage in path.stages for block in stage]
-        self._droppable = [block for block in blocks if block.drop_rate > 0]
-        self.noise_size = len(self._droppable)
+        self._take_noise(blocks)
         self.built = True
 
     def call(
@@ -324,11 +256,8 @@ class SlowFastNFNet(Encoder):
         Raises:
             ValueError: training without noise (b, noise_size), or an input that is not (b, t, f, 1).
         """
-        if inputs.shape.rank != 4 or inputs.shape[-1] != 1:
-            raise ValueError(f"sf_nfnet: input must be (b, t, f, 1), got {inputs.shape}; add a channel axis")
-        survives = self._survivors(noise) if training and self.noise_size else {}
+        x, survives = self._input(inputs), self._survivors(training, noise)
         ratio = self._config.time_ratio
-        x = tf.cast(inputs, self.compute_dtype)
         fast = self.fast.stem(x)
         slow = self.slow.stem(tf.nn.max_pool2d(x, (ratio, 1), (ratio, 1), "SAME"))
         for fusion, fast_stage, slow_stage in zip(
@@ -343,25 +272,6 @@ class SlowFastNFNet(Encoder):
             "embedding": tf.concat([self.fast.head(fast), self.slow.head(slow)], axis=-1),
             "features": tf.concat([global_average(fast), global_average(slow)], axis=-1),
         }
-
-    def folded(self) -> SlowFastNFNet:
-        """The same function with standardised kernels, gains and activation scales folded into constants."""
-        twin = SlowFastNFNet(self._config, seed=0, fold=True, dtype=self.dtype_policy)
-        convolutions = {m.name: m for m in self.submodules if isinstance(m, StandardisedConv)}
-        values = {v.name: v for v in self.variables}
-        kernels = {f"{name}/w:0": conv.kernel() for name, conv in convolutions.items()}
-        for variable in twin.variables:
-            variable.assign(kernels.get(variable.name, values[variable.name]))
-        return twin
-
-    def _survivors(self, noise: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Per droppable block (b,) float32 of 0 (dropped) and 1."""
-        if noise is None or noise.shape[-1] not in (None, self.noise_size):
-            got = "none" if noise is None else noise.shape
-            raise ValueError(f"sf_nfnet: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
-        rates = tf.constant([block.drop_rate for block in self._droppable])
-        kept = tf.cast(tf.cast(noise, tf.float32) < 1.0 - rates, tf.float32)
-        return {block.name: kept[:, i] for i, block in enumerate(self._droppable)}
 
 
 def _record(name: str, config: SlowFastConfig, parameters: int) -> EncoderRecord:

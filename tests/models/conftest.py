@@ -1,10 +1,14 @@
-"""The Slowfast NFNet's reference outputs, and our network filled with the weights they were made with."""
+"""Reference outputs of the original implementations, and the weights they were made with.
+
+The Slowfast NFNet's file has names and layouts of its own; those of the other encoders are PyTorch's.
+"""
 
 from __future__ import annotations
 
 import ast
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +61,75 @@ def sf_nfnet_input() -> Callable[[str], np.ndarray]:
         return generator.standard_normal((b, t, f, 1)).astype(np.float32)
 
     return draw
+
+
+@dataclass(frozen=True)
+class TorchGolden:
+    """One encoder's file of reference outputs.
+
+    Attributes:
+        values: the file's arrays by key.
+        weights: the weights by PyTorch name, in PyTorch's layout.
+    """
+
+    values: dict[str, np.ndarray]
+    weights: dict[str, np.ndarray]
+
+    def draw_input(self, case: str) -> np.ndarray:
+        """The input of a case such as "2x300x80", (b, t, f) as drawn."""
+        b, t, f = map(int, case.split("x"))
+        x = np.random.Generator(np.random.PCG64(1000 + t)).standard_normal((b, t, f)).astype(np.float32)
+        stats = [x.mean(dtype=np.float64), x.std(dtype=np.float64), *x.ravel()[:6]]
+        np.testing.assert_allclose(stats, self.values[f"{case}/input/stats"], rtol=1e-5)
+        return x
+
+    def stats(self, case: str) -> dict[str, np.ndarray]:
+        """What the file holds of each module's output."""
+        prefix = f"{case}/stats/"
+        return {k.removeprefix(prefix): v for k, v in self.values.items() if k.startswith(prefix)}
+
+
+def torch_weight(name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:
+    n = np.random.Generator(np.random.PCG64(zlib.crc32(f"1:{name}".encode()))).standard_normal(shape)
+    rules = {
+        "w": lambda: n / np.sqrt(np.prod(shape[1:])),
+        "gain": lambda: 1 + 0.1 * n,
+        "bias": lambda: 0.1 * n,
+        "mean": lambda: 0.1 * n,
+        "var": lambda: 1 + 0.1 * np.abs(n),
+        "skip": lambda: 0.7 + 0.1 * n,
+        "embed": lambda: 0.02 * n,
+    }
+    return np.asarray(rules[kind](), np.float32)
+
+
+def module_stats(value: np.ndarray) -> np.ndarray:
+    """What the files store of a map (b, t, f, c): mean, deviation, and the first values in PyTorch's layout."""
+    first = value[0].transpose(2, 0, 1).ravel()[:6]
+    return np.array([value.mean(dtype=np.float64), value.std(dtype=np.float64), *first])
+
+
+@pytest.fixture(scope="session")
+def torch_golden(golden_dir: Path) -> Callable[[str], TorchGolden]:
+    """Reads the file of an encoder by its name."""
+
+    def read(encoder: str) -> TorchGolden:
+        with np.load(golden_dir / f"{encoder}.npz") as archive:
+            values = {name: archive[name] for name in archive.files}
+        weights = {}
+        for name, shape, kind, first, total in zip(
+            *(values[f"params/{key}"].tolist() for key in ("names", "shapes", "kinds", "first", "sum")),
+            strict=True,
+        ):
+            weight = torch_weight(name, kind, tuple(map(int, filter(None, shape.split(",")))))
+            assert weight.flat[0] == np.float32(first), name
+            np.testing.assert_allclose(weight.sum(dtype=np.float64), total, rtol=1e-6, atol=1e-6)
+            weights[name] = weight
+        return TorchGolden(values, weights)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def stats_of_map() -> Callable[[np.ndarray], np.ndarray]:
+    return module_stats

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from models.encoder import load_encoder
 from models.encoders import sf_nfnet
-from models.encoders.sf_nfnet import Block, Fusion, SlowFastNFNet, pathway_blocks
+from models.encoders._normalizer_free import Block
+from models.encoders.sf_nfnet import Fusion, SlowFastNFNet, pathway_blocks
 from models.weights import canonical_variables, load_weights
 
 CASES = ["2x300x80", "1x400x128"]

@@ -1,0 +1,37 @@
+"""EfficientNet-B0 over a log-mel spectrogram, as over an image.
+
+Paper, table 2 (EfficientNet-B0, as in COLA [8]). Keras applications' network with one input channel and without its
+rescaling and normalisation of pixels: 4,006,972 parameters (the paper's 4.0m). `efficientnet_b0_tiny` is the same
+network with a quarter of the channels.
+
+Stochastic depth is Keras': from 0 to almost 0.2, rescaled in training. Other deviations are those of
+`_keras_application.py`.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from models.encoder import EncoderRecord
+from models.encoders._keras_application import KerasApplication
+
+WIDTH = 1280
+
+
+def _record(name: str, width_divisor: int, parameters: int) -> EncoderRecord:
+    return EncoderRecord(
+        name=name,
+        input_kind="log_mel",
+        embedding_size=WIDTH // width_divisor,
+        parameters=parameters,
+        build=lambda seed: KerasApplication(
+            "efficientnet_b0", tf.keras.applications.EfficientNetB0, seed, width_divisor=width_divisor
+        ),
+        batch_normalised=True,
+    )
+
+
+ENCODERS = {
+    record.name: record
+    for record in (_record("efficientnet_b0", 1, 4_006_972), _record("efficientnet_b0_tiny", 4, 294_053))
+}
