@@ -3,9 +3,14 @@
 One objective is one module in `models/objectives/`, named as the objective; it exposes `OBJECTIVE`, an
 `ObjectiveRecord`. Adding an objective touches no other file.
 
-An objective draws nothing at random: crops, mixing partners and ratios and the encoder's noise come with the
-batch from `models/training/input_pipeline.py`, as a function of (seed, step, row), so what is learnt does not
-depend on the number of replicas.
+An objective draws nothing at random: crops, mixing partners and ratios, the encoder's noise and the numbers an
+objective asks for with `noise_size` come with the batch from `models/training/input_pipeline.py`, as a function
+of (seed, step, row), so what is learnt does not depend on the number of replicas.
+
+What an objective keeps from one update to the next (a target network, a queue of past clips, running statistics)
+are `state` variables in it, which the run's checkpoints hold. Each replica has its own copy and assigns to it, so
+what is assigned must be the same on all of them: a function of gathered rows, of sums over replicas, or of the
+weights. `loss` may assign what it learns from the batch; `after_update` what follows from the new weights.
 
 Shapes: `b` clips on this replica, `B` clips of the global batch, `v` views a clip, `t` frames, `f` mel bins,
 `k` classes, `d` embedding.
@@ -14,11 +19,12 @@ Shapes: `b` clips on this replica, `B` clips of the global batch, `v` views a cl
 from __future__ import annotations
 
 import abc
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import tensorflow as tf
 
@@ -33,7 +39,8 @@ class Batch(TypedDict):
     Attributes:
         clips: (b, v, t, f) float32 log-mel, or (b, v, n) waveform: `v` random crops of each clip.
         labels: (b, k) float32 in {0, 1}.
-        noise: (b, v, noise_size) float32 uniform in [0, 1) for the encoder.
+        noise: (b, v, passes * noise_size) float32 uniform in [0, 1) for the encoder.
+        objective_noise: (b, v, objective's noise_size) float32 uniform in [0, 1) for the objective.
         partners: (b, v, t, f) crops of other clips of the global batch; v is 0 where nothing is mixed.
         partner_labels: (b, v, k) float32 in {0, 1}.
         ratio: (b, v) float32, the share of `clips` in the mixture.
@@ -42,6 +49,7 @@ class Batch(TypedDict):
     clips: tf.Tensor
     labels: tf.Tensor
     noise: tf.Tensor
+    objective_noise: tf.Tensor
     partners: tf.Tensor
     partner_labels: tf.Tensor
     ratio: tf.Tensor
@@ -73,8 +81,21 @@ class Replicas:
         return value if self.count == 1 else self._context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
+def state(value: Any, name: str) -> tf.Variable:
+    """A variable that `Objective.loss` and its hooks assign to; every replica to its own copy, the same value."""
+    return tf.Variable(value, trainable=False, aggregation=tf.VariableAggregation.NONE, name=name)
+
+
 class Objective(tf.Module, abc.ABC):
-    """A loss on top of an encoder, with the weights it needs beside the encoder's."""
+    """A loss on top of an encoder, with the weights it needs beside the encoder's.
+
+    Its `trainable_variables` are those that the optimizer changes; its other variables are state.
+
+    Attributes:
+        noise_size: uniform numbers in [0, 1) that it needs for one view.
+    """
+
+    noise_size: int = 0
 
     @abc.abstractmethod
     def views(self, batch: Batch) -> tf.Tensor:
@@ -92,9 +113,20 @@ class Objective(tf.Module, abc.ABC):
             metrics: scalars float32 by name, each a share as well.
         """
 
+    def begin(self, encoder: Encoder) -> None:
+        """Called once before the first update of a run, outside replicas, with the encoder's first weights."""
+
+    def after_update(self, encoder: Encoder) -> None:
+        """Called in replica context after each update of the encoder's and the objective's weights."""
+
     def classifier(self) -> tf.Module | None:
         """What turns an embedding (b, d) into scores (b, k) in [0, 1] of the pretraining classes, if anything."""
         return None
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of an objective that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -105,17 +137,47 @@ class ObjectiveRecord:
         name: the name a config uses, and its module's.
         num_views: random crops taken of each clip.
         mixes: whether clips are mixed with others of the batch.
-        input_kind: what it can train: encoders of "log_mel" or of "waveform".
+        input_kind: what it can train: encoders of "log_mel" or of "waveform", or of "any" of them.
         metrics: names of the metrics that `loss` returns.
-        build: makes the objective with fresh weights from (config, encoder's record, number of classes).
+        build: makes the objective with fresh weights from (config, encoder's record, number of classes, shape
+            of one crop: (t, f) or (n,)).
+        settings: frozen dataclass of its own settings, all with defaults; it raises ValueError for values that
+            cannot work. `TrainingConfig.objective_settings` overrides them by name.
+        passes: times that the encoder sees each view in one update; it has noise of its own for each.
     """
 
     name: str
     num_views: int
     mixes: bool
-    input_kind: Literal["log_mel", "waveform"]
+    input_kind: Literal["log_mel", "waveform", "any"]
     metrics: tuple[str, ...]
-    build: Callable[[TrainingConfig, EncoderRecord, int], Objective]
+    build: Callable[[TrainingConfig, EncoderRecord, int, tuple[int, ...]], Objective]
+    settings: type[Any] = NoSettings
+    passes: int = 1
+
+    def trains(self, encoder: EncoderRecord) -> bool:
+        """Whether the encoder takes what the objective gives it."""
+        return self.input_kind in ("any", encoder.input_kind)
+
+    def own_settings(self, config: TrainingConfig) -> Any:
+        """The objective's `settings` with those of the config in place of its defaults.
+
+        Raises:
+            ValueError: a name that `settings` does not have, or a value it refuses.
+        """
+        names = [field.name for field in dataclasses.fields(self.settings)]
+        unknown = [name for name in config.objective_settings if name not in names]
+        if unknown:
+            raise ValueError(
+                f"training: objective_settings has {', '.join(unknown)}; accepted with "
+                f"objective={self.name!r} are {', '.join(names) or 'none'}"
+            )
+        # Settings travel as JSON, which has no tuples.
+        values = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in config.objective_settings.items()
+        }
+        return self.settings(**values)
 
 
 def objective_names() -> tuple[str, ...]:

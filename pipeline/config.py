@@ -17,10 +17,11 @@ from hares.blessing import BlessingConfig
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
 from models.frontend import FrontendConfig
+from models.objective import load_objective
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 from pipeline.preset import load_preset, preset_names
-from pipeline.settings import SettingError, override, parse_assignments
+from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
 # Sources of pretraining clips that are no folder of their own.
 AUTO, TRAIN_SPLITS = "auto", "train_splits"
@@ -110,11 +111,26 @@ def load_config(
         config = override(_preset(preset), values)
     config = override(config, parse_assignments(assignments))
     config = replace(config, plugins=(*config.plugins, *loaded))
+    return replace(config, training=checked(config.training))
+
+
+def checked(training: TrainingConfig) -> TrainingConfig:
+    """The settings, those of the objective with the types that it declares.
+
+    Raises:
+        SettingError: one of them cannot work, or no objective has this name.
+    """
     try:
-        config.training.validate()
+        training.validate()
     except ValueError as error:
         raise SettingError(str(error)) from error
-    return config
+    try:
+        objective = load_objective(training.objective)
+    except ValueError as error:
+        raise SettingError(f"training.objective: {error}") from error
+    given = training.objective_settings
+    own = as_dict(override(objective.settings(), given, "training.objective_settings."))
+    return replace(training, objective_settings={name: own[name] for name in given})
 
 
 def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:

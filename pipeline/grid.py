@@ -26,7 +26,8 @@ from typing import Any
 import yaml
 
 from hares.report.paper import PaperRow
-from pipeline.config import PipelineConfig, load_config, load_plugins
+from models.encoder import load_encoder
+from pipeline.config import PipelineConfig, checked, load_config, load_plugins
 from pipeline.preset import load_preset, preset_names
 from pipeline.settings import SettingError, override, parse_assignments
 
@@ -100,7 +101,8 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
             # One pipeline for all: the name is part of TFX's cache key, and ingestion is to be shared.
             config = replace(config, name=name, plugins=(*config.plugins, *loaded))
             try:
-                config.training.validate()
+                config = replace(config, training=checked(config.training))
+                load_encoder(config.training.encoder)
             except ValueError as error:
                 raise SettingError(f"{where}: {cell_name}: {error}") from error
             cells.append(Cell(cell_name, config, preset, paper_row(config)))

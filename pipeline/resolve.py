@@ -104,7 +104,7 @@ def resolve(
         objective = load_objective(config.training.objective)
     except ValueError as error:
         raise SettingError(f"training.encoder and training.objective: {error}") from error
-    if record.input_kind != objective.input_kind:
+    if not objective.trains(record):
         raise SettingError(
             f"training.objective: got {objective.name!r}, which takes {objective.input_kind}; accepted with "
             f"training.encoder={record.name} is one that takes {record.input_kind}"

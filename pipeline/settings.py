@@ -26,7 +26,8 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
 
     Args:
         config: dataclass instance whose fields give names and types.
-        values: field name to value; for a field that is itself a dataclass, to a mapping.
+        values: field name to value; for a field that is itself a dataclass or a mapping, to a mapping, whose
+            values take the place of those there.
         where: dotted name of `config` in the whole, for the messages.
 
     Raises:
@@ -34,18 +35,22 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
     """
     hints = typing.get_type_hints(type(config))
     names = [f.name for f in dataclasses.fields(config)]  # type: ignore[arg-type]
-    changes = {}
+    changes: dict[str, Any] = {}
     for name, value in values.items():
         dotted = f"{where}{name}"
         if name not in names:
             close = difflib.get_close_matches(str(name), names, n=1)
             hint = f"; did you mean {where}{close[0]!s}?" if close else ""
-            raise SettingError(f"unknown setting {dotted}{hint} There are: {', '.join(names)}")
+            raise SettingError(f"unknown setting {dotted}{hint} There are: {', '.join(names) or 'none'}")
         current = getattr(config, name)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
             if not isinstance(value, Mapping):
                 raise SettingError(f"{dotted}: got {value!r}; it is a group of settings, not one value")
             changes[name] = override(current, value, f"{dotted}.")
+        elif isinstance(current, Mapping):
+            if not isinstance(value, Mapping):
+                raise SettingError(f"{dotted}: got {value!r}; accepted are settings by name, as in {{a: 1}}")
+            changes[name] = {**current, **value}
         else:
             changes[name] = _convert(value, hints[name], dotted)
     try:

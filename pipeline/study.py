@@ -139,10 +139,7 @@ def _run_cell(cell: Cell, run: ResolvedRun, study: pb.Context, observer: Observe
 
 def _pending(cell: Cell, error: str = "") -> StudyCell:
     training = cell.config.training
-    try:
-        parameters = load_encoder(training.encoder).parameters
-    except ValueError:  # an unknown encoder, of which `resolve` tells
-        parameters = 0
+    parameters = load_encoder(training.encoder).parameters
     return StudyCell(cell.name, training.encoder, training.objective, parameters, cell.row, None, error)
 
 

@@ -59,7 +59,9 @@ class _SigmoidHead(tf.Module):
         return tf.sigmoid(tf.matmul(embedding, self.kernel) + self.bias)
 
 
-def _build(config: TrainingConfig, encoder: EncoderRecord, num_classes: int) -> Classification:
+def _build(
+    config: TrainingConfig, encoder: EncoderRecord, num_classes: int, crop_shape: tuple[int, ...]
+) -> Classification:
     if num_classes < 1:
         raise ValueError(
             f"classification: the data has {num_classes} classes; give the size of its label set, or train "

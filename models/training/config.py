@@ -13,7 +13,9 @@ Where the paper is open or contradicts itself:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 OPTIMIZERS = ("adam", "lamb")
 STRATEGIES = ("auto", "tpu", "mirrored", "multi_worker", "single")
@@ -44,6 +46,8 @@ class TrainingConfig:
         keep_checkpoints: newest checkpoints kept.
         compute_dtype: "float32", or "bfloat16" activations with float32 weights.
         shuffle_buffer: records shuffled together (kept in memory, serialised).
+        objective_settings: what differs from the defaults of the objective's own settings, which are a dataclass
+            in its file; JSON types.
     """
 
     encoder: str = "sf_nfnet_f0"
@@ -66,6 +70,7 @@ class TrainingConfig:
     keep_checkpoints: int = 3
     compute_dtype: str = "float32"
     shuffle_buffer: int = 8192
+    objective_settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def validate(self) -> None:
         """Checks every setting that can be checked without the encoder, the data or the devices.

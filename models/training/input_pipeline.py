@@ -12,7 +12,8 @@ How order is made a function of (seed, step), so that a run can stop at any step
   time: always from its end, they would be the last ones of the same files, and never be seen.
 - Each epoch puts the files in an order of its own, reads them interleaved, and shuffles within consecutive
   blocks of `shuffle_buffer` records. `tf.data`'s own shuffle would depend on the process's global seed.
-- Every number of a clip (crops, mixing ratio, encoder noise) is drawn from (seed, step, row in the batch).
+- Every number of a clip (crops, mixing ratio, noise of encoder and objective) is drawn from (seed, step, row in
+  the batch).
 - Starting at a step reads, without decoding, the records of the current epoch up to it.
 
 With several hosts each reads all records and decodes only its rows and their mixing partners: partners come
@@ -34,7 +35,7 @@ _INTERLEAVED_FILES = 16
 _END = 2**62  # more epochs than any run has
 # What a stateless draw is for: the first word of its seed, so that no two draws share a stream.
 _FILES, _RECORDS, _LEFT_OVER, _PARTNERS, _CLIP = range(5)
-_CROP, _PARTNER_CROP, _RATIO, _NOISE = range(4)
+_CROP, _PARTNER_CROP, _RATIO, _NOISE, _OBJECTIVE_NOISE = range(5)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class InputSpec:
         mixing_alpha, mixing_beta: the mixing ratio is drawn from Beta(alpha, beta).
         shuffle_buffer: records shuffled together.
         seed: decides everything that is drawn.
+        objective_noise_size: uniform numbers the objective needs for one view.
     """
 
     files: tuple[str, ...]
@@ -71,11 +73,17 @@ class InputSpec:
     mixing_beta: float
     shuffle_buffer: int
     seed: int
+    objective_noise_size: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
         """Full global batches in the records."""
         return self.num_examples // self.batch_size
+
+    @property
+    def crop_shape(self) -> tuple[int, ...]:
+        """One crop's: (t, f), or (n,) of a waveform."""
+        return (self.crop_length, self.mel_bins) if self.input_kind == "log_mel" else (self.crop_length,)
 
 
 def count_records(files: Sequence[str]) -> int:
@@ -197,14 +205,17 @@ def _rows(
 def _example(spec: InputSpec, row: dict[str, tf.Tensor]) -> Batch:
     """One row: its crops, its partners' crops, and what is drawn for it; shapes as in `Batch` without b."""
     content, labels = _decode(spec, row["record"])
-    streams = [_fold(row["seed"], stream) for stream in range(4)]
+    streams = [_fold(row["seed"], stream) for stream in range(5)]
     views = range(spec.num_views)
     clips = tf.stack([_crop(spec, content, _fold(streams[_CROP], view)) for view in views])
-    noise = tf.random.stateless_uniform([spec.num_views, spec.noise_size], streams[_NOISE], alg="philox")
+    noise, own_noise = (
+        tf.random.stateless_uniform([spec.num_views, size], streams[stream], alg="philox")
+        for stream, size in ((_NOISE, spec.noise_size), (_OBJECTIVE_NOISE, spec.objective_noise_size))
+    )
     if not spec.mixes:
         no_labels = tf.zeros([0, spec.num_classes])
         return Batch(
-            clips=clips, labels=labels, noise=noise,
+            clips=clips, labels=labels, noise=noise, objective_noise=own_noise,
             partners=clips[:0], partner_labels=no_labels, ratio=tf.ones([spec.num_views]),
         )  # fmt: skip
     decoded = [_decode(spec, row["partners"][view]) for view in views]
@@ -213,6 +224,7 @@ def _example(spec: InputSpec, row: dict[str, tf.Tensor]) -> Batch:
         clips=clips,
         labels=labels,
         noise=noise,
+        objective_noise=own_noise,
         partners=tf.stack(others),
         partner_labels=tf.stack([labels for _, labels in decoded]),
         ratio=mixing_ratio(spec.num_views, spec.mixing_alpha, spec.mixing_beta, streams[_RATIO]),

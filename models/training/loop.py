@@ -143,7 +143,7 @@ def train(
     """
     config.validate()
     encoder_record, objective_record = load_encoder(config.encoder), load_objective(config.objective)
-    if encoder_record.input_kind != objective_record.input_kind:
+    if not objective_record.trains(encoder_record):
         raise ValueError(
             f"training: objective={config.objective!r} takes {objective_record.input_kind} and "
             f"encoder={config.encoder!r} {encoder_record.input_kind}; choose two that agree"
@@ -162,19 +162,25 @@ def train(
     )
     with strategy.scope(), _compute_dtype(config.compute_dtype):
         encoder = _built(encoder_record, config.seed, spec)
-        objective = objective_record.build(config, encoder_record, num_classes)
+        objective = objective_record.build(config, encoder_record, num_classes, spec.crop_shape)
         optimizer = build_optimizer(config, trainable_variables(encoder, objective))
-    spec = dataclasses.replace(spec, noise_size=encoder.noise_size)
+    spec = dataclasses.replace(
+        spec,
+        noise_size=objective_record.passes * encoder.noise_size,
+        objective_noise_size=objective.noise_size,
+    )
     checkpoints = Checkpoints(
         checkpoint_dir,
         config.keep_checkpoints,
         strategy,
-        _deciding_settings(config, spec, warm_start),
+        _deciding_settings(config, objective_record, spec, warm_start),
         {"encoder": encoder, "objective": objective, "optimizer": optimizer},
     )
     start = checkpoints.restore()
     if warm_start and start == 0:
         restore_encoder(encoder, warm_start)
+    if start == 0:
+        objective.begin(encoder)
     batches = _batches(strategy, spec, start)
     run_steps = compile_steps(strategy, encoder, objective, optimizer, objective_record.metrics, batches)
     reporter = _Reporter(config, log_dir if is_chief(strategy) else None, progress)
@@ -217,7 +223,7 @@ def _input_spec(
         num_views=objective.num_views,
         mixes=objective.mixes,
         num_classes=num_classes,
-        noise_size=0,  # known once the encoder is built
+        noise_size=0,  # known once encoder and objective are built
         input_kind=encoder.input_kind,
         crop_length=crop,
         mel_bins=frontend.num_mel_bins,
@@ -231,18 +237,20 @@ def _input_spec(
 def _built(record: EncoderRecord, seed: int, spec: InputSpec) -> Encoder:
     """The encoder with its variables made: Keras makes them at the first call."""
     encoder = record.build(seed)
-    log_mel = spec.input_kind == "log_mel"
-    shape = [1, spec.crop_length, spec.mel_bins, 1] if log_mel else [1, spec.crop_length]
-    encoder(tf.zeros(shape), training=False)
+    channel = [1] if spec.input_kind == "log_mel" else []
+    encoder(tf.zeros([1, *spec.crop_shape, *channel]), training=False)
     return encoder
 
 
-def _deciding_settings(config: TrainingConfig, spec: InputSpec, warm_start: str | None) -> dict[str, object]:
+def _deciding_settings(
+    config: TrainingConfig, objective: ObjectiveRecord, spec: InputSpec, warm_start: str | None
+) -> dict[str, object]:
     settings = dataclasses.asdict(config)
     for name in _FREE_SETTINGS:
         del settings[name]
     return {
         **settings,
+        "objective_settings": dataclasses.asdict(objective.own_settings(config)),
         "num_classes": spec.num_classes,
         "num_examples": spec.num_examples,
         "crop_length": spec.crop_length,

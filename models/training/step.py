@@ -82,6 +82,7 @@ def compile_steps(
         optimizer.apply_gradients(
             zip(gradients, variables, strict=True), experimental_aggregate_gradients=False
         )
+        objective.after_update(encoder)
         return tf.stack([loss, norm, *(metrics[name] for name in metric_names)])
 
     @tf.function

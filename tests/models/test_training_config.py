@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.objective import load_objective
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
 from models.training.optimizers import build_optimizer
@@ -44,6 +45,12 @@ def test_a_bad_setting_is_named_with_what_is_accepted(name, value, accepted):
     with pytest.raises(ValueError, match=name) as error:
         config.validate()
     assert accepted in str(error.value)
+
+
+def test_an_objective_refuses_settings_it_does_not_have():
+    config = TrainingConfig(objective_settings={"queue": 3})
+    with pytest.raises(ValueError, match=r"objective_settings has queue; accepted with .*'simclr' are none"):
+        load_objective("simclr").own_settings(config)
 
 
 def test_a_warm_up_longer_than_the_run_says_what_to_do():

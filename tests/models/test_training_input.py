@@ -34,7 +34,7 @@ def spec(tmp_path_factory):
     return InputSpec(
         files=tuple(files), num_examples=FILES * CLIPS, batch_size=BATCH, num_views=2, mixes=True,
         num_classes=4, noise_size=3, input_kind="log_mel", crop_length=CROP, mel_bins=3,
-        mixing_alpha=5.0, mixing_beta=2.0, shuffle_buffer=8, seed=1,
+        mixing_alpha=5.0, mixing_beta=2.0, shuffle_buffer=8, seed=1, objective_noise_size=5,
     )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def test_shapes_are_static(spec):
         "clips": (6, 2, 10, 3),
         "labels": (6, 4),
         "noise": (6, 2, 3),
+        "objective_noise": (6, 2, 5),
         "partners": (6, 2, 10, 3),
         "partner_labels": (6, 2, 4),
         "ratio": (6, 2),
@@ -120,10 +121,17 @@ def test_partners_are_other_clips_of_the_batch_with_their_labels(spec):
             assert set(np.flatnonzero(labels)) == ({clip % 3, 3} if clip % 2 else set())
 
 
+def test_what_the_objective_draws_leaves_all_else_as_it_is(spec):
+    without = take(make_dataset(dataclasses.replace(spec, objective_noise_size=0)), 3)
+    for a, b in zip(take(make_dataset(spec), 3), without, strict=True):
+        assert b.pop("objective_noise").shape == (6, 2, 0)
+        assert_equal([{key: a[key] for key in b}], [b])
+
+
 def test_draws_differ_between_views_rows_and_steps(spec):
     batches = take(make_dataset(spec), 4)
-    for name in ("ratio", "noise"):
-        values = np.concatenate([b[name].ravel() for b in batches])
+    for names in (("ratio",), ("noise", "objective_noise")):
+        values = np.concatenate([b[name].ravel() for b in batches for name in names])
         assert len(np.unique(values)) == values.size
         assert ((values >= 0) & (values < 1)).all()
 

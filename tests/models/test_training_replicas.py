@@ -1,4 +1,4 @@
-"""One replica and several learn the same thing: loss, metrics, every gradient, and whole runs.
+"""One replica and several learn the same thing: loss, metrics, every gradient, all state, and whole runs.
 
 The replicas are logical CPU devices of one process, and processes that talk over the loopback device.
 """
@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
-OBJECTIVES = ("simclr", "classification")
+OBJECTIVES = ("simclr", "classification", "byola", "cola", "clmr")
 
 
 def start(folder, kind, replicas, **environment):
@@ -71,6 +71,9 @@ def assert_equal_to_one_replica(figures):
         assert found["loss"] < 1e-5
         assert found["metrics"] < 1e-5
         assert found["gradient"] < 1e-5 * max(1.0, found["largest_gradient"])
+        assert found["state"] < 1e-5
+        assert found["between_copies"] == 0.0
+    assert figures["byola"]["states"] == 13  # or agreement of states would mean nothing
 
 
 def assert_mistakes_show(figures):
@@ -91,6 +94,11 @@ def test_a_stopped_gather_and_averaged_gradients_would_be_noticed(mirrored):
 
 def test_runs_agree_step_by_step(mirrored):
     assert mirrored["train"]["mirrored"] == pytest.approx(mirrored["train"]["single"], rel=1e-4)
+
+
+def test_runs_with_a_target_network_agree_step_by_step(mirrored):
+    several, one = mirrored["train with state"]
+    assert several == pytest.approx(one, rel=1e-4)
 
 
 def test_two_processes_agree_with_one(workers, mirrored):

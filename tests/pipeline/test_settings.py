@@ -1,8 +1,14 @@
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import pytest
 
+from models.objective import load_objective
+from models.training.config import TrainingConfig
+from pipeline import config as pipeline_config
+from pipeline.config import load_config
 from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
 
@@ -24,6 +30,7 @@ class Outer:
     limit: float | None = None
     flag: bool = True
     inner: Inner = field(default_factory=Inner)
+    free: Mapping[str, Any] = field(default_factory=dict)
 
 
 def test_values_land_where_they_belong_and_keep_their_types() -> None:
@@ -47,9 +54,53 @@ def test_values_land_where_they_belong_and_keep_their_types() -> None:
         ("inner=3", r"inner: got 3; it is a group of settings"),
         ("names=x", r"names: got 'x'; accepted is a list"),
         ("pair=[1]", r"pair: got 1 values; accepted are 2"),
+        ("free=3", r"free: got 3; accepted are settings by name"),
         ("flag", r"expected key=value"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_value_and_what_is_accepted(assignment: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
         override(Outer(), parse_assignments([assignment]))
+
+
+def test_a_mapping_gains_what_is_set_and_keeps_the_rest() -> None:
+    got = override(Outer(free={"a": 1, "b": 2}), parse_assignments(["free.b=3", "free.c=[x]"]))
+    assert got.free == {"a": 1, "b": 3, "c": ["x"]}
+    assert override(Outer(), as_dict(got)) == got
+
+
+@pytest.fixture
+def objective_with_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = replace(load_objective("simclr"), settings=Inner)
+    monkeypatch.setattr(pipeline_config, "load_objective", lambda name: record)
+
+
+@pytest.mark.usefixtures("objective_with_settings")
+def test_an_objectives_own_settings_take_the_types_of_its_dataclass() -> None:
+    assignments = ["training.objective_settings.rate=1e-3", "training.objective_settings.mode=b"]
+    training = load_config("demo", assignments).training
+    assert training.objective_settings == {"rate": 0.001, "mode": "b"}  # what was given, and no defaults
+    assert hash(training) == hash(replace(training))
+    plain = json.loads(json.dumps(as_dict(training)))
+    assert override(TrainingConfig(), plain) == training
+
+
+@pytest.mark.usefixtures("objective_with_settings")
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("step=3", r"unknown setting training\.objective_settings\.step; did you mean .*\.steps\?"),
+        ("steps=many", r"training\.objective_settings\.steps: got 'many' \(str\); accepted is int"),
+        ("steps=0", r"training\.objective_settings\.steps: got 0; accepted is 1 or more"),
+    ],
+)
+def test_a_wrong_setting_of_an_objective_is_named(assignment: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        load_config("demo", [f"training.objective_settings.{assignment}"])
+
+
+def test_an_objective_without_settings_takes_none() -> None:
+    with pytest.raises(
+        SettingError, match=r"unknown setting training\.objective_settings\.steps There are: none"
+    ):
+        load_config("demo", ["training.objective_settings.steps=3"])
