@@ -69,8 +69,14 @@ CELLS = "cells: [{presets: [demo]}]"
         ("name: x\ncells: [{presets: [demo, demo]}]", "demo is there twice"),
         (f"name: x\nsettings: {{stepz: 1}}\n{CELLS}", "unknown setting stepz"),
         (f"name: x\nsettings: {{training: {{steps: 0}}}}\n{CELLS}", "steps=0 is not accepted"),
-        ("name: x\nbase: demo\ncells: [{encoders: [a], objectives: [simclr]}]", "simclr_a: unknown encoder 'a'"),
-        ("name: x\nbase: demo\ncells: [{encoders: [sf_nfnet_tiny], objectives: [a]}]", "unknown objective 'a'"),
+        (
+            "name: x\nbase: demo\ncells: [{encoders: [a], objectives: [simclr]}]",
+            "simclr_a: unknown encoder 'a'",
+        ),
+        (
+            "name: x\nbase: demo\ncells: [{encoders: [sf_nfnet_tiny], objectives: [a]}]",
+            "unknown objective 'a'",
+        ),
         ("name: !!python/object/apply:os.system [ls]\n", "not YAML"),
     ],
 )
