@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from models._plugins import PREFIX
+from models.encoder import encoder_names
 from models.plugin import Plugin
 from pipeline.code_digest import PROJECT, code_digest
 from pipeline.config import load_config
@@ -86,6 +88,32 @@ def test_the_digest_follows_what_a_plugin_imports(tmp_path: Path) -> None:
 def test_a_plugin_that_is_not_there_is_a_wrong_setting() -> None:
     with pytest.raises(SettingError, match=r"--plugin: .*not a Python file"):
         load_config("demo", [], [Path("nowhere.py")])
+
+
+@pytest.mark.tfx
+def test_a_trainer_in_a_process_of_its_own_loads_the_plugin(mine: Path) -> None:
+    """`run_fn` loads it before it looks at the data, of which there is none here."""
+    from pipeline.training import run_fn
+
+    config = load_config("demo", ["training.encoder=mine_small"], [mine])
+    forget()
+    assert "mine_small" not in encoder_names()
+    custom = {"training": as_dict(config.training), "frontend": as_dict(config.frontend)}
+    with pytest.raises(ValueError, match="no pretraining records match"):
+        run_fn(
+            SimpleNamespace(
+                custom_config={**custom, "plugins": as_dict(config)["plugins"]}, train_files=["none*"]
+            )
+        )
+    assert "mine_small" in encoder_names()
+    forget()
+    mine.write_text(MINE + "# another\n")
+    with pytest.raises(ValueError, match="was made with"):
+        run_fn(
+            SimpleNamespace(
+                custom_config={**custom, "plugins": as_dict(config)["plugins"]}, train_files=["none*"]
+            )
+        )
 
 
 def test_hares_evaluate_scores_an_encoder_of_a_plugin(mine: Path, made_corpus: Path, tmp_path: Path) -> None:
