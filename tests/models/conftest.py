@@ -83,6 +83,26 @@ class TorchGolden:
         np.testing.assert_allclose(stats, self.values[f"{case}/input/stats"], rtol=1e-5)
         return x
 
+    def weights_at(self, mel_bins: int) -> dict[str, np.ndarray]:
+        """The weights for cases of so many mel bins, where shapes depend on their number."""
+        shapes = self.values.get(f"params/shapes@F={mel_bins}")
+        if shapes is None:
+            assert int(self.values["params/shapes_for_F"]) == mel_bins
+            return self.weights
+        weights = dict(self.weights)
+        for name, kind, shape, first in zip(
+            self.values["params/names"].tolist(),
+            self.values["params/kinds"].tolist(),
+            shapes.tolist(),
+            self.values[f"params/first@F={mel_bins}"].tolist(),
+            strict=True,
+        ):
+            wanted = tuple(map(int, filter(None, shape.split(","))))
+            if wanted != weights[name].shape:
+                weights[name] = torch_weight(name, kind, wanted)
+                assert weights[name].flat[0] == np.float32(first), name
+        return weights
+
     def stats(self, case: str) -> dict[str, np.ndarray]:
         """What the file holds of each module's output."""
         prefix = f"{case}/stats/"
