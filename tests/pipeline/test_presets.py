@@ -7,7 +7,7 @@ import re
 import pytest
 
 from hares.report.paper import paper_tables
-from pipeline.config import PipelineConfig, load_config
+from pipeline.config import PipelineConfig
 from pipeline.preset import load_preset, preset_names
 
 PRESETS = {name: load_preset(name) for name in preset_names()}
@@ -72,8 +72,9 @@ def test_no_other_preset_says_it_is_in_table_2() -> None:
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_runs_with_the_papers_settings(name: str) -> None:
     """Section 3 and appendix C; the original papers' own where the paper says so."""
-    config: PipelineConfig = load_config(name)
+    config: PipelineConfig = ROWS[name].config()
     training = config.training
+    training.validate()
     assert config.protocol.name == "paper" and config.frontend.sample_rate == 16_000
     if training.objective in ("classification", "simclr"):
         expected = (1024, 100_000) if training.objective == "classification" else (4096, 200_000)
