@@ -20,7 +20,7 @@ from models.frontend import FrontendConfig
 from models.objective import load_objective
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
-from pipeline.preset import load_preset, preset_names
+from pipeline.preset import load_preset, preset_hint, preset_names
 from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
 # Sources of pretraining clips that are no folder of their own.
@@ -105,9 +105,7 @@ def load_config(
         values = _read_yaml(Path(name_or_file))
         preset = values.pop("preset", None)
         if preset not in preset_names():
-            raise SettingError(
-                f"{name_or_file}: preset is {preset!r}; it must name one of {', '.join(preset_names())}"
-            )
+            raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
         config = override(_preset(preset), values)
     config = override(config, parse_assignments(assignments))
     config = replace(config, plugins=(*config.plugins, *loaded))
@@ -149,7 +147,7 @@ def _preset(name: str) -> PipelineConfig:
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingError(
-            f"--config {str(path)!r}: neither a preset ({', '.join(preset_names())}) nor a file that is there"
+            f"--config {str(path)!r}: neither a preset nor a file that is there; {preset_hint(path)}"
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

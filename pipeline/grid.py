@@ -28,7 +28,7 @@ import yaml
 from hares.report.paper import PaperRow
 from models.encoder import load_encoder
 from pipeline.config import PipelineConfig, checked, load_config, load_plugins
-from pipeline.preset import load_preset, preset_names
+from pipeline.preset import load_preset, preset_hint, preset_names
 from pipeline.settings import SettingError, override, parse_assignments
 
 _TINY = "_tiny"
@@ -146,14 +146,10 @@ def _members(group: Mapping[str, Any], base: Any, where: str) -> list[tuple[str,
         presets = _names(group, "presets", where)
         for preset in presets:
             if preset not in preset_names():
-                raise SettingError(
-                    f"{where}: unknown preset {preset!r}; accepted are {', '.join(preset_names())}"
-                )
+                raise SettingError(f"{where}: unknown preset {preset!r}; {preset_hint(preset)}")
         return [(preset, preset, {}) for preset in presets]
     if base not in preset_names():
-        raise SettingError(
-            f"{where}: encoders need a `base`, got {base!r}; accepted are {', '.join(preset_names())}"
-        )
+        raise SettingError(f"{where}: encoders need a preset as `base`, got {base!r}; {preset_hint(base)}")
     return [
         (f"{objective}_{encoder}", base, {"training": {"encoder": encoder, "objective": objective}})
         for encoder in _names(group, "encoders", where)

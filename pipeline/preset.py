@@ -8,6 +8,7 @@ that repeats a row of the paper says which: `ROW` in a module with `config()`, `
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -46,12 +47,19 @@ def load_preset(name: str) -> Preset:
     """The preset of a name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message names the nearest.
     """
     found = _presets()
     if name not in found:
-        raise ValueError(f"unknown preset {name!r}; there are {', '.join(sorted(found))}")
+        raise ValueError(f"unknown preset {name!r}; {preset_hint(name)}")
     return found[name]
+
+
+def preset_hint(name: object) -> str:
+    """What an error says of a name that is no preset's: too many to list, so the nearest ones."""
+    near = difflib.get_close_matches(str(name), preset_names(), n=3)
+    question = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{question}`hares presets` lists them"
 
 
 def _presets() -> dict[str, Preset]:

@@ -114,5 +114,5 @@ def test_pipelines_of_presets_are_told_apart() -> None:
 
 
 def test_an_unknown_preset_is_named() -> None:
-    with pytest.raises(ValueError, match=r"unknown preset 'simclr'; there are .*simclr_resnet50"):
-        load_preset("simclr")
+    with pytest.raises(ValueError, match=r"unknown preset 'simclr_resnet'; did you mean .*simclr_resnet50"):
+        load_preset("simclr_resnet")
