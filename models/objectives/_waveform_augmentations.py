@@ -56,11 +56,6 @@ def low_pass(waves: tf.Tensor, cutoff: tf.Tensor, lowest: float) -> tf.Tensor:
     return tf.signal.irfft(spectrum, [length])[:, 2 * half : 2 * half + samples]
 
 
-def high_pass(waves: tf.Tensor, cutoff: tf.Tensor, lowest: float) -> tf.Tensor:
-    """What `low_pass` takes away."""
-    return waves - low_pass(waves, cutoff, lowest)
-
-
 def add_delayed(waves: tf.Tensor, delay: tf.Tensor, volume: float) -> tf.Tensor:
     """The mean of each row and of `volume` times itself, `delay` (b,) int32 samples later."""
     place = tf.range(waves.shape[1])[tf.newaxis] - delay[:, tf.newaxis]

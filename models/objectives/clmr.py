@@ -29,13 +29,7 @@ import tensorflow as tf
 from models.encoder import Encoder, EncoderRecord
 from models.objective import Batch, LossShare, Objective, ObjectiveRecord, Replicas
 from models.objectives._contrastive import contrast, first_then_second, project, projector
-from models.objectives._waveform_augmentations import (
-    add_delayed,
-    add_noise,
-    high_pass,
-    low_pass,
-    shift_pitch,
-)
+from models.objectives._waveform_augmentations import add_delayed, add_noise, low_pass, shift_pitch
 from models.training.config import TrainingConfig
 
 _SEED_RANGE = 2.0**23  # a uniform float32 has 23 random bits
@@ -135,10 +129,11 @@ class Clmr(Objective):
             return tf.where((drawn < probability)[:, tf.newaxis], change(rows), rows)
 
         def filter_(rows: tf.Tensor) -> tf.Tensor:
-            lows, highs = settings.high_pass_hertz, settings.low_pass_hertz
-            high = high_pass(rows, _between(frequency, lows) / rate, lows[0] / rate)
-            low = low_pass(rows, _between(frequency, highs) / rate, highs[0] / rate)
-            return tf.where((kind < 0.5)[:, tf.newaxis], high, low)
+            ranges = settings.high_pass_hertz, settings.low_pass_hertz
+            high = kind < 0.5
+            cutoff = tf.where(high, *(_between(frequency, ends) / rate for ends in ranges))
+            low = low_pass(rows, cutoff, min(ends[0] for ends in ranges) / rate)
+            return tf.where(high[:, tf.newaxis], rows - low, low)
 
         seeds = tf.cast(tf.stack([seed0, seed1], axis=1) * _SEED_RANGE, tf.int32)
         factor = 10.0 ** (_between(amount, settings.gain_decibels) / 20.0)

@@ -1,7 +1,7 @@
 """Run as a program: compares one replica with several and prints the figures as JSON.
 
-replica_figures.py FOLDER mirrored COUNT       logical CPU devices of this process
-replica_figures.py FOLDER multi_worker COUNT   processes, of which `TF_CONFIG` says which this is
+replica_figures.py FOLDER mirrored COUNT OBJECTIVE ...       logical CPU devices of this process
+replica_figures.py FOLDER multi_worker COUNT OBJECTIVE ...   processes, of which `TF_CONFIG` says which this is
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ SETTINGS = {
     "cola": {"projection_size": 6},
     "clmr": {"projection_size": 6, "noise": 0.5, "temperature": 0.1},
 }
-OBJECTIVES = ("simclr", "classification", *SETTINGS)
 CROPS = {"log_mel": (20, 16), "waveform": (800,)}
 
 
@@ -123,10 +122,10 @@ def compared(one, many):
     }
 
 
-def figures_of(strategy):
+def figures_of(strategy, objectives):
     """Of each objective, one replica against `strategy`; and of SimCLR with each of two mistakes in `Replicas`."""
     one, found = make_strategy("single"), {}
-    for name in OBJECTIVES:
+    for name in objectives:
         found[name] = compared(loss_and_gradients(name, one), loss_and_gradients(name, strategy))
     right = Replicas.gather, Replicas.sum
     whole = loss_and_gradients("simclr", one)
@@ -151,7 +150,7 @@ def train_losses(folder, strategy, objective="simclr"):
     return [loss for _, loss in result.loss_history]
 
 
-def main(folder, kind, replicas):
+def main(folder, kind, replicas, *objectives):
     tf.config.threading.set_intra_op_parallelism_threads(1)
     if kind == "mirrored":
         cpu = tf.config.list_physical_devices("CPU")[0]
@@ -159,10 +158,12 @@ def main(folder, kind, replicas):
         tf.config.set_logical_device_configuration(cpu, devices)
     strategy = make_strategy(kind)
     assert strategy.num_replicas_in_sync == int(replicas)
-    figures = figures_of(strategy)
+    figures = figures_of(strategy, objectives)
+    figures["replicas"] = int(replicas)
     figures["train"] = {kind: train_losses(folder, kind)}
     if kind == "mirrored":
         figures["train"]["single"] = train_losses(folder, "single")
+    if kind == "mirrored" and "byola" in objectives:
         figures["train with state"] = [train_losses(folder, name, "byola") for name in (kind, "single")]
     print(json.dumps(figures))
 

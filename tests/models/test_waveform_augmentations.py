@@ -7,13 +7,7 @@ import pytest
 import scipy.signal
 import tensorflow as tf
 
-from models.objectives._waveform_augmentations import (
-    add_delayed,
-    add_noise,
-    high_pass,
-    low_pass,
-    shift_pitch,
-)
+from models.objectives._waveform_augmentations import add_delayed, add_noise, low_pass, shift_pitch
 
 RATE = 16000
 
@@ -33,13 +27,11 @@ def filtered(row, cutoff):
     return np.convolve(np.pad(row, half, mode="edge"), taps, mode="valid")
 
 
-def test_filters_are_scipys_windowed_sincs():
+def test_the_filter_is_scipys_windowed_sinc():
     x, cutoff = waves(), np.array([200.0, 1000.0, 3999.0]) / RATE
     low = low_pass(constant(x), constant(cutoff), 200 / RATE).numpy()
     expected = np.stack([filtered(row, c) for row, c in zip(x, cutoff, strict=True)])
     np.testing.assert_allclose(low, expected, atol=2e-5)
-    high = high_pass(constant(x), constant(cutoff), 200 / RATE).numpy()
-    np.testing.assert_allclose(high, x - expected, atol=2e-5)
 
 
 def test_a_filter_at_half_the_sample_rate_does_nothing():

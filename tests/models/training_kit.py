@@ -31,23 +31,25 @@ class ToyEncoder(Encoder):
 
 
 class ToyWaveEncoder(Encoder):
-    """Magnitudes of learnt filters of 64 samples, averaged over time, and two dense layers."""
+    """Log magnitudes of learnt filters of 64 samples, averaged over time, standardised, and two dense layers."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(name="toy_wave")
         initializer = tf.keras.initializers.GlorotUniform
         self._filters = tf.keras.layers.Conv1D(64, 64, strides=16, kernel_initializer=initializer(seed=seed))
-        self._hidden = tf.keras.layers.Dense(32, "gelu", kernel_initializer=initializer(seed=seed + 1))
-        self._dense = tf.keras.layers.Dense(10, kernel_initializer=initializer(seed=seed + 2))
+        self._hidden = tf.keras.layers.Dense(64, "gelu", kernel_initializer=initializer(seed=seed + 1))
+        self._dense = tf.keras.layers.Dense(32, kernel_initializer=initializer(seed=seed + 2))
 
     def call(self, inputs, training=False, noise=None):
         heard = tf.reduce_mean(tf.abs(self._filters(inputs[..., tf.newaxis])), axis=1)
-        hidden = self._hidden(tf.math.log(tf.cast(heard, tf.float32) + 1e-3))
+        heard = tf.math.log(tf.cast(heard, tf.float32) + 1e-4)
+        mean, variance = tf.nn.moments(heard, axes=[1], keepdims=True)
+        hidden = self._hidden((heard - mean) * tf.math.rsqrt(variance + 1e-3))
         return {"embedding": tf.cast(self._dense(hidden), tf.float32)}
 
 
 RECORD = EncoderRecord("toy", "log_mel", embedding_size=10, parameters=316, build=ToyEncoder)
-WAVE_RECORD = EncoderRecord("toy_wave", "waveform", embedding_size=10, parameters=6570, build=ToyWaveEncoder)
+WAVE_RECORD = EncoderRecord("toy_wave", "waveform", embedding_size=32, parameters=10400, build=ToyWaveEncoder)
 
 
 def serialize(clip_id: str, content: np.ndarray, labels: Sequence[int], kind: str = "log_mel") -> bytes:

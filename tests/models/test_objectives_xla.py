@@ -1,0 +1,37 @@
+"""What runs on a replica has static shapes: XLA, which TPUs need, compiles it and computes the same."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.training.distribution import make_strategy
+from models.training.step import replica_gradients
+
+FIGURES = SimpleNamespace(
+    **runpy.run_path(str(Path(__file__).with_name("replica_figures.py")), run_name="figures")
+)
+
+
+@pytest.mark.parametrize("name", FIGURES.SETTINGS)
+def test_xla_compiles_an_objective_and_agrees(name):
+    results = []
+    for compiled in (False, True):
+        record, encoder, objective = FIGURES.built(name, make_strategy("single"))
+
+        @tf.function(jit_compile=compiled)
+        def update(batch, encoder=encoder, objective=objective):
+            loss, metrics, gradients = replica_gradients(encoder, objective, batch)
+            objective.after_update(encoder)
+            return [loss, *metrics.values(), *gradients]
+
+        for seed in range(2):
+            got = update(FIGURES.batch(record, objective, seed))
+        results.append([*got, *objective.variables])
+    for plain, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(plain.numpy(), compiled.numpy(), atol=2e-4)
