@@ -23,6 +23,7 @@ from cli.quiet import logging_to
 from cli.score_table import score_table
 
 if TYPE_CHECKING:
+    from hares.encoders import EncoderOptions, FrozenEncoder
     from hares.evaluate import Evaluation
     from hares.preflight import Finding
 
@@ -44,6 +45,7 @@ class EvaluateOptions:
     embedding_dtype: Literal["float16", "float32"]
     output: Path
     cache: Path
+    plugins: tuple[Path, ...] = ()
 
 
 def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
@@ -68,13 +70,13 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
 def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
-            from hares.encoders import EncoderOptions, load_encoder
+            from hares.encoders import EncoderOptions
             from hares.evaluate import EvaluationError, EvaluationSettings, evaluate, find_sources
             from hares.protocol import load_protocol
 
             corpus, placements = parse_corpus(options.corpora)
             sources = find_sources(corpus, placements, options.tasks)
-            encoder = load_encoder(options.spec, EncoderOptions(options.sample_rate, options.output_name))
+            encoder = _load(options, EncoderOptions(options.sample_rate, options.output_name))
         settings = EvaluationSettings(
             protocol=dataclasses.replace(load_protocol(options.protocol), seed=options.seed),
             batch_size=options.batch_size,
@@ -88,6 +90,20 @@ def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluati
         raise CommandError(str(error), ExitCode.SETTINGS) from error
     except OSError as error:  # a full disk, a folder one may not write to
         raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.STEP) from error
+
+
+def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
+    from hares.encoders import load_encoder
+
+    if not options.plugins and not options.spec.startswith("untrained:"):
+        return load_encoder(options.spec, encoder_options)
+    from models.plugin import load_plugin
+    from pipeline.untrained import KIND, load_untrained
+
+    plugins = tuple(load_plugin(path) for path in options.plugins)
+    if options.spec.startswith(f"{KIND}:"):
+        return load_untrained(options.spec, encoder_options, options.seed, plugins)
+    return load_encoder(options.spec, encoder_options)
 
 
 class _ClipsPerSecond(ProgressColumn):

@@ -26,6 +26,7 @@ def run_and_show(
     workspace: Path,
     require_blessing: bool = False,
     as_json: bool = False,
+    plugins: Sequence[Path] = (),
 ) -> RunOutcome:
     """Runs a config and prints its twelve scores.
 
@@ -36,7 +37,7 @@ def run_and_show(
     began = time.monotonic()
     with logging_to(log) as terminal:
         console = Console(quiet=True) if as_json else terminal
-        outcome = _run(config_name, assignments, corpus, placements, workspace, console, log)
+        outcome = _run(config_name, assignments, corpus, placements, workspace, console, log, plugins)
     if as_json:
         click.echo(json.dumps(outcome.report, indent=1))
     else:
@@ -54,13 +55,14 @@ def _run(
     workspace: Path,
     console: Console,
     log: Path,
+    plugins: Sequence[Path],
 ) -> RunOutcome:
     from models.training.loop import TrainingInterrupted
     from pipeline.config import load_config
     from pipeline.settings import SettingError
 
     try:
-        config = load_config(config_name, assignments)
+        config = load_config(config_name, assignments, plugins)
         with console.status("reading the indexes of the data sets"):
             from pipeline.run import execute, prepare
 

@@ -2,7 +2,8 @@
 
 One encoder family is one module in `models/encoders/`; it exposes `ENCODERS`, a mapping of encoder names to
 `EncoderRecord`. The module of an encoder is the one whose name is the longest prefix of the encoder's name
-(`sf_nfnet` holds `sf_nfnet_f0` and `sf_nfnet_tiny`), so adding an encoder touches no other file.
+(`sf_nfnet` holds `sf_nfnet_f0` and `sf_nfnet_tiny`), so adding an encoder touches no other file. An encoder may also
+stand in a file of the user's own, loaded as a plugin (`models/plugin.py`).
 
 Shapes: `b` batch, `t` frames, `f` mel bins, `n` samples, `d` embedding.
 """
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import tensorflow as tf
+
+from models._plugins import plugin_module_with_encoder, plugin_modules
 
 
 class Encoder(tf.keras.Model):
@@ -79,6 +82,9 @@ def encoder_module_name(name: str) -> str:
     Raises:
         ValueError: no module defines it; the message lists the encoders there are.
     """
+    own = plugin_module_with_encoder(name)
+    if own is not None:
+        return own
     prefixes = [m for m in _module_names() if name == m or name.startswith(f"{m}_")]
     if prefixes:
         return f"models.encoders.{max(prefixes, key=len)}"
@@ -86,9 +92,10 @@ def encoder_module_name(name: str) -> str:
 
 
 def encoder_names() -> tuple[str, ...]:
-    """Names of all encoders, sorted. Imports every encoder module."""
+    """Names of all encoders, plugins' included, sorted. Imports every encoder module."""
     modules = [importlib.import_module(f"models.encoders.{m}") for m in _module_names()]
-    return tuple(sorted(name for module in modules for name in module.ENCODERS))
+    modules += plugin_modules()
+    return tuple(sorted(name for module in modules for name in getattr(module, "ENCODERS", {})))
 
 
 def load_encoder(name: str) -> EncoderRecord:

@@ -28,6 +28,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import tensorflow as tf
 
+from models._plugins import plugin_module_with_objective, plugin_modules
 from models.encoder import Encoder, EncoderRecord
 from models.training.config import TrainingConfig
 
@@ -188,19 +189,25 @@ class ObjectiveRecord:
 
 
 def objective_names() -> tuple[str, ...]:
-    """Names of all objectives, sorted: the public modules in `models/objectives/`."""
+    """Names of all objectives, sorted: the public modules in `models/objectives/`, and plugins' own."""
     package = importlib.import_module("models.objectives")
     names = [info.name for info in pkgutil.iter_modules(package.__path__) if not info.name.startswith("_")]
-    return tuple(sorted(names))
+    own = [module.OBJECTIVE.name for module in plugin_modules() if hasattr(module, "OBJECTIVE")]
+    return tuple(sorted([*names, *own]))
 
 
-def load_objective(name: str) -> ObjectiveRecord:
-    """The record of objective `name`.
+def objective_module_name(name: str) -> str:
+    """Import path of the module that defines objective `name`.
 
     Raises:
         ValueError: no objective has this name; the message lists those there are.
     """
     if name not in objective_names():
         raise ValueError(f"unknown objective {name!r}; there are {', '.join(objective_names())}")
-    record: ObjectiveRecord = importlib.import_module(f"models.objectives.{name}").OBJECTIVE
+    return plugin_module_with_objective(name) or f"models.objectives.{name}"
+
+
+def load_objective(name: str) -> ObjectiveRecord:
+    """The record of objective `name`. Raises ValueError as `objective_module_name` does."""
+    record: ObjectiveRecord = importlib.import_module(objective_module_name(name)).OBJECTIVE
     return record

@@ -14,6 +14,10 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # reading sources needs no TensorFlow
+    from models.plugin import Plugin
 
 FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli"})
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,17 +27,22 @@ NUMERIC_LIBRARIES = (
 )  # fmt: skip
 
 
-def code_digest(*modules: str) -> str:
+def code_digest(*modules: str, plugins: Iterable[Plugin] = ()) -> str:
     """SHA-256 over the sources of `modules` and all first-party modules they import, and the lock file.
 
     Args:
         modules: dotted names; modules that are imported by a computed name have to be named here.
+        plugins: files outside the packages that belong to them: their bytes, and the modules of ours they import.
 
     Raises:
         ModuleNotFoundError: a module that does not exist.
     """
     digest = hashlib.sha256(_environment().encode())
-    for name, path in sorted(_closure(modules).items()):
+    imported: list[str] = []
+    for plugin in sorted(plugins, key=lambda p: p.digest):
+        digest.update(f"\nplugin {plugin.digest}\n".encode())
+        imported += _first_party_imports("", Path(plugin.path))
+    for name, path in sorted(_closure([*modules, *imported]).items()):
         digest.update(f"\n{name}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

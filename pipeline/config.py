@@ -1,13 +1,11 @@
 """The settings of a pipeline run: one frozen dataclass, filled by a preset, a YAML file or `--set`.
 
-A preset is a module in `pipeline/presets/` that exposes `config()`; a YAML file names one under `preset` and
-gives what differs.
+Presets are in `pipeline/presets/`, and `pipeline/preset.py` finds them by name; a YAML file names one under `preset`
+and gives what differs.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +18,9 @@ from hares.protocol import ProtocolSettings
 from hares.task import task_names
 from models.frontend import FrontendConfig
 from models.objective import load_objective
+from models.plugin import load_plugin
 from models.training.config import TrainingConfig
+from pipeline.preset import load_preset, preset_hint, preset_names
 from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
 # Sources of pretraining clips that are no folder of their own.
@@ -57,6 +57,8 @@ class PipelineConfig:
         compare_untrained: also score the same encoder before training, at the cost of a second pass.
         clips_per_shard: clips in a TFRecord file, about.
         beam_args: flags for Beam, as in `--direct_num_workers=2`.
+        plugins: path and SHA-256 of each file of the user's own that defines encoders or an objective; `--plugin`
+            sets it.
     """
 
     name: str = "hares"
@@ -69,6 +71,7 @@ class PipelineConfig:
     compare_untrained: bool = True
     clips_per_shard: int = 256
     beam_args: tuple[str, ...] = ()
+    plugins: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.tasks:
@@ -82,38 +85,39 @@ class PipelineConfig:
             raise SettingError(f"clips_per_shard: got {self.clips_per_shard}; accepted is 1 or more")
 
 
-def preset_names() -> tuple[str, ...]:
-    """Names of the presets, sorted."""
-    package = importlib.import_module("pipeline.presets")
-    return tuple(sorted(info.name for info in pkgutil.iter_modules(package.__path__)))
-
-
-def load_config(name_or_file: str, assignments: Sequence[str] = ()) -> PipelineConfig:
+def load_config(
+    name_or_file: str, assignments: Sequence[str] = (), plugins: Sequence[Path] = ()
+) -> PipelineConfig:
     """The settings of a preset or YAML file, with `--set` on top.
 
     Args:
         name_or_file: a preset's name, or the path of a YAML file with `preset` and what differs from it.
         assignments: `key=value` texts.
+        plugins: files that define encoders or an objective; they are executed.
 
     Raises:
-        SettingError: no such preset or file, or a wrong setting in it.
+        SettingError: no such preset or file, a wrong setting in it, or a plugin that cannot be used.
     """
+    loaded = load_plugins(plugins)
     if name_or_file in preset_names():
         config = _preset(name_or_file)
     else:
         values = _read_yaml(Path(name_or_file))
         preset = values.pop("preset", None)
         if preset not in preset_names():
-            raise SettingError(
-                f"{name_or_file}: preset is {preset!r}; it must name one of {', '.join(preset_names())}"
-            )
+            raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
         config = override(_preset(preset), values)
     config = override(config, parse_assignments(assignments))
-    return replace(config, training=_checked(config.training))
+    config = replace(config, plugins=(*config.plugins, *loaded))
+    return replace(config, training=checked(config.training))
 
 
-def _checked(training: TrainingConfig) -> TrainingConfig:
-    """The settings, those of the objective with the types that it declares."""
+def checked(training: TrainingConfig) -> TrainingConfig:
+    """The settings, those of the objective with the types that it declares.
+
+    Raises:
+        SettingError: one of them cannot work, or no objective has this name.
+    """
     try:
         training.validate()
     except ValueError as error:
@@ -127,15 +131,23 @@ def _checked(training: TrainingConfig) -> TrainingConfig:
     return replace(training, objective_settings={name: own[name] for name in given})
 
 
+def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
+    """Executes plugins, and gives path and digest of each as settings record them. Raises SettingError."""
+    try:
+        plugins = [load_plugin(file) for file in files]
+    except ValueError as error:
+        raise SettingError(f"--plugin: {error}") from error
+    return tuple((plugin.path, plugin.digest) for plugin in plugins)
+
+
 def _preset(name: str) -> PipelineConfig:
-    config: PipelineConfig = importlib.import_module(f"pipeline.presets.{name}").config()
-    return config
+    return load_preset(name).config()
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SettingError(
-            f"--config {str(path)!r}: neither a preset ({', '.join(preset_names())}) nor a file that is there"
+            f"--config {str(path)!r}: neither a preset nor a file that is there; {preset_hint(path)}"
         )
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))

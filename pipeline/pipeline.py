@@ -147,6 +147,7 @@ def _trainer(run: ResolvedRun, workspace: Workspace, transform: BaseComponent) -
             "num_classes": run.num_classes,
             "label_task": run.label_task,
             "code_digest": run.code["trainer"],
+            "plugins": as_dict(run.config)["plugins"],
             "checkpoints": str(workspace.checkpoints),
         },
     ).with_id("trainer")

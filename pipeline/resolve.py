@@ -17,8 +17,10 @@ from hares.corpus import dataset_root
 from hares.ingest import FOLDER
 from hares.probes import FOLDS
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
+from models._plugins import PREFIX
 from models.encoder import encoder_module_name, load_encoder
-from models.objective import load_objective
+from models.objective import load_objective, objective_module_name
+from models.plugin import Plugin, load_plugin
 from pipeline.code_digest import code_digest
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
 from pipeline.settings import SettingError, as_dict
@@ -92,6 +94,11 @@ def resolve(
         SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
             but has too few classes to train or test on.
     """
+    try:
+        for path, digest in config.plugins:
+            load_plugin(path, digest)
+    except ValueError as error:
+        raise SettingError(f"plugins: {error}") from error
     try:
         record = load_encoder(config.training.encoder)
         objective = load_objective(config.training.objective)
@@ -198,6 +205,8 @@ def _pretraining_source(
         readers = {source: _root(task, corpus, placements)}
         num_classes = len(task.slots[0].classes) if task.label_kind == "multi" else 0
     else:
+        if corpus is not None and (corpus / source).is_dir():  # a folder beside the tasks', as LibriSpeech
+            source = str(corpus / source)
         try:
             path, number = folder.resolve_span(source, config.pretraining.span)
         except ValueError as error:
@@ -243,8 +252,12 @@ def _code_digests(config: PipelineConfig) -> dict[str, str]:
     """Digest of the source behind each component; modules found by name are named here."""
     tasks = [f"hares.tasks.{name}" for name in config.tasks]
     probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
-    encoder = encoder_module_name(config.training.encoder)
-    objective = f"models.objectives.{config.training.objective}"
+    plugins = [Plugin(path, digest) for path, digest in config.plugins]
+    defining = (
+        encoder_module_name(config.training.encoder),
+        objective_module_name(config.training.objective),
+    )
+    own = [name for name in defining if not name.startswith(PREFIX)]
     return {
         **{
             f"ingest_{name}": code_digest("components.audio_example_gen.executor", module)
@@ -252,7 +265,7 @@ def _code_digests(config: PipelineConfig) -> dict[str, str]:
         },
         "ingest_pretraining": code_digest("components.audio_example_gen.executor", *tasks),
         "transform": code_digest("pipeline.preprocessing"),
-        "trainer": code_digest("pipeline.training", encoder, objective),
+        "trainer": code_digest("pipeline.training", *own, plugins=plugins),
         "embedder": code_digest("components.embedder.executor", *tasks),
         "evaluator": code_digest("components.evaluator.executor", *tasks, *probes),
     }

@@ -22,6 +22,7 @@ from hares.plain_data import from_plain
 from models.encoder import Encoder, load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
+from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 from models.training.loop import Progress, train
 from models.weights import weights_digest
@@ -35,12 +36,15 @@ def run_fn(fn_args: FnArgs) -> None:
     """Entry point of TFX's Trainer.
 
     `fn_args.custom_config` holds "training" and "frontend" (settings), "num_classes", "label_task" (the task
-    whose labels the records have, or ""), "code_digest" and "checkpoints" (the folder of all runs' checkpoints).
+    whose labels the records have, or ""), "code_digest", "plugins" (path and digest of each) and "checkpoints" (the
+    folder of all runs' checkpoints).
 
     Raises:
         ValueError: Transform wrote no records to train on.
     """
     custom = fn_args.custom_config
+    for path, digest in custom["plugins"]:  # a worker of its own has not loaded them yet
+        load_plugin(path, digest)
     config = from_plain(TrainingConfig, custom["training"])
     frontend = from_plain(FrontendConfig, custom["frontend"])
     files = sorted(file for pattern in fn_args.train_files for file in tf.io.gfile.glob(pattern))

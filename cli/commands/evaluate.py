@@ -34,6 +34,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--cache", type=_FOLDER, help="Embeddings, shared by any number of runs.  [default: OUTPUT/cache]"
 )
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
     spec: str,
@@ -47,6 +49,7 @@ def command(
     embedding_dtype: str,
     output: Path,
     cache: Path | None,
+    plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Score a frozen encoder on HARES: check it, embed every clip once, train the probes, write a report.
@@ -61,12 +64,14 @@ def command(
       tflite:FILE              a TensorFlow Lite model
       hear:MODULE[:WEIGHTS]    a module with the HEAR 2021 interface
       python:MODULE:FACTORY    an object with sample_rate, embedding_size and a call (b, n) -> (b, d)
+      untrained:NAME           an encoder of ours, or of a --plugin, with fresh weights
       log_mel                  the floor: mean and deviation of 80 log-mel bands
 
     \b
     hares evaluate --encoder log_mel --corpus corpora --protocol quick
     hares evaluate --encoder run:W --corpus corpora --tasks esc50,nsynth_pitch --output scores
     hares evaluate --encoder hear:models.hear:W/pushed/1 --corpus corpora --corpus esc50=/data/ESC-50-master
+    hares evaluate --encoder untrained:mine_small --plugin mine.py --corpus corpora --protocol quick
 
     A run that was killed goes on where it was. Exit code 3 where the encoder fails the pre-flight, before any data
     is read; 4 where no task could be scored.
@@ -86,6 +91,7 @@ def command(
             embedding_dtype="float16" if embedding_dtype == "float16" else "float32",
             output=output,
             cache=cache or output / "cache",
+            plugins=plugins,
         ),
         as_json,
     )

@@ -17,6 +17,8 @@ import click
 )
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
               show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
 @click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
@@ -24,6 +26,7 @@ def command(
     assignments: tuple[str, ...],
     corpora: tuple[str, ...],
     workspace: Path,
+    plugins: tuple[Path, ...],
     require_blessing: bool,
     as_json: bool,
 ) -> None:
@@ -35,10 +38,11 @@ def command(
     \b
     hares run --config demo --corpus corpora --workspace W
     hares run --config demo --corpus corpora --workspace W --set training.steps=1000 --set training.seed=1
+    hares run --config demo --plugin mine.py --set training.encoder=mine_small --corpus corpora --workspace W
     hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
     """
     from cli.options import parse_corpus
     from cli.pipeline_run import run_and_show
 
     corpus, placements = parse_corpus(corpora)
-    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json)
+    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json, plugins)

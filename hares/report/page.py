@@ -31,16 +31,8 @@ def render_page(runs: Sequence[Run]) -> str:
     Returns:
         HTML.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(percent=percent, points=_points)
     first = runs[0]
-    return environment.get_template("page.html.j2").render(
+    return page_template("page.html.j2").render(
         runs=[_run_view(run) for run in runs],
         title=", ".join(run.name for run in runs),
         references=[(name, column["title"]) for name, column in first.report["paper"].items()],
@@ -50,6 +42,19 @@ def render_page(runs: Sequence[Run]) -> str:
         domains=DOMAINS,
         choices=first.report["protocol"]["choices"],
     )
+
+
+def page_template(name: str) -> jinja2.Template:
+    """A template of this folder, which escapes all text it is given."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=percent, points=_points)
+    return environment.get_template(name)
 
 
 def _run_view(run: Run) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""The paper's results, tables 4 and 6 to 9, as fractions.
+"""The paper's results, tables 2, 4 and 6 to 9, as fractions.
 
 `paper_tables.json` holds the tables as printed, in percent. Table 4 repeats columns of tables 6 and 9 and
-adds published systems; null is the paper's dash.
+adds published systems; of table 2 there are the two rows that no other table repeats, of which the paper prints no
+task but AudioSet; null is the paper's dash, or what it does not print.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -23,9 +25,34 @@ REFERENCE_TITLES = {
 }
 
 
+@dataclass(frozen=True)
+class PaperRow:
+    """Where the paper prints the scores of one encoder under one objective.
+
+    Attributes:
+        table: the table that has most of them, as in `paper_tables`.
+        system: its name there.
+        also: other tables that print it.
+    """
+
+    table: str
+    system: str
+    also: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> str:
+        """All tables that print it, for people."""
+        numbers = sorted(name.removeprefix("table") for name in (self.table, *self.also))
+        return f"table{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+
+    def scores(self) -> dict[str, Any]:
+        """Its column, in percent. Raises ValueError as `paper_column` does."""
+        return paper_column(self.table, self.system)
+
+
 @cache
 def paper_tables() -> dict[str, list[dict[str, Any]]]:
-    """All columns of tables 4, 6, 7, 8 and 9 in percent, as printed."""
+    """All columns of tables 4, 6, 7, 8 and 9, and two of table 2, in percent, as printed."""
     content = resources.files("hares.report").joinpath("paper_tables.json").read_text("utf-8")
     tables: dict[str, list[dict[str, Any]]] = json.loads(content)
     return tables

@@ -100,13 +100,13 @@ def unpack_pictures(arrays: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:
 
 def differences(runs: Sequence[Run]) -> tuple[tuple[Difference, ...], ...]:
     """Each run after the first against the first: the tasks of each domain, the domain, and HARES last."""
-    resampled = [_resample(run) for run in runs]
+    resampled = [resampled_answers(run) for run in runs]
     return tuple(
-        _between(runs[0], resampled[0], run, own) for run, own in zip(runs[1:], resampled[1:], strict=True)
+        compare(runs[0], resampled[0], run, own) for run, own in zip(runs[1:], resampled[1:], strict=True)
     )
 
 
-def _resample(run: Run) -> dict[str, Resampled]:
+def resampled_answers(run: Run) -> dict[str, Resampled]:
     """Every run by the same draws, whatever seed it was scored with: that is what pairs them."""
     found = {
         name: answers.resampled(COMPARISON_RESAMPLES, draws_seed(load_task(name), 0))
@@ -115,9 +115,10 @@ def _resample(run: Run) -> dict[str, Resampled]:
     return {name: resampled for name, resampled in found.items() if resampled}
 
 
-def _between(
+def compare(
     first: Run, ours: Mapping[str, Resampled], second: Run, theirs: Mapping[str, Resampled]
 ) -> tuple[Difference, ...]:
+    """Second minus first, with what `resampled_answers` gave of each: tasks of each domain, the domain, HARES last."""
     rows: list[Difference] = []
     everything: list[str] = []
     for domain in DOMAINS:

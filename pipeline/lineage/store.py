@@ -31,9 +31,19 @@ def open_store(path: Path) -> MetadataStore:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no metadata store; has `hares run` been run in this workspace?")
+    return _connect(path, pb.SqliteMetadataSourceConfig.READWRITE)
+
+
+def create_store(path: Path) -> MetadataStore:
+    """The SQLite store of a workspace, made with its folder where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return _connect(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
+
+
+def _connect(path: Path, mode: int) -> MetadataStore:
     config = pb.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
+    config.sqlite.connection_mode = mode
     return MetadataStore(config)
 
 

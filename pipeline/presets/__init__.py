@@ -1,1 +1,1 @@
-"""Presets, one a module; each exposes `config()`."""
+"""Presets; `pipeline/preset.py` says what a module here exposes."""

@@ -5,8 +5,11 @@
 Batch 1024 for 100k steps (section 3), 527 classes with example mixing.
 """
 
+from hares.report.paper import PaperRow
 from models.training.config import TrainingConfig
 from pipeline.config import PipelineConfig
+
+ROW = PaperRow("table8", "SF NFNet-F0", ("table2",))
 
 
 def config() -> PipelineConfig:

@@ -5,8 +5,11 @@
 Batch 4096 for 200k steps (section 3); made for a TPU v3 slice of 32 cores, as the paper's.
 """
 
+from hares.report.paper import PaperRow
 from models.training.config import TrainingConfig
 from pipeline.config import PipelineConfig
+
+ROW = PaperRow("table9", "SF NFNet-F0", ("table2", "table3", "table4"))
 
 
 def config() -> PipelineConfig:

@@ -1,0 +1,46 @@
+"""`hares study`: a grid of presets over one corpus, and the paper's table 2 from it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--grid", "name", default="tiny", show_default=True, metavar="NAME|FILE",
+              help="A grid of ours (tiny, paper), or a YAML file.")  # fmt: skip
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting of every cell."
+)
+@click.option(
+    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
+)
+@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
+              show_default=True, help="Store, artifacts, checkpoints and the study's files.")  # fmt: skip
+@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the study as JSON and nothing else.")
+def command(
+    name: str,
+    assignments: tuple[str, ...],
+    corpora: tuple[str, ...],
+    workspace: Path,
+    plugins: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Train and score every cell of a grid, and set the table beside the paper's.
+
+    A cell that is done is not run again; one that was killed goes on where it stopped. A cell that fails is recorded
+    and the study goes on: exit code 5 says that there was one.
+
+    \b
+    hares study --grid tiny --corpus corpora --workspace W
+    hares study --grid tiny --corpus corpora --workspace W --set training.seed=1
+    hares study --grid mine.yaml --plugin my_encoder.py --corpus corpora --workspace W
+    """
+    from cli.options import parse_corpus
+    from cli.study_run import study_and_show
+
+    corpus, placements = parse_corpus(corpora)
+    study_and_show(name, assignments, plugins, corpus, placements, workspace, as_json)

@@ -1,0 +1,79 @@
+"""The presets as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from hares.task import DOMAINS
+from models.encoder import load_encoder
+from pipeline.preset import Preset, load_preset, preset_names
+
+_PIPED_WIDTH = 160
+
+
+def show_presets(as_json: bool) -> None:
+    """Prints every preset: those of the paper's rows by their HARES, then the others."""
+    presets = [_described(load_preset(name)) for name in preset_names()]
+    if as_json:
+        click.echo(json.dumps(presets, indent=1, allow_nan=False))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in (
+        "preset",
+        "encoder",
+        "objective",
+        "parameters",
+        "tables",
+        "Env.",
+        "Speech",
+        "Music",
+        "HARES",
+        "AudioSet",
+    ):
+        left = name in ("preset", "encoder", "objective", "tables")
+        table.add_column(name, justify="left" if left else "right", no_wrap=name == "preset")
+    for preset in sorted(presets, key=lambda p: (not p["tables"], p["name"])):
+        paper = preset["paper"] or {"domains": {}, "hares": None, "audioset": None}
+        scores = (*(paper["domains"].get(domain) for domain in DOMAINS), paper["hares"], paper["audioset"])
+        table.add_row(
+            preset["name"],
+            preset["encoder"],
+            preset["objective"],
+            f"{preset['parameters'] / 1e6:.1f}m",
+            ", ".join(name.removeprefix("table") for name in preset["tables"]),
+            *("–" if score is None else f"{score:.1f}" for score in scores),
+        )
+    console.print(table)
+
+
+def _described(preset: Preset) -> dict[str, Any]:
+    """A preset as plain data; the paper's scores in percent, as printed."""
+    training = preset.config().training
+    described: dict[str, Any] = {
+        "name": preset.name,
+        "summary": preset.summary,
+        "encoder": training.encoder,
+        "objective": training.objective,
+        "parameters": load_encoder(training.encoder).parameters,
+        "tables": [],
+        "paper": None,
+    }
+    if preset.row is not None:
+        scores = preset.row.scores()
+        described["tables"] = sorted((preset.row.table, *preset.row.also))
+        described["paper"] = {
+            "table": preset.row.table,
+            "system": preset.row.system,
+            "domains": scores["domains"],
+            "hares": scores["hares"],
+            "audioset": scores["tasks"]["audioset"],
+        }
+    return described

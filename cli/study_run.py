@@ -1,0 +1,137 @@
+"""Running a study from the command line: a line a cell, then the table, the correlations and the claims."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+from cli.errors import CommandError, ExitCode
+from cli.quiet import logging_to
+
+if TYPE_CHECKING:
+    from hares.report.study import StudyCell
+    from pipeline.grid import Cell
+    from pipeline.local_runner import StepResult
+    from pipeline.study import StudyOutcome
+
+
+def study_and_show(
+    grid_name: str,
+    assignments: Sequence[str],
+    plugins: Sequence[Path],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+    as_json: bool,
+) -> None:
+    """Runs a study and prints what it says.
+
+    Raises:
+        CommandError: with an exit code for each kind of failure; a cell that failed is one.
+    """
+    log = workspace / "logs" / f"study-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    began = time.monotonic()
+    with logging_to(log) as terminal:
+        console = Console(quiet=True) if as_json else terminal
+        outcome = _run(grid_name, assignments, plugins, corpus, placements, workspace, console)
+    if as_json:
+        click.echo(json.dumps(outcome.content, indent=1, allow_nan=False))
+    else:
+        from cli.study_view import show_study
+
+        show_study(outcome.content)
+        for what, path in (
+            ("study", outcome.folder / "study.json"),
+            ("page", outcome.folder / "study.html"),
+            ("log", log),
+        ):
+            click.echo(f"{what:<7}{path}")
+        click.echo(f"{len(outcome.content['cells'])} cells in {time.monotonic() - began:.0f} s")
+    if outcome.failed:
+        raise CommandError(
+            f"{len(outcome.failed)} of {len(outcome.content['cells'])} cells failed: {', '.join(outcome.failed)}. "
+            f"The same command tries them again; the whole log is in {log}",
+            ExitCode.STEP,
+        )
+
+
+def _run(
+    grid_name: str,
+    assignments: Sequence[str],
+    plugins: Sequence[Path],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+    console: Console,
+) -> StudyOutcome:
+    from models.training.loop import TrainingInterrupted
+    from pipeline.grid import load_grid
+    from pipeline.settings import SettingError
+
+    try:
+        grid = load_grid(grid_name, assignments, plugins)
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
+    from pipeline.local_runner import StepFailedError
+    from pipeline.study import run_study
+
+    with console.status("") as status:
+        try:
+            return run_study(grid, corpus, placements, workspace, _View(console, status))
+        except StepFailedError as error:
+            if isinstance(error.cause, TrainingInterrupted):
+                raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
+            raise
+
+
+class _View:
+    """Shows a study: one line for every cell that has ended, and on a terminal what runs now."""
+
+    def __init__(self, console: Console, status: Status):
+        self._console = console
+        self._status = status
+
+    def begin(self, cell: Cell, number: int, of: int) -> _Steps:
+        """A cell runs."""
+        return _Steps(self._status, f"cell {number} of {of}, {cell.name}")
+
+    def finish(self, cell: StudyCell, reused: bool) -> None:
+        """A cell has ended."""
+        if cell.run is None:
+            text = f"FAILED {cell.name}: {cell.error}"
+        else:
+            hares = cell.run.report["hares"]
+            score = f"HARES {100 * hares:.1f}" if hares is not None else "not all tasks scored"
+            text = f"{'kept' if reused else 'done'}   {cell.name}  {score}  {cell.seconds or 0:.0f} s"
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Steps:
+    """Shows the steps of a cell in the status line."""
+
+    def __init__(self, status: Status, title: str):
+        self._status = status
+        self._title = title
+
+    def begin(self, nodes: list[str]) -> None:
+        """The steps, in the order in which they will run."""
+
+    def start(self, node: str) -> None:
+        """A step starts."""
+        self._status.update(escape(f"{self._title}: {node}"))
+
+    def update(self, node: str, fraction: float, text: str) -> None:
+        """A long step says how far it is."""
+        self._status.update(escape(f"{self._title}: {node} {text}"))
+
+    def finish(self, result: StepResult) -> None:
+        """A step has ended."""
