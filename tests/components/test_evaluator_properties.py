@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("tfx")
 
 from components.artifacts import ProbeReport
-from components.evaluator.executor import _describe_report
+from components.evaluator.executor import _compared_with, _describe_report
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
+from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names
@@ -55,3 +56,24 @@ def test_scores_intervals_and_manifests_are_the_reports():
         report["hares"],
         *report["intervals"]["hares"],
     ]
+
+
+def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
+    task = load_task("tut18")
+
+    def made(share):
+        scores = {"tut18": scored(task, share)}
+        encoder = {"name": "x", "encoder": "x", "weights_digest": "d"}
+        return build_report([task], scores, {}, {}, ProtocolSettings(), encoder), {
+            "tut18": scores["tut18"].predictions
+        }
+
+    ours, before = made(0.5), made(0.75)
+    write_report(*before, tmp_path)
+    assert _compared_with("", *ours) is None
+    comparison = _compared_with(str(tmp_path), *ours)
+    assert (comparison.ours, comparison.theirs) == (0.5, 0.75)
+    assert comparison.paired.difference == -0.25 and comparison.paired.high < 0 and comparison.note == ""
+    (tmp_path / "predictions" / "tut18.npz").unlink()
+    comparison = _compared_with(str(tmp_path), *ours)
+    assert comparison.paired is None and "no stored answers" in comparison.note
