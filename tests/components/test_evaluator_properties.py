@@ -24,7 +24,7 @@ def scored(task, share):
     scores[:, int(40 * share) :, -1] = 1
     names = tuple(map(str, range(40)))
     answers = Predictions(task.metric, task.slots, names, ("",) * 40, labels, scores, np.ones(40))
-    leakage = {"verdict": "clean"}
+    leakage = {"verdict": "clean", "contents_checked": True}
     return TaskScore(
         task, answers.score(), 0.1, answers.resampled(50, draws_seed(task, 0)), tuple(answers.seed_scores()),
         40, 40, 2, task.num_classes, (), {}, answers, "", leakage,
