@@ -9,6 +9,7 @@ pytest.importorskip("tfx")
 
 from components.artifacts import ProbeReport
 from components.evaluator.executor import _compared_with, _describe_report
+from hares.leakage import not_checked
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
@@ -24,7 +25,7 @@ def scored(task, share):
     scores[:, int(40 * share) :, -1] = 1
     names = tuple(map(str, range(40)))
     answers = Predictions(task.metric, task.slots, names, ("",) * 40, labels, scores, np.ones(40))
-    leakage = {"verdict": "clean", "contents_checked": True}
+    leakage = not_checked(task)
     return TaskScore(
         task, answers.score(), 0.1, answers.resampled(50, draws_seed(task, 0)), tuple(answers.seed_scores()),
         40, 40, 2, task.num_classes, (), {}, answers, "", leakage,
@@ -46,7 +47,7 @@ def test_scores_intervals_and_manifests_are_the_reports():
         assert number(f"{name}/seed_deviation") == entry["seed_deviation"]
         for what in ("expected", "present", "missing", "unreadable"):
             assert artifact.get_int_custom_property(f"{name}/manifest_{what}") == entry["manifest"][what]
-        assert artifact.get_string_custom_property(f"{name}/leakage") == "clean"
+        assert artifact.get_string_custom_property(f"{name}/leakage") == "not checked"
     for domain in DOMAINS:
         assert number(f"domain/{domain}") == report["domains"][domain]
         assert [number(f"domain/{domain}/{s}") for s in ("low", "high")] == report["intervals"]["domains"][
