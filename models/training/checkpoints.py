@@ -16,6 +16,9 @@ import tensorflow as tf
 from models.training.distribution import is_chief
 
 _LOG = logging.getLogger(__name__)
+# What TensorFlow raises on a checkpoint that is damaged, cut short or of something else. Its reader has no error of
+# its own: a file that ends too early is an IndexError, other damage a RuntimeError.
+_UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError, RuntimeError)
 
 
 class Checkpoints:
@@ -66,7 +69,7 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
+            except _UNREADABLE as error:
                 _LOG.warning("checkpoint %s cannot be read (%s); trying the one before", path, error)
                 continue
             self.latest = path
@@ -102,7 +105,7 @@ def restore_encoder(encoder: tf.keras.Model, path: str) -> None:
     try:
         status = tf.train.Checkpoint(encoder=encoder).restore(found)
         status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
+    except _UNREADABLE as error:
         raise ValueError(
             f"training: the checkpoint {found} does not fit encoder {encoder.name} ({error}); "
             "warm-start from a run of the same encoder"
