@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.training.input_pipeline import InputSpec, count_records, make_dataset
+from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 FILES, CLIPS, BATCH, CROP = 4, 7, 6, 10  # 28 clips: 4 batches of 6 an epoch
@@ -80,6 +80,12 @@ def test_same_seed_same_batches_other_seed_others(spec):
 @pytest.mark.parametrize("start", [4, 9])
 def test_starting_late_is_going_on(spec, start):
     assert_equal(take(make_dataset(spec, start_step=start), 3), take(make_dataset(spec), start + 3)[start:])
+
+
+@pytest.mark.parametrize("step", [0, 3, 9])
+def test_the_clips_of_a_step_are_named_in_the_batchs_order(spec, step):
+    (batch,) = take(make_dataset(spec, start_step=step), 1)
+    assert clip_ids(spec, step) == tuple(map(str, clips_of(batch)))
 
 
 def test_an_epoch_holds_each_clip_at_most_once_and_epochs_differ(spec):

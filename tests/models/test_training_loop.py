@@ -163,7 +163,28 @@ def test_a_loss_that_is_not_finite_stops_the_run(files, tmp_path):
         train(dataclasses.replace(config, checkpoint_every_steps=1), files, 4, str(tmp_path))
     assert error.value.step >= 1
     assert error.value.checkpoint == str(tmp_path / f"ckpt-{error.value.step}")
+    assert f"last good checkpoint is {error.value.checkpoint}" in str(error.value)
     assert (tmp_path / f"ckpt-{error.value.step}.index").exists()
+
+
+def test_the_clips_of_the_update_that_broke_are_named(tmp_path):
+    """A clip of NaN (2-5) in otherwise sound data; the run stops within the loop of two updates that meets it."""
+    files = KIT.write_random_clips(tmp_path)
+    content = np.full((40, 80), np.nan)
+    kept = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(files[2])]
+    kept[5] = KIT.serialize("2-5", content, [])
+    KIT.write(Path(files[2]), kept)
+    reports = []
+    with pytest.raises(NonFiniteLossError) as error:
+        train(CONFIG, files, 4, str(tmp_path / "run"), progress=reports.append)
+    assert "2-5" in error.value.clip_ids
+    assert len(set(error.value.clip_ids)) == CONFIG.batch_size
+    assert all(clip_id in str(error.value) for clip_id in error.value.clip_ids)
+    assert (
+        error.value.step - CONFIG.steps_per_loop
+        < max((r.step for r in reports), default=0)
+        <= error.value.step
+    )
 
 
 def test_progress_tensorboard_and_result(files, tmp_path):
