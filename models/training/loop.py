@@ -36,6 +36,7 @@ from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 from models.training.optimizers import build_optimizer
+from models.training.pictures import ViewPictures
 from models.training.schedule import WarmupCosine
 from models.training.step import StepLog, compile_steps, trainable_variables
 
@@ -138,9 +139,10 @@ def train(
         files: TFRecord files; see `models/training/input_pipeline.py` for what a record holds.
         num_classes: k; 0 where the data has no labels.
         checkpoint_dir: folder of this run's checkpoints.
-        log_dir: folder of TensorBoard scalars; None writes none.
+        log_dir: folder of what TensorBoard shows: scalars after every `steps_per_loop` updates, a clip's crops and
+            views at the start and with every checkpoint. None writes none.
         progress: called after every `steps_per_loop` updates.
-        warm_start: a checkpoint of another run (or its folder) whose encoder this one starts from.
+        warm_start: whose encoder this run starts from: see `models.training.checkpoints.read_encoder_weights`.
         frontend: what made the log-mels; it decides how many frames a crop has. None is the default one.
         num_examples: records in `files` where known; None counts them by reading.
 
@@ -186,7 +188,11 @@ def train(
         restore_encoder(encoder, warm_start)
     batches = _batches(strategy, spec, start)
     run_steps = compile_steps(strategy, encoder, objective, optimizer, objective_record.metrics, batches)
-    reporter = _Reporter(config, log_dir if is_chief(strategy) else None, progress)
+    log_dir = log_dir if is_chief(strategy) else None
+    reporter = _Reporter(config, log_dir, progress)
+    pictures = ViewPictures(log_dir, objective, spec, frontend or FrontendConfig()) if log_dir else None
+    if pictures:
+        pictures.write(start)
     with _Termination() as termination:
         step = start
         while step < config.steps:
@@ -198,6 +204,8 @@ def train(
             reporter.report(step, log, time.monotonic() - began)
             if step % config.checkpoint_every_steps == 0 or step == config.steps or termination.requested:
                 checkpoints.save(step)
+                if pictures:
+                    pictures.write(step)
             if termination.requested and step < config.steps:
                 raise TrainingInterrupted(step, str(checkpoints.latest))
     return TrainingResult(encoder, objective, step, reporter.metrics, tuple(reporter.history))

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
@@ -127,11 +128,15 @@ def test_partners_are_other_clips_of_the_batch_with_their_labels(spec):
 
 
 def test_draws_differ_between_views_rows_and_steps(spec):
-    batches = take(make_dataset(spec), 4)
+    batches = take(make_dataset(spec), 16)
     for name in ("ratio", "noise"):
         values = np.concatenate([b[name].ravel() for b in batches])
         assert len(np.unique(values)) == values.size
         assert ((values >= 0) & (values < 1)).all()
+        assert (
+            scipy.stats.kstest(values, *{"ratio": ("beta", (5, 2)), "noise": ("uniform",)}[name]).pvalue
+            > 0.01
+        )
 
 
 @pytest.mark.parametrize(("hosts", "replicas"), [(1, 2), (3, 6)])
