@@ -69,13 +69,20 @@ def _run(
             run = prepare(config, corpus, placements, workspace)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    sources = ", ".join(f"{name} ({root})" for name, root in sorted(run.pretraining.readers.items()))
+    sources = ", ".join(
+        f"{name} ({root})"
+        for source in (run.pretraining, *run.older_spans)
+        for name, root in sorted(source.readers.items())
+    )
     console.print(
         f"pipeline [bold]{config.name}[/]: {len(config.tasks)} tasks, {config.training.encoder} by "
         f"{config.training.objective}",
         highlight=False,
     )
     console.print(f"pretraining on {sources}", highlight=False, soft_wrap=True)
+    if config.pretraining.warm_start:
+        start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
+        console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
     from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
 

@@ -1,6 +1,12 @@
-"""When a model is blessed: by a threshold, or by comparison with the latest blessed model.
+"""When a model is blessed: by a threshold, and by comparison with the latest blessed model on the same clips.
 
-A rule and two reports in, a verdict with its reasons out.
+A rule, a report and a comparison in, a verdict with its reasons out. The comparison is paired: both models' stored
+answers are scored on the same bootstrap resamples, and the 95% interval of the difference of their HARES scores
+(`hares.statistics`) decides, so that a model is not refused for what other test clips could have turned round.
+
+That "not worse" means "not shown to be worse" has a price: with few test clips much cannot be shown, and small losses,
+one a run, may add up. `margin` asks for the opposite proof, that the loss is smaller than a margin; `max_drop` bounds
+the loss itself, whatever its interval.
 """
 
 from __future__ import annotations
@@ -9,6 +15,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from hares.predictions import Predictions
+from hares.statistics import (
+    PairedDifference,
+    Resampled,
+    difference_of,
+    draws_seed,
+    mean_of,
+    paired_difference,
+)
+from hares.task import load_task
+
+RESAMPLES = 1_000  # and the draws are those of `hares report`, so that it shows the interval that decided
+
 
 @dataclass(frozen=True)
 class BlessingConfig:
@@ -16,76 +37,166 @@ class BlessingConfig:
 
     Attributes:
         min_hares: lowest HARES score, as a fraction; None for no threshold.
-        max_drop: how far HARES may fall below the latest blessed model's; None for no comparison.
+        not_worse: whether to compare with the latest blessed model: refused where the 95% paired interval of the
+            difference lies wholly below 0.
+        margin: the stricter comparison: the interval must lie wholly above `-margin`, so that a loss of more than
+            `margin` is ruled out; None for none.
+        max_drop: how far the score itself may fall below the latest blessed model's; None for no limit.
         above_untrained: whether HARES must be above the same encoder's before training.
     """
 
     min_hares: float | None = None
-    max_drop: float | None = 0.0
+    not_worse: bool = True
+    margin: float | None = None
+    max_drop: float | None = None
     above_untrained: bool = False
 
     def __post_init__(self) -> None:
-        if self.min_hares is not None and not 0 <= self.min_hares <= 1:
-            raise ValueError(f"blessing.min_hares: got {self.min_hares}; accepted is a fraction from 0 to 1")
-        if self.max_drop is not None and not 0 <= self.max_drop <= 1:
-            raise ValueError(f"blessing.max_drop: got {self.max_drop}; accepted is a fraction from 0 to 1")
+        for name in ("min_hares", "margin", "max_drop"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"blessing.{name}: got {value}; accepted is a fraction from 0 to 1")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model beside the latest blessed one.
+
+    Attributes:
+        what: the score that is compared, for people: HARES, or the mean of the tasks that both have.
+        ours, theirs: the scores; None where the two have no task in common.
+        paired: ours minus theirs on the same clips; None where the clips' answers cannot be paired.
+        note: why they cannot, and what else makes the two unlike; "" where nothing does.
+    """
+
+    what: str
+    ours: float | None
+    theirs: float | None
+    paired: PairedDifference | None
+    note: str
+
+
+def compare(
+    report: Mapping[str, Any],
+    answers: Mapping[str, Predictions],
+    baseline: Mapping[str, Any],
+    baseline_answers: Mapping[str, Predictions],
+) -> Comparison:
+    """Sets a model beside the latest blessed one, over the tasks that both were scored on.
+
+    Args:
+        report: the model's `report.json`.
+        answers: its predictions, by task name.
+        baseline: the latest blessed model's `report.json`.
+        baseline_answers: what is stored of its predictions.
+    """
+    ours, theirs = _values(report), _values(baseline)
+    common = sorted(set(ours) & set(theirs))
+    if not common:
+        return Comparison("", None, None, None, "")
+    whole = all(r.get("hares") is not None and set(_values(r)) == set(common) for r in (report, baseline))
+    what = "HARES" if whole else f"mean of {len(common)} tasks"
+    scores = [float(np.mean([values[name] for name in common])) for values in (ours, theirs)]
+    notes = []
+    if _protocol(report) != _protocol(baseline):
+        notes.append("the two were scored by different protocols")
+    apart, unpaired = [], []
+    for name in common:
+        found = _difference(name, answers, baseline_answers)
+        if isinstance(found, str):
+            unpaired.append(f"{name}: {found}")
+        else:
+            apart.append(found)
+    paired = None if unpaired else paired_difference(mean_of(apart))
+    if unpaired:
+        notes.append(f"no paired interval ({'; '.join(unpaired)})")
+    elif paired is None:
+        notes.append("no paired interval (its standard error is undefined)")
+    return Comparison(what, scores[0], scores[1], paired, "; ".join(notes))
 
 
 def judge(
-    rule: BlessingConfig, report: Mapping[str, Any], baseline: Mapping[str, Any] | None
+    rule: BlessingConfig, report: Mapping[str, Any], comparison: Comparison | None
 ) -> tuple[bool, list[str]]:
     """Whether a model is blessed, and the reasons either way.
 
     Args:
         rule: the rule.
         report: the model's `report.json`.
-        baseline: the `report.json` of the latest blessed model, or None where there is none.
+        comparison: with the latest blessed model, or None where there is none.
 
     Returns:
         (blessed, reasons). A report without a HARES score, because a task could not be scored, is judged by
         the mean of the tasks that were, and the reasons say so; one without any score is not blessed.
     """
-    score, what = _score(report, None)
-    if score is None:
+    values = _values(report)
+    if not values:
         return False, ["no task could be scored"]
-    reasons, blessed = [], True
-
-    def require(holds: bool, text: str) -> None:
-        nonlocal blessed
-        blessed &= holds
-        reasons.append(("passed: " if holds else "failed: ") + text)
-
+    score = float(np.mean(list(values.values())))
+    complete = report.get("hares") is not None
+    what = "HARES" if complete else f"mean of {len(values)} of {len(report['tasks'])} tasks"
+    verdicts: list[tuple[bool, str]] = []
     if rule.min_hares is not None:
-        require(score >= rule.min_hares, f"{what} {score:.4f}, threshold {rule.min_hares:.4f}")
+        verdicts.append((score >= rule.min_hares, f"{what} {score:.4f}, threshold {rule.min_hares:.4f}"))
     if rule.above_untrained:
         untrained = [t["untrained"] for t in report["tasks"].values() if t.get("untrained") is not None]
-        floor = sum(untrained) / len(untrained) if untrained else None
-        require(
-            floor is not None and score > floor,
-            f"{what} {score:.4f}, untrained {floor:.4f}" if floor is not None else "no untrained scores",
-        )
-    if rule.max_drop is not None:
-        if baseline is None:
-            reasons.append("passed: no blessed model before this one")
+        if untrained:
+            floor = float(np.mean(untrained))
+            verdicts.append((score > floor, f"{what} {score:.4f}, untrained {floor:.4f}"))
         else:
-            common = set(_values(report)) & set(_values(baseline))
-            ours, theirs = (_score(r, common)[0] for r in (report, baseline))
-            if ours is None or theirs is None:
-                require(False, "no task in common with the latest blessed model")
-            else:
-                text = f"mean of {len(common)} tasks {ours:.4f}, latest blessed {theirs:.4f}"
-                require(ours >= theirs - rule.max_drop, f"{text}, allowed drop {rule.max_drop:.4f}")
-    return blessed, reasons or ["passed: no rule is set"]
+            verdicts.append((False, "no untrained scores"))
+    if rule.not_worse or rule.margin is not None or rule.max_drop is not None:
+        verdicts += _compared(rule, comparison)
+    reasons = [("passed: " if holds else "failed: ") + text for holds, text in verdicts]
+    return all(holds for holds, _ in verdicts), reasons or ["passed: no rule is set"]
+
+
+def _compared(rule: BlessingConfig, comparison: Comparison | None) -> list[tuple[bool, str]]:
+    if comparison is None:
+        return [(True, "no blessed model before this one")]
+    ours, theirs, paired = comparison.ours, comparison.theirs, comparison.paired
+    if ours is None or theirs is None:
+        return [(False, "no task in common with the latest blessed model")]
+    scores = f"{comparison.what} {ours:.4f}, latest blessed {theirs:.4f}"
+    if paired:
+        scores += f", difference {paired.difference:+.4f} [{paired.low:+.4f}, {paired.high:+.4f}]"
+    if comparison.note:
+        scores += f" ({comparison.note})"
+    verdicts = []
+    if rule.not_worse:
+        if paired:
+            verdicts.append((paired.high >= 0, f"{scores}: refused if wholly below 0"))
+        else:
+            verdicts.append((ours >= theirs, f"{scores}: scores compared as they are"))
+    if rule.margin is not None:
+        floor = -rule.margin
+        if paired:
+            verdicts.append((paired.low >= floor, f"{scores}: must lie wholly above {floor:+.4f}"))
+        else:
+            verdicts.append((ours - theirs >= floor, f"{scores}: scores compared as they are, {floor:+.4f}"))
+    if rule.max_drop is not None:
+        verdicts.append((ours >= theirs - rule.max_drop, f"{scores}: allowed drop {rule.max_drop:.4f}"))
+    return verdicts
 
 
 def _values(report: Mapping[str, Any]) -> dict[str, float]:
     return {name: t["value"] for name, t in report["tasks"].items() if t["value"] is not None}
 
 
-def _score(report: Mapping[str, Any], tasks: set[str] | None) -> tuple[float | None, str]:
-    values = {n: v for n, v in _values(report).items() if tasks is None or n in tasks}
-    if not values:
-        return None, ""
-    complete = report.get("hares") is not None and tasks is None
-    what = "HARES" if complete else f"mean of {len(values)} of {len(report['tasks'])} tasks"
-    return sum(values.values()) / len(values), what
+def _protocol(report: Mapping[str, Any]) -> object:
+    return report.get("protocol", {}).get("settings")
+
+
+def _difference(
+    name: str, ours: Mapping[str, Predictions], theirs: Mapping[str, Predictions]
+) -> Resampled | str:
+    """A task's score minus the latest blessed model's, resample by resample; or why that cannot be said."""
+    if name not in theirs:
+        return "no stored answers of the latest blessed model"
+    if name not in ours:
+        return "no answers of this model"
+    if not ours[name].about_same_clips(theirs[name]):
+        return "not the same test clips"
+    seed = draws_seed(load_task(name), 0)
+    first, second = (answers[name].resampled(RESAMPLES, seed) for answers in (ours, theirs))
+    return difference_of(first, second) if first and second else "fewer than two test clips"

@@ -18,6 +18,7 @@ from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected
 
 _SPAN = "{SPAN}"
+MAX_WINDOW = 32  # spans that one run takes together
 
 
 def scan(root: Path) -> Iterator[Clip | Rejected]:
@@ -96,6 +97,24 @@ def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
         both = " and ".join(str(folder) for folder in found[wanted])
         raise ValueError(f"span {wanted} of {pattern} is ambiguous: {both}; remove one")
     return found[wanted][0], wanted
+
+
+def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Path, int]]:
+    """The folders of the newest spans of a source: `span` (or the newest there is) and those before it, newest first.
+
+    Numbers need not follow one another, as dates do not; where there are fewer spans than `window`, they are all.
+
+    Args:
+        pattern: a path with `{SPAN}` once.
+        span: the newest span wanted, or None for the highest number.
+        window: how many spans, at least 1.
+
+    Raises:
+        ValueError: as `resolve_span`.
+    """
+    folder, newest = resolve_span(pattern, span)
+    older = sorted((number for number in _spans(pattern) if number < newest), reverse=True)
+    return [(folder, newest), *(resolve_span(pattern, number) for number in older[: window - 1])]
 
 
 def _spans(pattern: str) -> dict[int, list[Path]]:

@@ -132,12 +132,17 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def load_predictions(path: Path) -> Predictions:
-    """Reads what `save_predictions` wrote.
+    """Reads what `save_predictions` wrote. Raises as `decode_predictions`."""
+    return decode_predictions(path.read_bytes(), str(path))
+
+
+def decode_predictions(data: bytes, path: str) -> Predictions:
+    """Predictions from the bytes of `encode_predictions`; `path` is where they are from, for the message.
 
     Raises:
         ValueError: not such an archive; the message names it.
     """
-    arrays = npz_arrays(path.read_bytes(), str(path))
+    arrays = npz_arrays(data, path)
     if "scores" in arrays and arrays["scores"].ndim != 3:
         raise ValueError(
             f"{path}: scores of shape {arrays['scores'].shape}; expected (seeds, clips, logits). "

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+_LISTED = 5  # variables that do not fit, of each kind, in an error's message
 
 
 def canonical_variables(model: tf.Module) -> dict[str, tf.Variable]:
@@ -40,7 +42,7 @@ def load_weights(model: tf.Module, arrays: Mapping[str, np.ndarray]) -> None:
         arrays: one array for each canonical name, in the variable's shape.
 
     Raises:
-        ValueError: names are missing or unexpected, or shapes differ; the message lists all of them.
+        ValueError: names are missing or unexpected, or shapes differ; the message lists the first of each kind.
     """
     variables = canonical_variables(model)
     missing = sorted(set(variables) - set(arrays))
@@ -51,7 +53,7 @@ def load_weights(model: tf.Module, arrays: Mapping[str, np.ndarray]) -> None:
         if name in arrays and np.shape(arrays[name]) != tuple(variable.shape)
     ]
     problems = [
-        f"{kind}: {', '.join(names)}"
+        f"{kind}: {_first_few(names)}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
         if names
     ]
@@ -63,20 +65,33 @@ def load_weights(model: tf.Module, arrays: Mapping[str, np.ndarray]) -> None:
         variable.assign(tf.cast(arrays[name], variable.dtype))
 
 
+def _first_few(names: Sequence[str]) -> str:
+    rest = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + rest
+
+
 def weights_digest(model: tf.Module) -> str:
     """SHA-256, hexadecimal, over the sorted names, types, shapes and little-endian bytes of all variables."""
+    return arrays_digest({name: variable.numpy() for name, variable in canonical_variables(model).items()})
+
+
+def arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """The `weights_digest` of a model that holds these arrays."""
     digest = hashlib.sha256()
-    for name, variable in canonical_variables(model).items():
-        array = variable.numpy()
-        array = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
-        digest.update(f"{name} {variable.dtype.name} {array.shape}\n".encode())
-        digest.update(array.tobytes())
+    for name, array in sorted(arrays.items()):
+        little = np.asarray(array).astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(little.tobytes())
     return digest.hexdigest()
 
 
 def save_weights(model: tf.Module, path: str | os.PathLike[str]) -> None:
     """Writes all variables to an uncompressed `.npz`, one array for each canonical name."""
-    arrays = {name: variable.numpy() for name, variable in canonical_variables(model).items()}
+    save_arrays({name: variable.numpy() for name, variable in canonical_variables(model).items()}, path)
+
+
+def save_arrays(arrays: Mapping[str, np.ndarray], path: str | os.PathLike[str]) -> None:
+    """Writes arrays as `save_weights` does those of a model."""
     buffer = io.BytesIO()  # a zip file is written with seeks, which remote file systems lack
     np.savez(buffer, **arrays)
     with tf.io.gfile.GFile(os.fspath(path), "wb") as file:
@@ -87,3 +102,12 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """Arrays by canonical name from a file that `save_weights` wrote; fit for `load_weights`."""
     with tf.io.gfile.GFile(os.fspath(path), "rb") as file, np.load(file, allow_pickle=False) as archive:
         return {name: archive[name] for name in archive.files}
+
+
+def training_weights_path(serving_model_dir: str) -> str:
+    """The encoder's weights as training left them, inside the exported SavedModel: what another run starts from.
+
+    The export itself holds folded weights, which cannot be trained. TensorFlow leaves this folder to us, and it goes
+    wherever the model is copied.
+    """
+    return os.path.join(serving_model_dir, "assets.extra", "training_weights.npz")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hares.blessing import BlessingConfig
+from hares.folder import MAX_WINDOW
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
 from models.frontend import FrontendConfig
@@ -35,11 +36,20 @@ class PretrainingConfig:
         source: a task's name (its training split; "audioset" is the paper's choice), "train_splits" (the
             training splits of all tasks of the run, without labels), a folder of audio files, a pattern with
             {SPAN} in it, or "auto": the corpus' `pretrain` folder where there is one, else "train_splits".
-        span: number of the span to take where `source` is a pattern; None for the newest.
+        span: number of the newest span to take where `source` is a pattern; None for the newest there is.
+        window: how many spans to take: that one and those before it.
+        warm_start: whose encoder training starts from: "" for fresh weights, "latest_blessed" for this pipeline's
+            latest blessed model in the workspace, or a path (see `pipeline/warm_start.py`).
     """
 
     source: str = "audioset"
     span: int | None = None
+    window: int = 1
+    warm_start: str = ""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= MAX_WINDOW:
+            raise SettingError(f"pretraining.window: got {self.window}; accepted are 1 to {MAX_WINDOW} spans")
 
 
 @dataclass(frozen=True)

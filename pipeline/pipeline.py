@@ -1,7 +1,8 @@
 """The pipeline: what runs, in what order. It knows no runner.
 
 ingest_<task> (12)                                            -> examples, manifest
-ingest_pretraining -> statistics, transform (with schema)     -> log-mel spectrograms
+ingest_pretraining [_span_<n>, joined as one]
+                   -> statistics, transform (with schema)     -> log-mel spectrograms
 trainer                                                       -> model, model_run
 embed_<task> (12)                                             -> embeddings
 evaluator                                                     -> report, blessing
@@ -19,13 +20,16 @@ from tfx.components import Pusher, StatisticsGen, Trainer, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
+from tfx.dsl.components.common.importer import Importer
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types.standard_artifacts import Model
 
 from components.audio_example_gen.component import AudioExampleGen
 from components.embedder.component import Embedder
 from components.evaluator.component import Evaluator
+from components.span_window.component import SpanWindow
 from components.trainer.executor import Executor as TrainerExecutor
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict
@@ -45,7 +49,12 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
     config, workspace = run.config, Workspace(run.workspace)
     protocol = json.dumps(as_dict(config.protocol), sort_keys=True)
     ingestion = {name: _ingest(f"ingest_{name}", source, run) for name, source in run.tasks.items()}
-    pretraining = _ingest("ingest_pretraining", run.pretraining, run)
+    spans = [
+        _ingest(_pretraining_node(source), source, run) for source in (run.pretraining, *run.older_spans)
+    ]
+    window = [_span_window(spans, run)] if run.older_spans else []
+    pretraining = (window or spans)[0]
+    base_model = _base_model(run)
     schema = ImportSchemaGen(schema_file=str(workspace.keep("schema", SCHEMA_FILE, _schema_text()))).with_id(
         "schema"
     )
@@ -54,7 +63,7 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
         stats_options=tfdv.StatsOptions(feature_allowlist=STATISTICS_FEATURES),
     ).with_id("statistics")
     transform = _transform(run, pretraining, schema)
-    trainer = _trainer(run, workspace, transform)
+    trainer = _trainer(run, workspace, transform, base_model)
     embedders = {
         name: Embedder(
             examples=ingestion[name].outputs["examples"],
@@ -89,7 +98,9 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
         pipeline_root=str(workspace.root),
         components=[
             *ingestion.values(),
-            pretraining,
+            *spans,
+            *window,
+            *([base_model] if base_model else []),
             schema,
             statistics,
             transform,
@@ -109,10 +120,32 @@ def _ingest(node: str, source: Source, run: ResolvedRun) -> BaseComponent:
         sources=source.readers,
         splits=source.splits,
         fingerprint=source.fingerprint,
-        code_digest=run.code[node],
+        code_digest=run.code["ingest_pretraining" if node.startswith("ingest_pretraining") else node],
         clips_per_shard=run.config.clips_per_shard,
         span=source.span,
     ).with_id(node)
+
+
+def _pretraining_node(source: Source) -> str:
+    """A span's node is named by it, so that the cache has the span in whichever window it comes again."""
+    return "ingest_pretraining" if source.span is None else f"ingest_pretraining_span_{source.span}"
+
+
+def _span_window(spans: list[BaseComponent], run: ResolvedRun) -> BaseComponent:
+    return SpanWindow(
+        examples=[span.outputs["examples"] for span in spans], code_digest=run.code["span_window"]
+    ).with_id("ingest_pretraining")
+
+
+def _base_model(run: ResolvedRun) -> Importer | None:
+    """The model that training starts from, as an artifact, so that lineage goes on through it."""
+    if run.warm_start is None:
+        return None
+    return Importer(
+        source_uri=run.warm_start.model,
+        artifact_type=Model,
+        custom_properties={"weights_digest": run.warm_start.digest},
+    ).with_id("base_model")
 
 
 def _transform(run: ResolvedRun, pretraining: BaseComponent, schema: BaseComponent) -> BaseComponent:
@@ -132,11 +165,14 @@ def _transform(run: ResolvedRun, pretraining: BaseComponent, schema: BaseCompone
     ).with_id("transform")
 
 
-def _trainer(run: ResolvedRun, workspace: Workspace, transform: BaseComponent) -> BaseComponent:
+def _trainer(
+    run: ResolvedRun, workspace: Workspace, transform: BaseComponent, base_model: Importer | None
+) -> BaseComponent:
     return Trainer(
         run_fn="pipeline.training.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
+        base_model=base_model.outputs["result"] if base_model else None,
         train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=run.config.training.steps),
         # TFX asks for a split to evaluate on; HARES evaluates on the tasks, in a step of its own.
         eval_args=trainer_pb2.EvalArgs(splits=["train"], num_steps=1),
@@ -149,6 +185,7 @@ def _trainer(run: ResolvedRun, workspace: Workspace, transform: BaseComponent) -
             "code_digest": run.code["trainer"],
             "plugins": as_dict(run.config)["plugins"],
             "checkpoints": str(workspace.checkpoints),
+            "warm_start": asdict(run.warm_start) if run.warm_start else None,
         },
     ).with_id("trainer")
 

@@ -24,6 +24,8 @@ from models.plugin import Plugin, load_plugin
 from pipeline.code_digest import code_digest
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
 from pipeline.settings import SettingError, as_dict
+from pipeline.warm_start import WarmStart, resolve_warm_start
+from pipeline.workspace import Workspace
 
 PRETRAIN_FOLDER = "pretrain"
 SPLITS = ("train", "validation", "test")
@@ -53,6 +55,8 @@ class ResolvedRun:
         label_task: the task whose labels these are, or "".
         code: digest of the source code of each component.
         baseline: report.json of the latest blessed model of another run key, or "".
+        older_spans: of a window of spans, those before `pretraining`, newest first.
+        warm_start: whose encoder training starts from; None for fresh weights.
     """
 
     config: PipelineConfig
@@ -64,13 +68,19 @@ class ResolvedRun:
     label_task: str
     code: Mapping[str, str]
     baseline: str = ""
+    older_spans: tuple[Source, ...] = ()
+    warm_start: WarmStart | None = None
 
     @property
     def run_key(self) -> str:
         """Digest of settings, data and code: two runs with one key make the same numbers."""
         content = {
             "config": as_dict(self.config),
-            "data": [self.pretraining.fingerprint, *(s.fingerprint for _, s in sorted(self.tasks.items()))],
+            "data": [
+                *(source.fingerprint for source in (self.pretraining, *self.older_spans)),
+                *(s.fingerprint for _, s in sorted(self.tasks.items())),
+            ],
+            "warm_start": self.warm_start.digest if self.warm_start else "",
             "code": dict(self.code),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -92,7 +102,7 @@ def resolve(
 
     Raises:
         SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
-            but has too few classes to train or test on.
+            but has too few classes to train or test on, weights to start from that do not fit the encoder.
     """
     try:
         for path, digest in config.plugins:
@@ -124,6 +134,10 @@ def resolve(
         num_classes=num_classes,
         label_task=next(iter(pretraining.readers)) if num_classes else "",
         code=_code_digests(config),
+        older_spans=_older_spans(config, pretraining),
+        warm_start=resolve_warm_start(
+            config.pretraining.warm_start, record, config.frontend, config.name, Workspace(workspace)
+        ),
     )
 
 
@@ -226,6 +240,23 @@ def _pretraining_source(
     return Source(readers, ("train",), fingerprint, span), num_classes
 
 
+def _older_spans(config: PipelineConfig, newest: Source) -> tuple[Source, ...]:
+    """The other spans of a window, each an ingestion of its own, so that it comes from the cache the next time."""
+    window = config.pretraining.window
+    if window == 1:
+        return ()
+    if newest.span is None:
+        raise SettingError(
+            f"pretraining.window: got {window}, but pretraining.source {config.pretraining.source!r} is no pattern; "
+            "accepted with it is 1, or a source with {SPAN} in it"
+        )
+    found = folder.resolve_window(config.pretraining.source, newest.span, window)[1:]
+    return tuple(
+        Source({FOLDER: str(path.resolve())}, ("train",), _fingerprint(FOLDER, str(path.resolve())), number)
+        for path, number in found
+    )
+
+
 def _one_reader_a_dataset(tasks: Mapping[str, Source]) -> dict[str, str]:
     """Readers that have a training split, without reading a folder that two tasks share twice."""
     readers: dict[str, str] = {}
@@ -264,6 +295,7 @@ def _code_digests(config: PipelineConfig) -> dict[str, str]:
             for name, module in zip(config.tasks, tasks, strict=True)
         },
         "ingest_pretraining": code_digest("components.audio_example_gen.executor", *tasks),
+        "span_window": code_digest("components.span_window.executor"),
         "transform": code_digest("pipeline.preprocessing"),
         "trainer": code_digest("pipeline.training", *own, plugins=plugins),
         "embedder": code_digest("components.embedder.executor", *tasks),

@@ -19,15 +19,16 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.model_layout import logs_dir, summary_path, untrained_model_dir
 from hares.plain_data import from_plain
-from models.encoder import Encoder, load_encoder
+from models.encoder import load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 from models.training.loop import Progress, train
-from models.weights import weights_digest
+from models.weights import save_weights, training_weights_path, weights_digest
 from pipeline.listener import tell
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
+from pipeline.warm_start import WarmStart, built_encoder, check_unchanged
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,11 +37,12 @@ def run_fn(fn_args: FnArgs) -> None:
     """Entry point of TFX's Trainer.
 
     `fn_args.custom_config` holds "training" and "frontend" (settings), "num_classes", "label_task" (the task
-    whose labels the records have, or ""), "code_digest", "plugins" (path and digest of each) and "checkpoints" (the
-    folder of all runs' checkpoints).
+    whose labels the records have, or ""), "code_digest", "plugins" (path and digest of each), "checkpoints" (the
+    folder of all runs' checkpoints) and "warm_start" (`WarmStart`'s fields, or None).
 
     Raises:
-        ValueError: Transform wrote no records to train on.
+        ValueError: Transform wrote no records to train on, or the weights to start from are not those any more that
+            were there when the run was submitted.
     """
     custom = fn_args.custom_config
     for path, digest in custom["plugins"]:  # a worker of its own has not loaded them yet
@@ -56,7 +58,11 @@ def run_fn(fn_args: FnArgs) -> None:
     record = load_encoder(config.encoder)
     metadata = {"objective": config.objective, "steps": config.steps, "seed": config.seed}
 
-    untrained = _built(record.build(config.seed), frontend, record.input_kind)
+    warm_start = WarmStart(**custom["warm_start"]) if custom["warm_start"] else None
+    if warm_start:
+        check_unchanged(warm_start)
+
+    untrained = built_encoder(record, frontend, config.seed)
     export_saved_model(
         untrained,
         record,
@@ -72,6 +78,7 @@ def run_fn(fn_args: FnArgs) -> None:
         checkpoint_dir=os.path.join(custom["checkpoints"], _run_digest(custom, files)),
         log_dir=logs_dir(fn_args.model_run_dir),
         progress=_tell_progress,
+        warm_start=warm_start.weights if warm_start else None,
         frontend=frontend,
     )
     classifier = result.objective.classifier()
@@ -90,12 +97,16 @@ def run_fn(fn_args: FnArgs) -> None:
         pcm16_to_log_mel=through_transform,
         classifier=classifier,
     )
+    weights = training_weights_path(fn_args.serving_model_dir)
+    tf.io.gfile.makedirs(os.path.dirname(weights))
+    save_weights(result.encoder, weights)
     summary = {
         **metadata,
         "encoder": config.encoder,
         "parameters": record.parameters,
         "embedding_size": record.embedding_size,
         "weights_digest": weights_digest(result.encoder),
+        "warm_start": warm_start.digest if warm_start else "",
         "transform_examples": os.path.dirname(files[0]),
         "final_loss": result.loss_history[-1][1] if result.loss_history else None,
         "metrics": result.metrics,
@@ -116,22 +127,13 @@ def _tell_progress(progress: Progress) -> None:
     tell(progress.step / progress.steps, text)
 
 
-def _built(encoder: Encoder, frontend: FrontendConfig, input_kind: str) -> Encoder:
-    """Makes the encoder's variables, as Keras does at the first call."""
-    second = frontend.sample_rate
-    shape = (
-        (1, frontend.num_frames(second), frontend.num_mel_bins, 1) if input_kind == "log_mel" else (1, second)
-    )
-    encoder(tf.zeros(shape), training=False)
-    return encoder
-
-
 def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
     """Names a run's checkpoints. An artifact's folder is written once, so the files' paths stand for the data."""
     content = {
         "training": custom["training"],
         "frontend": custom["frontend"],
         "code": custom["code_digest"],
+        "warm_start": custom["warm_start"] and custom["warm_start"]["digest"],
         "data": [(file, tf.io.gfile.stat(file).length) for file in files],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

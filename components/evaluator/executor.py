@@ -21,17 +21,18 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.audio_example_gen.executor import MANIFEST_FILE
-from hares.blessing import BlessingConfig, judge
+from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.embedding_collector import collect
 from hares.embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
 from hares.leakage import ClipIdentity, check_leakage, identity
 from hares.own_classifier import own_classifier
 from hares.plain_data import from_json
+from hares.predictions import Predictions, decode_predictions
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
-from hares.report.runs import REPORT_FILE
+from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
 from hares.task import Slot, load_task, task_names
 from models.export import read_metadata
@@ -90,11 +91,9 @@ class Executor(base_executor.BaseExecutor):
         encoder = {"name": metadata["encoder"], **metadata}
         tasks = [load_task(name) for name in task_names()]
         report = build_report(tasks, scores, untrained, sources, settings, encoder)
-        baseline = exec_properties["baseline"]
-        blessed, reasons = judge(
-            rule, report, _read_json(os.path.join(baseline, REPORT_FILE)) if baseline else None
-        )
         predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
+        comparison = _compared_with(exec_properties["baseline"], report, predictions)
+        blessed, reasons = judge(rule, report, comparison)
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
         _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
@@ -162,6 +161,21 @@ def _read_json(path: str) -> dict[str, Any]:
     with fileio.open(path, "r") as file:
         content: dict[str, Any] = json.loads(file.read())
     return content
+
+
+def _compared_with(
+    baseline: str, report: dict[str, Any], predictions: Mapping[str, Predictions]
+) -> Comparison | None:
+    """The comparison with the report folder `baseline`; None where that is "", as no model was blessed yet."""
+    if not baseline:
+        return None
+    stored: dict[str, Predictions] = {}
+    for name in predictions:
+        path = os.path.join(baseline, PREDICTIONS_FOLDER, f"{name}.npz")
+        if fileio.exists(path):
+            with fileio.open(path, "rb") as file:
+                stored[name] = decode_predictions(file.read(), path)
+    return compare(report, predictions, _read_json(os.path.join(baseline, REPORT_FILE)), stored)
 
 
 def _describe_report(

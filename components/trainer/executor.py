@@ -12,12 +12,12 @@ from tfx.types import artifact_utils
 
 from components.model_layout import summary_path
 
-_TEXT = ("encoder", "objective", "weights_digest", "transform_examples")
+_TEXT = ("encoder", "objective", "weights_digest", "warm_start", "transform_examples")
 _NUMBERS = ("steps", "seed", "parameters", "embedding_size")
 
 
 class Executor(tfx_executor.GenericExecutor):
-    """Runs `run_fn` and records the model's encoder, objective, weights digest, steps and seed."""
+    """Runs `run_fn` and records the model's encoder, objective, weights digest, steps, seed and warm start."""
 
     def Do(
         self,

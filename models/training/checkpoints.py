@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import logging
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from models.training.distribution import is_chief
+from models.weights import load_weights, read_weights
 
 _LOG = logging.getLogger(__name__)
+# What TensorFlow raises on a checkpoint that is damaged, cut short or of something else. Its reader has no error of
+# its own: a file that ends too early is an IndexError, other damage a RuntimeError.
+_UNREADABLE = (tf.errors.OpError, ValueError, AssertionError, IndexError, RuntimeError)
 
 
 class Checkpoints:
@@ -66,7 +73,7 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 self._checkpoint.restore(path).assert_existing_objects_matched()
-            except (tf.errors.OpError, ValueError, AssertionError) as error:
+            except _UNREADABLE as error:
                 _LOG.warning("checkpoint %s cannot be read (%s); trying the one before", path, error)
                 continue
             self.latest = path
@@ -86,27 +93,66 @@ class Checkpoints:
         return path
 
 
-def restore_encoder(encoder: tf.keras.Model, path: str) -> None:
-    """Sets an encoder's weights from a checkpoint of another run, leaving all else as it is.
+def read_encoder_weights(path: str) -> dict[str, np.ndarray]:
+    """The encoder's weights, by canonical name, of a file of `models.weights.save_weights` or of a run's checkpoint.
 
     Args:
-        encoder: with its variables made.
-        path: a checkpoint, or a run's folder, whose newest checkpoint is taken.
+        path: the `.npz` file; or a checkpoint, or a run's folder, whose newest checkpoint is taken.
 
     Raises:
-        ValueError: there is no checkpoint at `path`, or it is not of this encoder.
+        ValueError: there are no weights at `path`, or they cannot be read; the message says which.
     """
+    if path.endswith(".npz"):
+        try:
+            return read_weights(path)
+        except (tf.errors.OpError, ValueError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(f"training: warm_start={path!r} cannot be read ({error})") from error
     found = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
     if found is None or not tf.io.gfile.exists(f"{found}.index"):
         raise ValueError(f"training: warm_start={path!r} holds no checkpoint; give a run's checkpoint folder")
     try:
-        status = tf.train.Checkpoint(encoder=encoder).restore(found)
-        status.assert_existing_objects_matched().expect_partial()
-    except (tf.errors.OpError, ValueError, AssertionError) as error:
+        reader = tf.train.load_checkpoint(found)
+        keys = _encoder_keys(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+        return {name: np.asarray(reader.get_tensor(key)) for name, key in sorted(keys.items())}
+    except _UNREADABLE as error:
+        raise ValueError(f"training: the checkpoint {found} cannot be read ({error})") from error
+
+
+def restore_encoder(encoder: tf.keras.Model, path: str) -> None:
+    """Sets an encoder's weights from another run's, leaving all else as it is.
+
+    Args:
+        encoder: with its variables made.
+        path: as in `read_encoder_weights`.
+
+    Raises:
+        ValueError: as `read_encoder_weights`; or the weights are not of this encoder, and the message names the
+            first variables that are missing, unexpected or of another shape.
+    """
+    try:
+        load_weights(encoder, read_encoder_weights(path))
+    except ValueError as error:
         raise ValueError(
-            f"training: the checkpoint {found} does not fit encoder {encoder.name} ({error}); "
-            "warm-start from a run of the same encoder"
+            f"training: {error} (warm_start={path!r}); warm-start from a run of the same encoder"
         ) from error
+
+
+def _encoder_keys(graph: bytes) -> dict[str, str]:
+    """Canonical name to checkpoint key of the variables below the checkpoint's `encoder`."""
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(graph).nodes
+    pending = [child.node_id for child in nodes[0].children if child.local_name == "encoder"]
+    seen: set[int] = set()
+    keys: dict[str, str] = {}
+    while pending:
+        number = pending.pop()
+        if number in seen:
+            continue
+        seen.add(number)
+        keys.update({a.full_name: a.checkpoint_key for a in nodes[number].attributes if a.full_name})
+        pending += [child.node_id for child in nodes[number].children]
+    if not keys:
+        raise ValueError("it holds no encoder; is it a checkpoint of `hares run`?")
+    return keys
 
 
 def _claim(directory: str, settings: Mapping[str, Any], chief: bool) -> None:

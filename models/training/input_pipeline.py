@@ -152,6 +152,13 @@ def make_dataset(
     return dataset.with_options(options)
 
 
+def clip_ids(spec: InputSpec, step: int) -> tuple[str, ...]:
+    """Ids of the clips of one step's global batch, in its order."""
+    (records,) = _records(spec, step).batch(spec.batch_size).take(1)
+    parsed = tf.io.parse_example(records, {"clip_id": tf.io.FixedLenFeature([], tf.string)})
+    return tuple(clip_id.decode("utf-8", "backslashreplace") for clip_id in parsed["clip_id"].numpy())
+
+
 def _compression(file: str) -> str:
     return "GZIP" if file.endswith(".gz") else ""
 

@@ -34,14 +34,16 @@ from models.objective import Objective, ObjectiveRecord, load_objective
 from models.training.checkpoints import Checkpoints, restore_encoder
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
-from models.training.input_pipeline import InputSpec, count_records, make_dataset
+from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 from models.training.optimizers import build_optimizer
+from models.training.pictures import ViewPictures
 from models.training.schedule import WarmupCosine
 from models.training.step import StepLog, compile_steps, trainable_variables
 
 _LOG = logging.getLogger(__name__)
 # Settings that may change when a run goes on: they do not change its result.
 _FREE_SETTINGS = ("strategy", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints")
+_NAMED_CLIPS = 32  # of a batch that broke, in the error's message; the log has them all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,18 +98,26 @@ class NonFiniteLossError(RuntimeError):
 
     Attributes:
         step: the update at which it was (counted from 0).
+        clip_ids: the clips of that update's global batch, in its order.
         checkpoint: path of the last good checkpoint, or None where there is none.
     """
 
-    def __init__(self, step: int, checkpoint: str | None) -> None:
+    def __init__(self, step: int, clip_ids: tuple[str, ...], checkpoint: str | None) -> None:
         good = (
             f"the last good checkpoint is {checkpoint}" if checkpoint else "there is no checkpoint before it"
         )
         super().__init__(
             f"training: the loss or its gradient is not finite at step {step}; {good}. Lower "
-            "peak_learning_rate, lengthen warmup_steps, or use compute_dtype='float32'"
+            "peak_learning_rate, lengthen warmup_steps, or use compute_dtype='float32'. Should a clip be to blame, "
+            f"it is one of these {len(clip_ids)}: {', '.join(clip_ids[:_NAMED_CLIPS])}"
+            + (
+                f" and {len(clip_ids) - _NAMED_CLIPS} more, which the log names"
+                if len(clip_ids) > _NAMED_CLIPS
+                else ""
+            )
         )
         self.step = step
+        self.clip_ids = clip_ids
         self.checkpoint = checkpoint
 
 
@@ -129,9 +139,10 @@ def train(
         files: TFRecord files; see `models/training/input_pipeline.py` for what a record holds.
         num_classes: k; 0 where the data has no labels.
         checkpoint_dir: folder of this run's checkpoints.
-        log_dir: folder of TensorBoard scalars; None writes none.
+        log_dir: folder of what TensorBoard shows: scalars after every `steps_per_loop` updates, a clip's crops and
+            views at the start and with every checkpoint. None writes none.
         progress: called after every `steps_per_loop` updates.
-        warm_start: a checkpoint of another run (or its folder) whose encoder this one starts from.
+        warm_start: whose encoder this run starts from: see `models.training.checkpoints.read_encoder_weights`.
         frontend: what made the log-mels; it decides how many frames a crop has. None is the default one.
         num_examples: records in `files` where known; None counts them by reading.
 
@@ -183,18 +194,24 @@ def train(
         objective.begin(encoder)
     batches = _batches(strategy, spec, start)
     run_steps = compile_steps(strategy, encoder, objective, optimizer, objective_record.metrics, batches)
-    reporter = _Reporter(config, log_dir if is_chief(strategy) else None, progress)
+    log_dir = log_dir if is_chief(strategy) else None
+    reporter = _Reporter(config, log_dir, progress)
+    pictures = ViewPictures(log_dir, objective, spec, frontend or FrontendConfig()) if log_dir else None
+    if pictures:
+        pictures.write(start)
     with _Termination() as termination:
         step = start
         while step < config.steps:
             count = _loop_length(config, step)
             began = time.monotonic()
             log = run_steps(count)
-            _require_finite(log, step, checkpoints.latest)
+            _require_finite(log, step, spec, checkpoints.latest)
             step += count
             reporter.report(step, log, time.monotonic() - began)
             if step % config.checkpoint_every_steps == 0 or step == config.steps or termination.requested:
                 checkpoints.save(step)
+                if pictures:
+                    pictures.write(step)
             if termination.requested and step < config.steps:
                 raise TrainingInterrupted(step, str(checkpoints.latest))
     return TrainingResult(encoder, objective, step, reporter.metrics, tuple(reporter.history))
@@ -277,10 +294,13 @@ def _loop_length(config: TrainingConfig, step: int) -> int:
     return min(config.steps_per_loop, to_checkpoint, config.steps - step)
 
 
-def _require_finite(log: StepLog, step: int, checkpoint: str | None) -> None:
+def _require_finite(log: StepLog, step: int, spec: InputSpec, checkpoint: str | None) -> None:
     bad = np.flatnonzero(~(np.isfinite(log.losses) & np.isfinite(log.gradient_norms)))
     if bad.size:
-        raise NonFiniteLossError(step + int(bad[0]), checkpoint)
+        at = step + int(bad[0])
+        clips = clip_ids(spec, at)
+        _LOG.error("the clips of step %d, whose loss or gradient is not finite: %s", at, ", ".join(clips))
+        raise NonFiniteLossError(at, clips, checkpoint)
 
 
 @contextlib.contextmanager

@@ -56,18 +56,29 @@ def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) 
         other_than: a run key. A run with the key of an earlier one must not be compared with itself, or its
             evaluation could never come from the cache.
     """
-    query = (
-        f"type = '{BLESSING_TYPE}' AND state = LIVE AND custom_properties.blessed.int_value = 1"
-        f" AND custom_properties.run_key.string_value != '{other_than}'"
-        f" AND contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'"
+    found = _latest_blessing(
+        store,
+        f"custom_properties.run_key.string_value != '{other_than}'"
+        f" AND contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'",
     )
+    return found.custom_properties["report"].string_value if found else ""
+
+
+def latest_blessed_model(store: MetadataStore, pipeline: str | None) -> str:
+    """Folder of the latest blessed Model artifact, or "" where there is none; `pipeline` None takes any pipeline's."""
+    condition = f"contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'" if pipeline else "id > 0"
+    found = _latest_blessing(store, condition)
+    return found.custom_properties["current_model"].string_value if found else ""
+
+
+def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None:
+    query = f"type = '{BLESSING_TYPE}' AND state = LIVE AND custom_properties.blessed.int_value = 1 AND {condition}"
+    options = ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
     try:
-        found = store.get_artifacts(
-            ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
-        )
+        found = store.get_artifacts(options)
     except errors.NotFoundError:
-        return ""
-    return found[0].custom_properties["report"].string_value if found else ""
+        return None
+    return found[0] if found else None
 
 
 def verdict_of_run(store: MetadataStore, pipeline: str, run_id: str) -> Verdict:

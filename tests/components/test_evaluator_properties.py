@@ -8,9 +8,11 @@ import pytest
 pytest.importorskip("tfx")
 
 from components.artifacts import ProbeReport
-from components.evaluator.executor import _describe_report
+from components.evaluator.executor import _compared_with, _describe_report
+from hares.leakage import not_checked
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
+from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names
@@ -23,7 +25,7 @@ def scored(task, share):
     scores[:, int(40 * share) :, -1] = 1
     names = tuple(map(str, range(40)))
     answers = Predictions(task.metric, task.slots, names, ("",) * 40, labels, scores, np.ones(40))
-    leakage = {"verdict": "clean"}
+    leakage = not_checked(task)
     return TaskScore(
         task, answers.score(), 0.1, answers.resampled(50, draws_seed(task, 0)), tuple(answers.seed_scores()),
         40, 40, 2, task.num_classes, (), {}, answers, "", leakage,
@@ -45,7 +47,7 @@ def test_scores_intervals_and_manifests_are_the_reports():
         assert number(f"{name}/seed_deviation") == entry["seed_deviation"]
         for what in ("expected", "present", "missing", "unreadable"):
             assert artifact.get_int_custom_property(f"{name}/manifest_{what}") == entry["manifest"][what]
-        assert artifact.get_string_custom_property(f"{name}/leakage") == "clean"
+        assert artifact.get_string_custom_property(f"{name}/leakage") == "not checked"
     for domain in DOMAINS:
         assert number(f"domain/{domain}") == report["domains"][domain]
         assert [number(f"domain/{domain}/{s}") for s in ("low", "high")] == report["intervals"]["domains"][
@@ -55,3 +57,24 @@ def test_scores_intervals_and_manifests_are_the_reports():
         report["hares"],
         *report["intervals"]["hares"],
     ]
+
+
+def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
+    task = load_task("tut18")
+
+    def made(share):
+        scores = {"tut18": scored(task, share)}
+        encoder = {"name": "x", "encoder": "x", "weights_digest": "d"}
+        return build_report([task], scores, {}, {}, ProtocolSettings(), encoder), {
+            "tut18": scores["tut18"].predictions
+        }
+
+    ours, before = made(0.5), made(0.75)
+    write_report(*before, tmp_path)
+    assert _compared_with("", *ours) is None
+    comparison = _compared_with(str(tmp_path), *ours)
+    assert (comparison.ours, comparison.theirs) == (0.5, 0.75)
+    assert comparison.paired.difference == -0.25 and comparison.paired.high < 0 and comparison.note == ""
+    (tmp_path / "predictions" / "tut18.npz").unlink()
+    comparison = _compared_with(str(tmp_path), *ours)
+    assert comparison.paired is None and "no stored answers" in comparison.note

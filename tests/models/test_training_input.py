@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
-from models.training.input_pipeline import InputSpec, count_records, make_dataset
+from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 FILES, CLIPS, BATCH, CROP = 4, 7, 6, 10  # 28 clips: 4 batches of 6 an epoch
@@ -83,6 +84,12 @@ def test_starting_late_is_going_on(spec, start):
     assert_equal(take(make_dataset(spec, start_step=start), 3), take(make_dataset(spec), start + 3)[start:])
 
 
+@pytest.mark.parametrize("step", [0, 3, 9])
+def test_the_clips_of_a_step_are_named_in_the_batchs_order(spec, step):
+    (batch,) = take(make_dataset(spec, start_step=step), 1)
+    assert clip_ids(spec, step) == tuple(map(str, clips_of(batch)))
+
+
 def test_an_epoch_holds_each_clip_at_most_once_and_epochs_differ(spec):
     batches = take(make_dataset(spec), 12)
     epochs = [np.concatenate([clips_of(b) for b in batches[i : i + 4]]) for i in (0, 4, 8)]
@@ -129,11 +136,13 @@ def test_what_the_objective_draws_leaves_all_else_as_it_is(spec):
 
 
 def test_draws_differ_between_views_rows_and_steps(spec):
-    batches = take(make_dataset(spec), 4)
-    for names in (("ratio",), ("noise", "objective_noise")):
+    batches = take(make_dataset(spec), 16)
+    laws = {("ratio",): ("beta", (5, 2)), ("noise", "objective_noise"): ("uniform",)}
+    for names, law in laws.items():
         values = np.concatenate([b[name].ravel() for b in batches for name in names])
         assert len(np.unique(values)) == values.size
         assert ((values >= 0) & (values < 1)).all()
+        assert scipy.stats.kstest(values, *law).pvalue > 0.01
 
 
 @pytest.mark.parametrize(("hosts", "replicas"), [(1, 2), (3, 6)])

@@ -18,8 +18,10 @@ import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
 from models.training import loop
+from models.training.checkpoints import read_encoder_weights
 from models.training.config import TrainingConfig
 from models.training.loop import NonFiniteLossError, TrainingInterrupted, train
+from models.weights import save_arrays, save_weights
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CONFIG = TrainingConfig(
@@ -153,8 +155,30 @@ def test_warm_start_takes_the_encoder_alone(files, uninterrupted, tmp_path):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     kernels = [r.objective.projector[0].kernel.numpy() for r in (first, warm)]
     assert (kernels[0] != kernels[1]).any()
-    with pytest.raises(ValueError, match="holds no checkpoint"):
-        train(still, files, 4, str(tmp_path / "cold"), warm_start=str(tmp_path / "nowhere"))
+    weights = str(tmp_path / "weights.npz")
+    save_weights(first.encoder, weights)
+    again = train(still, files, 4, str(tmp_path / "again"), warm_start=weights)
+    assert KIT.weights_digest(again) == KIT.weights_digest(warm)
+
+
+def test_what_no_run_can_start_from_says_why(files, uninterrupted, tmp_path):
+    def started_from(path):
+        with pytest.raises(ValueError, match="warm_start=") as error:
+            train(CONFIG, files, 4, str(tmp_path / "cold" / path.name), warm_start=str(path))
+        return str(error.value)
+
+    assert "holds no checkpoint" in started_from(tmp_path / "nowhere")
+    (tmp_path / "broken.npz").write_bytes(b"PK")
+    assert "cannot be read" in started_from(tmp_path / "broken.npz")
+    arrays = read_encoder_weights(str(uninterrupted[1]))
+    assert sorted(arrays) == ["toy/conv/bias", "toy/conv/kernel", "toy/dense/bias", "toy/dense/kernel"]
+    arrays["toy/dense/kernel"] = np.zeros((6, 11))
+    save_arrays(arrays, tmp_path / "wider.npz")
+    assert "misshapen: toy/dense/kernel (6, 11), expected (6, 10)" in started_from(tmp_path / "wider.npz")
+    other = {name.replace("toy", "other"): array for name, array in arrays.items()}
+    save_arrays(other, tmp_path / "other.npz")
+    assert "missing: toy/conv/bias" in started_from(tmp_path / "other.npz")
+    assert "from a run of the same encoder" in started_from(tmp_path / "other.npz")
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(files, tmp_path):
@@ -163,7 +187,28 @@ def test_a_loss_that_is_not_finite_stops_the_run(files, tmp_path):
         train(dataclasses.replace(config, checkpoint_every_steps=1), files, 4, str(tmp_path))
     assert error.value.step >= 1
     assert error.value.checkpoint == str(tmp_path / f"ckpt-{error.value.step}")
+    assert f"last good checkpoint is {error.value.checkpoint}" in str(error.value)
     assert (tmp_path / f"ckpt-{error.value.step}.index").exists()
+
+
+def test_the_clips_of_the_update_that_broke_are_named(tmp_path):
+    """A clip of NaN (2-5) in otherwise sound data; the run stops within the loop of two updates that meets it."""
+    files = KIT.write_random_clips(tmp_path)
+    content = np.full((40, 80), np.nan)
+    kept = [bytes(record.numpy()) for record in tf.data.TFRecordDataset(files[2])]
+    kept[5] = KIT.serialize("2-5", content, [])
+    KIT.write(Path(files[2]), kept)
+    reports = []
+    with pytest.raises(NonFiniteLossError) as error:
+        train(CONFIG, files, 4, str(tmp_path / "run"), progress=reports.append)
+    assert "2-5" in error.value.clip_ids
+    assert len(set(error.value.clip_ids)) == CONFIG.batch_size
+    assert all(clip_id in str(error.value) for clip_id in error.value.clip_ids)
+    assert (
+        error.value.step - CONFIG.steps_per_loop
+        < max((r.step for r in reports), default=0)
+        <= error.value.step
+    )
 
 
 def test_progress_tensorboard_and_result(files, tmp_path):
@@ -176,9 +221,13 @@ def test_progress_tensorboard_and_result(files, tmp_path):
     assert set(result.metrics) == {"loss", "gradient_norm", "alignment", "uniformity"}
 
     scalars: dict[str, dict[int, float]] = {}
+    pictured: set[tuple[str, int]] = set()
     for path in (tmp_path / "logs").glob("events*"):
         for event in tf.compat.v1.train.summary_iterator(str(path)):
             for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "images":
+                    pictured.add((value.tag, event.step))
+                    continue
                 scalars.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
     assert set(scalars) == {
         "loss", "gradient_norm", "alignment", "uniformity", "learning_rate", "clips_per_second", "input_wait_share",
@@ -187,6 +236,7 @@ def test_progress_tensorboard_and_result(files, tmp_path):
     assert scalars["learning_rate"][2] == pytest.approx(1e-3 / 2)
     assert scalars["learning_rate"][4] == pytest.approx(1e-3 * 0.5 * (1 + np.cos(np.pi / 8)), rel=1e-5)
     assert all(0 <= share <= 1 for share in scalars["input_wait_share"].values())
+    assert pictured == {(f"clip/{name}", step) for name in ("crops", "views") for step in (0, 4, 8, 10)}
 
 
 def test_run_json_says_what_decides_the_result(uninterrupted):

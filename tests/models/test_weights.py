@@ -52,3 +52,7 @@ def test_an_error_lists_everything_and_changes_nothing() -> None:
     for part in ("missing: a/b", "unexpected: c, d", "misshapen: z/w (2, 1), expected (1, 2)"):
         assert part in str(error.value)
     np.testing.assert_array_equal(pair.w, [[1.0, 2.0]])
+    with pytest.raises(ValueError, match=r"unexpected: 0, 1, 2, 3, 4 and 5 more\)"):
+        load_weights(
+            pair, {**{str(i): np.zeros(()) for i in range(10)}, "a/b": np.zeros(()), "z/w": np.zeros((1, 2))}
+        )

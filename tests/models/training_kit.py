@@ -19,9 +19,14 @@ class ToyEncoder(Encoder):
         super().__init__(name="toy")
         initializer = tf.keras.initializers.GlorotUniform
         self._conv = tf.keras.layers.Conv2D(
-            6, (5, 8), strides=(2, 4), activation="gelu", kernel_initializer=initializer(seed=seed)
+            6,
+            (5, 8),
+            strides=(2, 4),
+            activation="gelu",
+            kernel_initializer=initializer(seed=seed),
+            name="conv",
         )
-        self._dense = tf.keras.layers.Dense(10, kernel_initializer=initializer(seed=seed + 1))
+        self._dense = tf.keras.layers.Dense(10, kernel_initializer=initializer(seed=seed + 1), name="dense")
 
     def call(self, inputs, training=False, noise=None):
         hidden = tf.reduce_mean(self._conv(inputs), axis=[1, 2])

@@ -42,6 +42,45 @@ def test_the_newest_span_or_the_one_asked_for(spans: Path, shared_corpus: Path, 
         resolved(demo(pattern, 3), shared_corpus, tmp_path)
 
 
+def windowed(source: str, window: int, span: int | None = None) -> PipelineConfig:
+    pretraining = PretrainingConfig(source, span, window=window)
+    return dataclasses.replace(demo(source), pretraining=pretraining)
+
+
+def test_a_window_is_the_newest_spans_each_an_ingestion_of_its_own(
+    spans: Path, shared_corpus: Path, tmp_path: Path
+) -> None:
+    pattern = str(spans / "span-{SPAN}")
+
+    def taken(config: PipelineConfig) -> dict[int | None, str]:
+        run = resolved(config, shared_corpus, tmp_path)
+        return {source.span: source.fingerprint for source in (run.pretraining, *run.older_spans)}
+
+    two, three = taken(windowed(pattern, 2)), taken(windowed(pattern, 3))
+    assert list(two) == [10, 2] and list(three) == [10, 2, 1]
+    assert all(three[number] == digest for number, digest in two.items()) and len(set(three.values())) == 3
+    assert list(taken(windowed(pattern, 2, span=2))) == [2, 1]
+    assert list(taken(windowed(pattern, 9))) == [10, 2, 1], "there are three"
+    os.utime(spans / "span-1" / "a.wav", ns=(0, 0))
+    touched = taken(windowed(pattern, 3))
+    assert [touched[number] == three[number] for number in (10, 2, 1)] == [True, True, False]
+
+
+def test_the_key_covers_every_span_of_a_window(spans: Path, shared_corpus: Path, tmp_path: Path) -> None:
+    config = windowed(str(spans / "span-{SPAN}"), 3)
+    key = resolved(config, shared_corpus, tmp_path).run_key
+    os.utime(spans / "span-1" / "a.wav", ns=(0, 0))
+    assert resolved(config, shared_corpus, tmp_path).run_key != key
+
+
+def test_a_window_needs_a_pattern(spans: Path, shared_corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"pretraining\.window: got 2, but .* is no pattern"):
+        resolved(windowed(str(spans / "span-1"), 2), shared_corpus, tmp_path)
+    for window in (0, 33):
+        with pytest.raises(SettingError, match=rf"window: got {window}; accepted are 1 to 32"):
+            windowed("x", window)
+
+
 def test_a_folder_is_no_span(spans: Path, shared_corpus: Path, tmp_path: Path) -> None:
     assert resolved(demo(str(spans)), shared_corpus, tmp_path).pretraining.span is None
 
