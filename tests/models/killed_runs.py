@@ -19,6 +19,7 @@ The product is watched from outside, by its progress reports and its files: noth
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -84,27 +85,32 @@ def until(reader, step):
     return None
 
 
-def half_written(folder):
-    """Names in a run's folder that are there only while a checkpoint is being written."""
+def half_written(folder, before):
+    """What is in a run's folder, and was not `before`, only while a checkpoint is being written."""
     state = folder / "checkpoint"
-    known = (
-        set(re.findall(r'^all_model_checkpoint_paths: "(.*)"$', state.read_text(), re.M))
-        if state.exists()
-        else set()
-    )
-    names = set(os.listdir(folder)) - {"checkpoint", "run.json"}
-    return sorted(name for name in names if name.split(".")[0] not in known)
+    text = state.read_text() if state.exists() else ""
+    known = set(re.findall(r'^all_model_checkpoint_paths: "(.*)"$', text, re.M)) | {"checkpoint", "run"}
+    return sorted(name for name, _ in contents(folder) - before if name.split(".")[0] not in known)
 
 
-def caught_writing(process, folder, delay):
+def contents(folder):
+    """Names in a folder, each with when it was changed: a killed life's leftovers may be written to again."""
+    found = set()
+    for entry in os.scandir(folder) if folder.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # renamed meanwhile
+            found.add((entry.name, entry.stat().st_mtime_ns))
+    return found
+
+
+def caught_writing(process, folder, delay, before):
     """Stops the process in the midst of a checkpoint; returns what was there, or None where it ended before."""
     while os.waitpid(process, os.WNOHANG) == (0, 0):
-        if not half_written(folder):
+        if not half_written(folder, before):
             continue
         time.sleep(delay)
         os.kill(process, signal.SIGSTOP)
         os.waitpid(process, os.WUNTRACED)
-        if there := half_written(folder):
+        if there := half_written(folder, before):
             return there
         os.kill(process, signal.SIGCONT)
     return None
@@ -112,6 +118,7 @@ def caught_writing(process, folder, delay):
 
 def kill(folder, planned):
     """Lives until the planned kill; returns what was seen."""
+    before = contents(folder / "run")
     process, reader = forked(folder)
     seen = {**planned, "step": None, "half_written": []}
     if planned["kind"] == "start":
@@ -120,7 +127,7 @@ def kill(folder, planned):
         wanted = TRAINED if planned["kind"] == "export" else planned["at"]
         seen["step"] = until(reader, wanted)
         if planned["kind"] == "write":
-            seen["half_written"] = caught_writing(process, folder / "run", planned["delay"])
+            seen["half_written"] = caught_writing(process, folder / "run", planned["delay"], before)
         else:
             time.sleep(planned["delay"])
     seen["exported"] = (folder / "export" / METADATA_FILE).exists()
