@@ -54,6 +54,10 @@ class EncoderRecord:
             it is False, a clip's embedding depends on that clip alone, in training too.
         mel_bins: mel bins that `parameters` is counted at. It matters only where the shapes of weights depend on
             their number, which such an encoder takes from its first input.
+        frames: what can be learnt from its single frames, beside its embedding: "causal" where it has
+            `latents(inputs)` and `contexts(latents)`, forward and backward; "masked" where it has `latents`,
+            `normalised(latents)` and `contextualise(normalised, training, noise, mask)`; else "".
+        latent_size: channels of its latent frames; 0 without them.
     """
 
     name: str
@@ -63,6 +67,8 @@ class EncoderRecord:
     build: Callable[[int], Encoder]
     batch_normalised: bool = False
     mel_bins: int = 80
+    frames: Literal["", "causal", "masked"] = ""
+    latent_size: int = 0
 
 
 def _module_names() -> list[str]:

@@ -144,6 +144,7 @@ class ObjectiveRecord:
         settings: frozen dataclass of its own settings, all with defaults; it raises ValueError for values that
             cannot work. `TrainingConfig.objective_settings` overrides them by name.
         passes: times that the encoder sees each view in one update; it has noise of its own for each.
+        frames: what it needs of an encoder beside its embedding, as in `EncoderRecord.frames`; "" for nothing.
     """
 
     name: str
@@ -154,10 +155,17 @@ class ObjectiveRecord:
     build: Callable[[TrainingConfig, EncoderRecord, int, tuple[int, ...]], Objective]
     settings: type[Any] = NoSettings
     passes: int = 1
+    frames: Literal["", "causal", "masked"] = ""
+
+    @property
+    def takes(self) -> str:
+        """Which encoders it trains, in words."""
+        return f"{self.input_kind} with {self.frames} frames" if self.frames else self.input_kind
 
     def trains(self, encoder: EncoderRecord) -> bool:
-        """Whether the encoder takes what the objective gives it."""
-        return self.input_kind in ("any", encoder.input_kind)
+        """Whether the encoder takes what the objective gives it, and has the frames it needs."""
+        fits = self.input_kind in ("any", encoder.input_kind)
+        return fits and self.frames in ("", encoder.frames)
 
     def own_settings(self, config: TrainingConfig) -> Any:
         """The objective's `settings` with those of the config in place of its defaults.

@@ -62,3 +62,19 @@ class Pcm16ToLogMel(tf.Module):
             return tf.ensure_shape(tf.io.parse_tensor(one, tf.float16), spec.shape)
 
         return tf.cast(tf.map_fn(parse, serialised, fn_output_signature=spec), tf.float32)
+
+
+class Pcm16ToWaveform(tf.Module):
+    """The way from PCM bytes to a waveform through a Transform graph that passes them on, for the export.
+
+    Args:
+        transform_layer: `TFTransformOutput.transform_features_layer()`.
+    """
+
+    def __init__(self, transform_layer: tf.keras.layers.Layer):
+        super().__init__(name="pcm16_to_waveform")
+        self._transform_layer = transform_layer
+
+    def __call__(self, pcm: tf.Tensor) -> tf.Tensor:
+        """(b,) byte strings of int16 PCM, of one length, to (b, n) float32 in [-1, 1)."""
+        return pcm16_to_float(self._transform_layer({"waveform": pcm})["waveform"])

@@ -106,7 +106,7 @@ def resolve(
         raise SettingError(f"training.encoder and training.objective: {error}") from error
     if not objective.trains(record):
         raise SettingError(
-            f"training.objective: got {objective.name!r}, which takes {objective.input_kind}; accepted with "
+            f"training.objective: got {objective.name!r}, which takes {objective.takes}; accepted with "
             f"training.encoder={record.name} is one that takes {record.input_kind}"
         )
     if corpus is not None and not corpus.is_dir():

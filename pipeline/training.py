@@ -27,7 +27,7 @@ from models.training.config import TrainingConfig
 from models.training.loop import Progress, train
 from models.weights import weights_digest
 from pipeline.listener import tell
-from pipeline.preprocessing import Pcm16ToLogMel
+from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
 
 _LOG = logging.getLogger(__name__)
 
@@ -75,10 +75,12 @@ def run_fn(fn_args: FnArgs) -> None:
         frontend=frontend,
     )
     classifier = result.objective.classifier()
-    through_transform = None
-    if record.input_kind == "log_mel":
-        layer = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
-        through_transform = Pcm16ToLogMel(layer, frontend.num_mel_bins)
+    layer = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
+    through_transform = (
+        Pcm16ToLogMel(layer, frontend.num_mel_bins)
+        if record.input_kind == "log_mel"
+        else Pcm16ToWaveform(layer)
+    )
     export_saved_model(
         result.encoder,
         record,

@@ -145,7 +145,7 @@ def train(
     encoder_record, objective_record = load_encoder(config.encoder), load_objective(config.objective)
     if not objective_record.trains(encoder_record):
         raise ValueError(
-            f"training: objective={config.objective!r} takes {objective_record.input_kind} and "
+            f"training: objective={config.objective!r} takes {objective_record.takes} and "
             f"encoder={config.encoder!r} {encoder_record.input_kind}; choose two that agree"
         )
     tf.keras.utils.set_random_seed(config.seed)

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import tensorflow as tf
 
+from models.encoder import load_encoder
 from models.objective import Replicas, load_objective
 from models.training import loop
 from models.training.config import TrainingConfig
@@ -27,13 +28,20 @@ SETTINGS = {
     "byola": {"queue_size": 12, "hidden_size": 8, "projection_size": 6, "decay": 0.5},
     "cola": {"projection_size": 6},
     "clmr": {"projection_size": 6, "noise": 0.5, "temperature": 0.1},
+    "cpc": {"steps": 3},
+    "wav2vec2": {"projection_size": 6, "mask_length": 3, "negatives": 5},
 }
-CROPS = {"log_mel": (20, 16), "waveform": (800,)}
+CROPS = {"log_mel": (20, 16), "waveform": (800,), "frames": (4800,)}
+FRAME_ENCODERS = {"causal": "bidir_cpc_tiny", "masked": "wav2vec2_tiny"}
+
+
+def crop_of(record):
+    return CROPS["frames" if record.frames else record.input_kind]
 
 
 def batch(record, objective, seed):
     rng = np.random.default_rng(seed)
-    views, crop = record.num_views, CROPS[record.input_kind]
+    views, crop = record.num_views, crop_of(record)
 
     def normal(*shape):
         return tf.constant(rng.normal(size=shape), tf.float32)
@@ -59,7 +67,9 @@ def built(name, strategy):
     )  # fmt: skip
     record = load_objective(name)
     kind = KIT.RECORD if record.input_kind == "log_mel" else KIT.WAVE_RECORD
-    crop = CROPS[record.input_kind]
+    if record.frames:
+        kind = load_encoder(FRAME_ENCODERS[record.frames])
+    crop = crop_of(record)
     with strategy.scope():
         encoder = kind.build(3)
         encoder(tf.zeros([1, *crop, 1] if len(crop) == 2 else [1, *crop]))
@@ -68,6 +78,9 @@ def built(name, strategy):
             objective.head.kernel.assign(tf.reshape(tf.linspace(-1.0, 1.0, 30), [10, 3]))
         if name == "cola":
             objective.bilinear.assign(tf.reshape(tf.linspace(-1.0, 1.0, 36), [6, 6]))
+        if name == "cpc":
+            for predictor in (*objective.forward, *objective.backward):
+                predictor.assign(tf.eye(32))
     objective.begin(encoder)
     return record, encoder, objective
 

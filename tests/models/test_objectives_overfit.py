@@ -16,7 +16,7 @@ from hares.audio import decode
 from hares.corpus import dataset_root
 from hares.reading import scan
 from hares.task import Clip, load_task
-from models.encoder import Encoder, EncoderRecord
+from models.encoder import Encoder, EncoderRecord, load_encoder
 from models.frontend import FrontendConfig, log_mel
 from models.objective import load_objective
 from models.training import loop
@@ -25,6 +25,10 @@ from models.training.loop import train
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CLIPS, SAMPLES = 64, 8000
+FRAME_ENCODERS = {
+    "cpc": "bidir_cpc_tiny",
+    "wav2vec2": "wav2vec2_tiny",
+}  # what trains single frames needs them
 
 
 class TinyEncoder(Encoder):
@@ -66,6 +70,15 @@ FITS = {
         1e-2,
         {"temperature": 0.1, "projection_size": 32, "filter": 0.2, "pitch": 0.1},
     ),
+    # Chance is the logarithm of the frames of a crop, 38, or of one more than the negatives. Frames of one sound
+    # are alike, so neither can come near 0.
+    "cpc": Fit(0.65 * np.log(38), 90, 1e-2, {"steps": 3}),
+    "wav2vec2": Fit(
+        0.8 * np.log(1 + 5),
+        120,
+        1e-2,
+        {"mask_length": 2, "negatives": 5, "projection_size": 32, "penalty": 0.0, "encoder_gradient": 1.0},
+    ),
     "byola": Fit(0.25 * 4, 150, settings={"hidden_size": 128, "projection_size": 32, "queue_size": 64}),
 }
 
@@ -98,6 +111,8 @@ def files(clips, tmp_path_factory):
 def test_an_objective_overfits(name, files, tmp_path, monkeypatch):
     fit, kind = FITS[name], load_objective(name).input_kind
     record = KIT.WAVE_RECORD if kind == "waveform" else RECORD
+    if name in FRAME_ENCODERS:
+        record = load_encoder(FRAME_ENCODERS[name])
     monkeypatch.setattr(loop, "load_encoder", lambda encoder: record)
     config = TrainingConfig(
         encoder=record.name, objective=name, objective_settings=fit.settings, steps=fit.steps, batch_size=CLIPS,

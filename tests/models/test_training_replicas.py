@@ -18,7 +18,10 @@ import pytest
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 # Two replicas hold every objective; more of them, and processes, what those could do otherwise.
-OBJECTIVES = {2: ("simclr", "classification", "byola", "cola", "clmr"), 4: ("simclr", "classification")}
+OBJECTIVES = {
+    2: ("simclr", "classification", "byola", "cola", "clmr", "cpc", "wav2vec2"),
+    4: ("simclr", "classification"),
+}
 WITH_STATE = ("simclr", "classification", "byola")
 
 
