@@ -56,11 +56,12 @@ def _run(
     log: Path,
 ) -> RunOutcome:
     from models.training.loop import TrainingInterrupted
-    from pipeline.config import load_config
+    from pipeline.config import load_config, preset_of
     from pipeline.settings import SettingError
 
     try:
         config = load_config(config_name, assignments)
+        preset = preset_of(config_name)
         with console.status("reading the indexes of the data sets"):
             from pipeline.run import execute, prepare
 
@@ -79,7 +80,7 @@ def _run(
 
     try:
         with StepsView(console) as view:
-            return execute(run, view)
+            return execute(run, view, preset)
     except StepFailedError as error:
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error

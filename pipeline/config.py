@@ -101,18 +101,30 @@ def load_config(name_or_file: str, assignments: Sequence[str] = ()) -> PipelineC
         config = _preset(name_or_file)
     else:
         values = _read_yaml(Path(name_or_file))
-        preset = values.pop("preset", None)
-        if preset not in preset_names():
-            raise SettingError(
-                f"{name_or_file}: preset is {preset!r}; it must name one of {', '.join(preset_names())}"
-            )
-        config = override(_preset(preset), values)
+        values.pop("preset", None)
+        config = override(_preset(preset_of(name_or_file)), values)
     config = override(config, parse_assignments(assignments))
     try:
         config.training.validate()
     except ValueError as error:
         raise SettingError(str(error)) from error
     return config
+
+
+def preset_of(name_or_file: str) -> str:
+    """The preset that settings start from: itself, or the one that a YAML file names.
+
+    Raises:
+        SettingError: no such preset or file, or a file that names no preset.
+    """
+    if name_or_file in preset_names():
+        return name_or_file
+    preset = _read_yaml(Path(name_or_file)).get("preset")
+    if preset not in preset_names():
+        raise SettingError(
+            f"{name_or_file}: preset is {preset!r}; it must name one of {', '.join(preset_names())}"
+        )
+    return str(preset)
 
 
 def _preset(name: str) -> PipelineConfig:

@@ -22,6 +22,8 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.code_digest import PROJECT
+from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.listener import listening
 
 
@@ -67,12 +69,15 @@ class Observer(Protocol):
         """A step has ended."""
 
 
-def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepResult]]:
+def run_locally(
+    pipeline: Pipeline, observer: Observer, facts: RunFacts
+) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
     Args:
         pipeline: what `create_pipeline` made.
         observer: told of every step.
+        facts: recorded in the store with the run.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -87,6 +92,22 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
+    connection = _connection(ir)
+    with connection as handle:
+        begin_run(handle.store, run_id, facts, PROJECT)
+    status = FAILED
+    try:
+        results = _run_steps(nodes, ir, observer)
+        status = COMPLETE
+    finally:
+        with connection as handle:
+            end_run(handle.store, run_id, status)
+    return run_id, results
+
+
+def _run_steps(
+    nodes: list[pipeline_pb2.PipelineNode], ir: pipeline_pb2.Pipeline, observer: Observer
+) -> list[StepResult]:
     results = []
     for node in nodes:
         node_id = node.node_info.id
@@ -102,13 +123,17 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
             raise
         results.append(StepResult(node_id, outcome, time.monotonic() - began))
         observer.finish(results[-1])
-    return run_id, results
+    return results
+
+
+def _connection(ir: pipeline_pb2.Pipeline) -> metadata.Metadata:
+    config = runner_utils.extract_local_deployment_config(ir).metadata_connection_config
+    return metadata.Metadata(getattr(config, config.WhichOneof("connection_config")))
 
 
 def _launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline) -> Outcome:
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection_kind = deployment.metadata_connection_config.WhichOneof("connection_config")
-    connection = metadata.Metadata(getattr(deployment.metadata_connection_config, connection_kind))
+    connection = _connection(ir)
     node_id = node.node_info.id
     info = launcher.Launcher(
         pipeline_node=node,

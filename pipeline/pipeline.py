@@ -15,8 +15,7 @@ from dataclasses import asdict
 from importlib import resources
 
 import tensorflow_data_validation as tfdv
-from tfx.components import Pusher, StatisticsGen, Trainer, Transform
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components import Trainer
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.orchestration import metadata
@@ -26,6 +25,7 @@ from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from components.audio_example_gen.component import AudioExampleGen
 from components.embedder.component import Embedder
 from components.evaluator.component import Evaluator
+from components.standard.component import ImportSchemaGen, Pusher, StatisticsGen, Transform
 from components.trainer.executor import Executor as TrainerExecutor
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict

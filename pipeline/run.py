@@ -13,8 +13,10 @@ from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.lineage.store import Verdict, latest_blessed_report, open_store, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
+from pipeline.lineage.record import RunFacts
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun, resolve
+from pipeline.settings import as_dict
 from pipeline.workspace import Workspace
 
 
@@ -41,15 +43,21 @@ def prepare(
     )
 
 
-def execute(run: ResolvedRun, observer: Observer) -> RunOutcome:
+def execute(run: ResolvedRun, observer: Observer, preset: str) -> RunOutcome:
     """Runs a prepared run here, and reads its verdict from the store.
+
+    Args:
+        run: what to run.
+        observer: told of every step.
+        preset: the preset that its settings started from, which the store records.
 
     Raises:
         StepFailedError: a step failed.
     """
     workspace = Workspace(run.workspace)
     workspace.folder.mkdir(parents=True, exist_ok=True)
-    run_id, steps = run_locally(create_pipeline(run), observer)
+    facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
+    run_id, steps = run_locally(create_pipeline(run), observer, facts)
     verdict = verdict_of_run(open_store(workspace.store), run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)

@@ -138,6 +138,7 @@ def _describe(
         artifact.set_string_custom_property("content_digest", content["content_digest"])
         if span is not None:
             artifact.set_string_custom_property("span", str(span))
+    examples.set_string_custom_property("manifest", manifest.uri)
     for key in ("listed", "used"):
         manifest.set_int_custom_property(key, int(sum(s[key] for s in content["splits"].values())))
     manifest.set_int_custom_property("rejected", sum(content["rejected"].values()))
