@@ -69,9 +69,7 @@ class Observer(Protocol):
         """A step has ended."""
 
 
-def run_locally(
-    pipeline: Pipeline, observer: Observer, facts: RunFacts
-) -> tuple[str, list[StepResult]]:
+def run_locally(pipeline: Pipeline, observer: Observer, facts: RunFacts) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
     Args:

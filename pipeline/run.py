@@ -11,9 +11,9 @@ from typing import Any
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
+from pipeline.lineage.record import RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, open_store, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
-from pipeline.lineage.record import RunFacts
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.settings import as_dict

@@ -53,7 +53,9 @@ def hardware() -> str:
         return f"{len(tpus)} x TPU {os.environ.get('TPU_ACCELERATOR_TYPE', '')}".strip()
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
-        names = sorted(tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus)
+        names = sorted(
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        )
         return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
     return f"CPU {_cpu_name()}, {os.cpu_count()} cores"
 

@@ -10,7 +10,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def changed_clips(before: Path, after: Path) -> list[ClipChange]:
         LookupError: a folder holds no manifest.
     """
     first, second = _hashes(before), _hashes(after)
-    different = set(np.setxor1d(first, second).view(_HASHES)["name"].tolist())
+    different = set(np.setxor1d(first, second)["name"].tolist())
     if not different:
         return []
     ours, theirs = _named(before, different), _named(after, different)
@@ -112,15 +112,13 @@ _HASHES = np.dtype([("name", np.uint64), ("content", np.uint64)])
 
 
 def _hashes(folder: Path) -> np.ndarray:
-    """One 16-byte record a clip, as complex numbers so that NumPy's set functions take them whole."""
-    records = np.fromiter(
+    return np.fromiter(
         (
             (_hash(clip.split, clip.clip_id), _hash(clip.sha256, json.dumps(clip.labels)))
             for clip in source_clips(folder)
         ),
         dtype=_HASHES,
     )
-    return records
 
 
 def _hash(*texts: str) -> int:
@@ -138,7 +136,11 @@ def _named(folder: Path, names: set[int]) -> dict[tuple[str, str], SourceClip]:
 
 def _lines(folder: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(path for pattern in _LISTS for path in folder.glob(pattern)):
-        with gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else open(file, encoding="utf-8") as lines:
+        with (
+            gzip.open(file, "rt", encoding="utf-8")
+            if file.suffix == ".gz"
+            else open(file, encoding="utf-8") as lines
+        ):
             for line in lines:
                 yield file, line
 
@@ -154,8 +156,3 @@ def _clip(list_name: str, line: dict[str, Any], roots: dict[str, str]) -> Source
         line["sha256"],
         tuple(line["labels"]),
     )
-
-
-def distinct_files(clips: Iterable[SourceClip]) -> dict[str, str]:
-    """Files by path with their digest: several clips may be cut from one."""
-    return {clip.path: clip.sha256 for clip in clips if clip.path}

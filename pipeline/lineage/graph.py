@@ -135,7 +135,11 @@ def makers(
     events = [event for event in events_of_artifacts(store, rest) if event.type in OUT]
     states = executions_by_id(store, {event.execution_id for event in events})
     ranked = sorted(
-        (states[event.execution_id].last_known_state == pb.Execution.CACHED, event.execution_id, event.artifact_id)
+        (
+            states[event.execution_id].last_known_state == pb.Execution.CACHED,
+            event.execution_id,
+            event.artifact_id,
+        )
         for event in events
     )
     for _, execution_id, artifact_id in ranked:
@@ -197,11 +201,7 @@ def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Plac
 
 def in_order(graph: Graph) -> list[Step]:
     """The steps, each after those whose outputs it reads."""
-    made_by = {
-        link.artifact_id: step.id
-        for step in graph.steps.values()
-        for link in step.outputs
-    }
+    made_by = {link.artifact_id: step.id for step in graph.steps.values() for link in step.outputs}
     ordered: dict[int, Step] = {}
     pending = sorted(graph.steps, reverse=True)
     entered: set[int] = set()

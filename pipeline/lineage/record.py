@@ -25,6 +25,8 @@ from typing import Any
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
+
 RUN_TYPE = "pipeline_run"  # TFX's
 CONFIG_TYPE = "hares.Config"
 UNKNOWN = "unknown"
@@ -102,11 +104,11 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
     found: dict[str, str | int | float] = {}
     for artifact in sorted(artifacts, key=lambda a: a.id):
         properties = artifact.custom_properties
-        if artifact.type == "components.ProbeReport":
+        if artifact.type == REPORT_TYPE:
             found["report_id"] = str(artifact.id)
             for name in properties:
                 task, _, what = name.rpartition("/")
-                if what == "score" or name.startswith("domain/") and name.count("/") == 1:
+                if what == "score" or (name.startswith("domain/") and name.count("/") == 1):
                     found[SCORE + (task if what == "score" else what)] = properties[name].double_value
                 elif name == "hares":
                     found[f"{SCORE}hares"] = properties[name].double_value
@@ -114,7 +116,7 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
             for name in ("encoder", "objective", "weights_digest"):
                 if name in properties:
                     found[name] = properties[name].string_value
-        elif artifact.type == "ModelBlessing" and "blessed" in properties:
+        elif artifact.type == BLESSING_TYPE and "blessed" in properties:
             found["blessed"] = int(properties["blessed"].int_value)
         elif artifact.type == "components.AudioManifest" and "span" in properties:
             found["span"] = properties["span"].string_value
