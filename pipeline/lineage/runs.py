@@ -122,10 +122,9 @@ def find_run(store: MetadataStore, name: str) -> RunSummary:
     context = store.get_context_by_type_and_name(RUN_TYPE, name)
     if context is not None:
         return _summary(store, context)
-    pattern = quoted(name.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%")
-    found = store.get_contexts(
-        ListOptions(filter_query=f"type = {quoted(RUN_TYPE)} AND name LIKE {pattern}", limit=2)
-    )
+    # The query's own wildcards may be in the name: what it finds is looked through once more.
+    query = f"type = {quoted(RUN_TYPE)} AND name LIKE {quoted(name + '%')}"
+    found = [c for c in store.get_contexts(ListOptions(filter_query=query)) if c.name.startswith(name)]
     if len(found) == 1:
         return _summary(store, found[0])
     problem = "there is no such run" if not found else "several runs begin so; give more of the id"
@@ -178,8 +177,16 @@ def parse_moment(text: str) -> datetime:
 
 
 def quoted(text: str) -> str:
-    """A string literal of ML Metadata's query language."""
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
+    """A string literal of ML Metadata's query language.
+
+    Raises:
+        ValueError: a double quote, a backslash or a line's end, which ML Metadata 1.15 hands to the database unescaped.
+    """
+    if set(text) & set('"\\\n\r\0'):
+        raise ValueError(
+            f"{text!r}: the store cannot be asked for a text with a double quote or a backslash in it"
+        )
+    escaped = text.replace("'", "\\'")
     return f"'{escaped}'"
 
 

@@ -80,14 +80,19 @@ def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
     """The artifact whose folder, or pushed copy, a path is or is in; None where there is none."""
     folder = path if "://" in path else str(Path(path).resolve())
     for _ in range(_DEPTH):
-        query = f"uri = {quoted(folder)}"
-        pushed = f"custom_properties.pushed_destination.string_value = {quoted(folder)}"
-        for condition in (query, pushed):
-            found = store.get_artifacts(ListOptions(filter_query=condition, limit=1))
-            if found:
-                return found[0]
+        found = store.get_artifacts_by_uri(folder) or _pushed_to(store, folder)
+        if found:
+            return found[0]
         folder = os.path.dirname(folder)
     return None
+
+
+def _pushed_to(store: MetadataStore, folder: str) -> list[pb.Artifact]:
+    try:
+        query = f"custom_properties.pushed_destination.string_value = {quoted(folder)}"
+    except ValueError:
+        return []
+    return list(store.get_artifacts(ListOptions(filter_query=query, limit=1)))
 
 
 def _score(store: MetadataStore, text: str, run_name: str) -> Target:

@@ -27,20 +27,20 @@ class StoreWriter:
     """Writes runs, steps and artifacts; ids come back as ML Metadata gives them."""
 
     store: MetadataStore = field(default_factory=memory_store)
-    _contexts: dict[tuple[str, str], pb.Context] = field(default_factory=dict)
 
     def artifact_type(self, name: str) -> int:
         return self.store.put_artifact_type(pb.ArtifactType(name=name), can_add_fields=True)
 
     def context(self, kind: str, name: str, **properties: str | int | float) -> pb.Context:
-        """A context as `put_lineage_subgraph` takes it: with its id from the second time on."""
-        if (kind, name) not in self._contexts:
+        """A context as the store has it, made at the first call."""
+        found = self.store.get_context_by_type_and_name(kind, name)
+        if found is None:
             type_id = self.store.put_context_type(pb.ContextType(name=kind), can_add_fields=True)
             context = pb.Context(type_id=type_id, name=name)
             set_properties(context, properties)
-            (context.id,) = self.store.put_contexts([context])
-            self._contexts[kind, name] = context
-        return self._contexts[kind, name]
+            self.store.put_contexts([context])
+            found = self.store.get_context_by_type_and_name(kind, name)
+        return found
 
     def artifact(self, kind: str, uri: str = "", **properties: str | int | float) -> int:
         artifact = pb.Artifact(type_id=self.artifact_type(kind), uri=uri, state=pb.Artifact.LIVE)
