@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from ml_metadata.errors import StatusError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode
-from pipeline.lineage.store import open_store
-from pipeline.workspace import Workspace
+from pipeline.lineage.connection import StoreUnreachableError
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
 
+    from pipeline.lineage.connection import StoreAddress
     from pipeline.lineage.diff import RunDifference
     from pipeline.lineage.runs import RunSummary
     from pipeline.lineage.trace import Trace
@@ -41,12 +42,12 @@ _FACTS = (
 )
 
 
-def show_trace(workspace: Path, what: str, run_name: str, only_clips: bool, as_json: bool) -> None:
+def show_trace(address: StoreAddress, what: str, run_name: str, only_clips: bool, as_json: bool) -> None:
     """Prints a trace."""
     from pipeline.lineage.targets import find_target
     from pipeline.lineage.trace import clip_data, trace, trace_data
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         found = trace(store, find_target(store, what, run_name))
         if as_json:
             _print_with_clips(trace_data(found), (clip_data(clip) for clip in found.clips()))
@@ -56,12 +57,12 @@ def show_trace(workspace: Path, what: str, run_name: str, only_clips: bool, as_j
             _print_trace(found)
 
 
-def show_impact(workspace: Path, what: str, as_json: bool) -> None:
+def show_impact(address: StoreAddress, what: str, as_json: bool) -> None:
     """Prints an impact."""
     from pipeline.lineage.impact import impact_data, impact_of_artifact, impact_of_file
     from pipeline.lineage.targets import artifact_at
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         artifact = None if what.isdecimal() else artifact_at(store, what)
         if what.isdecimal() and not store.get_artifacts_by_id([int(what)]):
             raise LookupError(f"artifact {what}: the store has none with this id")
@@ -92,12 +93,12 @@ def show_impact(workspace: Path, what: str, as_json: bool) -> None:
             console.print(f"not read, gone from the disk: {escape(manifest_artifact.uri)}", soft_wrap=True)
 
 
-def show_why(workspace: Path, run: str, as_json: bool) -> None:
+def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
     """Prints why a run came out as it did."""
     from pipeline.lineage.runs import find_run
     from pipeline.lineage.why import why, why_data
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         found = why(store, find_run(store, run))
         if as_json:
             _print_json(why_data(found))
@@ -119,12 +120,12 @@ def show_why(workspace: Path, run: str, as_json: bool) -> None:
         console.print(table)
 
 
-def show_diff(workspace: Path, first: str, second: str, as_json: bool) -> None:
+def show_diff(address: StoreAddress, first: str, second: str, as_json: bool) -> None:
     """Prints what differs between two runs."""
     from pipeline.lineage.diff import diff, diff_data, paired_scores
     from pipeline.lineage.runs import find_run
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         found = diff(store, find_run(store, first), find_run(store, second))
         scores = paired_scores(found)
         if as_json:
@@ -134,7 +135,7 @@ def show_diff(workspace: Path, first: str, second: str, as_json: bool) -> None:
 
 
 def show_runs(
-    workspace: Path,
+    address: StoreAddress,
     scores: Sequence[str],
     encoder: str,
     span: str,
@@ -148,7 +149,7 @@ def show_runs(
     from pipeline.lineage.runs import RunFilter, list_runs, parse_moment
     from pipeline.lineage.trace import run_data
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         wanted = RunFilter(
             tuple(scores), encoder, span, status,
             parse_moment(since) if since else None, parse_moment(until) if until else None,
@@ -160,12 +161,12 @@ def show_runs(
         _console().print(_runs_table(found))
 
 
-def show_export(workspace: Path, run: str, form: str, as_json: bool) -> None:
+def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> None:
     """Prints a run for other tools."""
     from pipeline.lineage.export import openlineage, prov
     from pipeline.lineage.runs import find_run
 
-    with _answering(workspace) as store:
+    with _answering(address) as store:
         summary = find_run(store, run)
         if form == "prov":
             _print_json(prov(store, summary))
@@ -177,10 +178,12 @@ def show_export(workspace: Path, run: str, form: str, as_json: bool) -> None:
 
 
 @contextmanager
-def _answering(workspace: Path) -> Iterator[MetadataStore]:
+def _answering(address: StoreAddress) -> Iterator[MetadataStore]:
     """The store of a workspace; what cannot be found is one line and exit code 4, a wrong filter 3."""
     try:
-        yield open_store(Workspace(workspace).store)
+        yield address.open()
+    except (StoreUnreachableError, StatusError) as error:
+        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
     except (FileNotFoundError, LookupError) as error:
         raise CommandError(str(error.args[0] if error.args else error), ExitCode.DATA) from error
     except ValueError as error:

@@ -37,10 +37,11 @@ def hares() -> None:
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
     hares report W                                      its scores again, beside the paper's
+    hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
-    7 the model was not blessed (with --require-blessing).
+    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.
     """
 
 

@@ -18,7 +18,6 @@ import tensorflow_data_validation as tfdv
 from tfx.components import Trainer
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
-from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 
@@ -99,7 +98,6 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
             pusher,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(workspace.store)),
         beam_pipeline_args=list(config.beam_args),
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from cli.options import METADATA, metadata_address
+
 WORKSPACE = click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"), show_default=True,
     help="The workspace of `hares run`, whose store is asked.",
@@ -16,7 +18,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON docu
 
 
 def _asks_store(function: Callable[..., Any]) -> Callable[..., Any]:
-    return WORKSPACE(JSON(function))
+    return WORKSPACE(METADATA(JSON(function)))
 
 
 @click.group()
@@ -35,7 +37,7 @@ def command() -> None:
 )
 @click.option("--clips", "only_clips", is_flag=True, help="Print the source clips alone, as sha256sum does.")
 @_asks_store
-def trace(what: str, run_name: str, only_clips: bool, workspace: Path, as_json: bool) -> None:
+def trace(what: str, run_name: str, only_clips: bool, workspace: Path, metadata: str, as_json: bool) -> None:
     """Follow a score or an artifact back to its source files, code, settings and runs.
 
     SCORE is hares, a domain or a task; ARTIFACT is an artifact's id or folder, or a pushed model.
@@ -48,13 +50,13 @@ def trace(what: str, run_name: str, only_clips: bool, workspace: Path, as_json: 
     """
     from cli.lineage_view import show_trace
 
-    show_trace(workspace, what, run_name, only_clips, as_json)
+    show_trace(metadata_address(metadata, workspace), what, run_name, only_clips, as_json)
 
 
 @command.command()
 @click.argument("what", metavar="FILE|ARTIFACT")
 @_asks_store
-def impact(what: str, workspace: Path, as_json: bool) -> None:
+def impact(what: str, workspace: Path, metadata: str, as_json: bool) -> None:
     """List all that was made from an audio file or an artifact: embeddings, models, reports, pushed models, runs.
 
     FILE is a path, which need not exist any more, or the SHA-256 of the file; ARTIFACT is an artifact's id or folder.
@@ -65,13 +67,13 @@ def impact(what: str, workspace: Path, as_json: bool) -> None:
     """
     from cli.lineage_view import show_impact
 
-    show_impact(workspace, what, as_json)
+    show_impact(metadata_address(metadata, workspace), what, as_json)
 
 
 @command.command()
 @click.argument("run", default="latest")
 @_asks_store
-def why(run: str, workspace: Path, as_json: bool) -> None:
+def why(run: str, workspace: Path, metadata: str, as_json: bool) -> None:
     """Say why a run's model was blessed or not, and why each step was run or taken from the cache.
 
     RUN is a run's id, its beginning, "latest" or "previous".
@@ -82,14 +84,14 @@ def why(run: str, workspace: Path, as_json: bool) -> None:
     """
     from cli.lineage_view import show_why
 
-    show_why(workspace, run, as_json)
+    show_why(metadata_address(metadata, workspace), run, as_json)
 
 
 @command.command()
 @click.argument("first", metavar="RUN")
 @click.argument("second", metavar="RUN")
 @_asks_store
-def diff(first: str, second: str, workspace: Path, as_json: bool) -> None:
+def diff(first: str, second: str, workspace: Path, metadata: str, as_json: bool) -> None:
     """Show what differs between two runs: settings, code, clips added, removed or changed, and scores.
 
     Scores are second minus first on the same clips, with a 95% interval and p.
@@ -100,7 +102,7 @@ def diff(first: str, second: str, workspace: Path, as_json: bool) -> None:
     """
     from cli.lineage_view import show_diff
 
-    show_diff(workspace, first, second, as_json)
+    show_diff(metadata_address(metadata, workspace), first, second, as_json)
 
 
 @command.command()
@@ -127,6 +129,7 @@ def runs(
     until: str,
     limit: int,
     workspace: Path,
+    metadata: str,
     as_json: bool,
 ) -> None:
     """List runs with their scores, the latest first.
@@ -137,7 +140,17 @@ def runs(
     """
     from cli.lineage_view import show_runs
 
-    show_runs(workspace, scores, encoder, span, status or "", since, until, limit, as_json)
+    show_runs(
+        metadata_address(metadata, workspace),
+        scores,
+        encoder,
+        span,
+        status or "",
+        since,
+        until,
+        limit,
+        as_json,
+    )
 
 
 @command.command()
@@ -145,7 +158,7 @@ def runs(
 @click.option("--format", "form", type=click.Choice(["openlineage", "prov"]), default="openlineage",
               show_default=True, help="OpenLineage events, or a W3C PROV document.")  # fmt: skip
 @_asks_store
-def export(run: str, form: str, workspace: Path, as_json: bool) -> None:
+def export(run: str, form: str, workspace: Path, metadata: str, as_json: bool) -> None:
     """Print a run as OpenLineage events, one JSON line a step, or as PROV-JSON.
 
     With --json the events of OpenLineage are one JSON list. RUN is as in `hares lineage why`.
@@ -156,4 +169,4 @@ def export(run: str, form: str, workspace: Path, as_json: bool) -> None:
     """
     from cli.lineage_view import show_export
 
-    show_export(workspace, run, form, as_json)
+    show_export(metadata_address(metadata, workspace), run, form, as_json)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import METADATA
+
 
 @click.command()
 @click.option("--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file.")
@@ -17,6 +19,7 @@ import click
 )
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
               show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
+@METADATA
 @click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
@@ -24,6 +27,7 @@ def command(
     assignments: tuple[str, ...],
     corpora: tuple[str, ...],
     workspace: Path,
+    metadata: str,
     require_blessing: bool,
     as_json: bool,
 ) -> None:
@@ -35,10 +39,11 @@ def command(
     \b
     hares run --config demo --corpus corpora --workspace W
     hares run --config demo --corpus corpora --workspace W --set training.steps=1000 --set training.seed=1
+    hares run --config demo --corpus corpora --workspace W --metadata postgresql://hares@db/hares
     hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
     """
     from cli.options import parse_corpus
     from cli.pipeline_run import run_and_show
 
     corpus, placements = parse_corpus(corpora)
-    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json)
+    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json, metadata)

@@ -8,7 +8,8 @@ from pathlib import Path
 from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
-from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.connection import store_address
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
@@ -29,12 +30,7 @@ def open_store(path: Path) -> MetadataStore:
     Raises:
         FileNotFoundError: no store at `path`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no metadata store; has `hares run` been run in this workspace?")
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(path)
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE
-    return MetadataStore(config)
+    return store_address("", path).open()
 
 
 def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:
