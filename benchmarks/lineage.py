@@ -172,7 +172,7 @@ class _Run:
     def _artifact(self, kind: str, folder: Path) -> pb.Artifact:
         type_id = self.writer.type_id("put_artifact_type", pb.ArtifactType, kind)
         artifact = pb.Artifact(type_id=type_id, uri=str(folder), state=pb.Artifact.LIVE)
-        _fill(artifact, {"content_digest": "e" * 64})
+        _fill(artifact, {"content_digest": "e" * 64, "run": self.run_id, "node": folder.parts[-3]})
         if kind == "components.AudioManifest":
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "manifest.json").write_text(

@@ -154,11 +154,11 @@ def show_runs(
             tuple(scores), encoder, span, status,
             parse_moment(since) if since else None, parse_moment(until) if until else None,
         )  # fmt: skip
-        found = list(list_runs(store, wanted, limit))
+        found = list_runs(store, wanted, limit)
         if as_json:
-            _print_json([run_data(run) for run in found])
+            _print_list(run_data(run) for run in found)
             return
-        _console().print(_runs_table(found))
+        _console().print(_runs_table(list(found)))
 
 
 def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> None:
@@ -327,6 +327,14 @@ def _print_with_clips(data: dict[str, Any], clips: Iterator[dict[str, Any]]) -> 
     for number, clip in enumerate(clips):
         click.echo(("," if number else "") + "\n  " + json.dumps(clip), nl=False)
     click.echo("\n ]\n}")
+
+
+def _print_list(rows: Iterator[dict[str, Any]]) -> None:
+    """A JSON list, a row a line, written as it is read."""
+    click.echo("[", nl=False)
+    for number, row in enumerate(rows):
+        click.echo(("," if number else "") + "\n" + json.dumps(row, allow_nan=False), nl=False)
+    click.echo("\n]")
 
 
 def _print_json(data: Any) -> None:

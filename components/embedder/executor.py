@@ -21,8 +21,8 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.content_digest import record_content
 from components.model_layout import untrained_model_dir
+from components.outputs import record_outputs
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
 from hares.encoders.saved_model import signature_encoder
@@ -71,7 +71,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         embeddings.set_string_custom_property("variants", ",".join(models))
         digest = read_metadata(models["trained"])["weights_digest"]
         embeddings.set_string_custom_property("weights_digest", str(digest))
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)
 
 
 class _EmbedShard(beam.DoFn):

@@ -13,7 +13,7 @@ from tfx.components.schema_gen.import_schema_gen import executor as import_schem
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.components.transform import executor as transform
 
-from components.content_digest import record_content
+from components.outputs import record_outputs
 
 
 class TransformExecutor(transform.Executor):
@@ -27,7 +27,7 @@ class TransformExecutor(transform.Executor):
     ) -> None:
         """See TFX's Transform."""
         super().Do(input_dict, output_dict, exec_properties)
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)
 
 
 class StatisticsGenExecutor(statistics_gen.Executor):
@@ -41,7 +41,7 @@ class StatisticsGenExecutor(statistics_gen.Executor):
     ) -> None:
         """See TFX's StatisticsGen."""
         super().Do(input_dict, output_dict, exec_properties)
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)
 
 
 class ImportSchemaGenExecutor(import_schema_gen.Executor):
@@ -55,7 +55,7 @@ class ImportSchemaGenExecutor(import_schema_gen.Executor):
     ) -> None:
         """See TFX's ImportSchemaGen."""
         super().Do(input_dict, output_dict, exec_properties)
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)
 
 
 class PusherExecutor(pusher.Executor):
@@ -69,4 +69,4 @@ class PusherExecutor(pusher.Executor):
     ) -> None:
         """See TFX's Pusher."""
         super().Do(input_dict, output_dict, exec_properties)
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)

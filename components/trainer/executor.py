@@ -10,8 +10,8 @@ from tfx.components.trainer import executor as tfx_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components.content_digest import record_content
 from components.model_layout import summary_path
+from components.outputs import record_outputs
 
 _TEXT = ("encoder", "objective", "weights_digest", "transform_examples", "hardware")
 _NUMBERS = ("steps", "seed", "parameters", "embedding_size", "replicas")
@@ -38,4 +38,4 @@ class Executor(tfx_executor.GenericExecutor):
         model.set_float_custom_property("step_hours", float(summary["step_hours"]))
         if summary["final_loss"] is not None:  # a run that was complete before it was resumed has none
             model.set_float_custom_property("final_loss", float(summary["final_loss"]))
-        record_content(output_dict)
+        record_outputs(output_dict, self._context)

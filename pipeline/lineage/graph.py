@@ -11,7 +11,7 @@ Every question to the store is asked for many ids at once; a walk costs a few ca
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
@@ -117,7 +117,7 @@ def downstream(store: MetadataStore, artifact_ids: Iterable[int]) -> Graph:
 
 
 def makers(
-    store: MetadataStore, artifact_ids: Sequence[int], artifacts: dict[int, pb.Artifact]
+    store: MetadataStore, artifact_ids: Sequence[int], artifacts: Mapping[int, pb.Artifact]
 ) -> dict[int, int]:
     """Execution that made each artifact; those that no execution made (imported ones) are left out.
 
@@ -196,6 +196,26 @@ def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Plac
             pipeline = next((context.name for context in own if context.type == "pipeline"), "")
             runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
             found[execution_id] = Place(node.removeprefix(f"{pipeline}."), runs)
+    return found
+
+
+def places_of_steps(
+    store: MetadataStore, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
+) -> dict[int, Place]:
+    """As `places`, for steps whose outputs are at hand: what a step made names its run and node.
+
+    ML Metadata has no index from an execution to its contexts, so `places` reads all ties of the store. It is
+    asked only for steps that made nothing, or whose outputs do not say.
+    """
+    found: dict[int, Place] = {}
+    for step in steps.values():
+        for link in () if step.cached else step.outputs:
+            artifact = artifacts.get(link.artifact_id)
+            if artifact is not None and {"run", "node"} <= set(artifact.custom_properties):
+                properties = artifact.custom_properties
+                found[step.id] = Place(properties["node"].string_value, (properties["run"].string_value,))
+                break
+    found.update(places(store, [i for i in steps if i not in found]))
     return found
 
 

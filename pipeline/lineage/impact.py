@@ -17,7 +17,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.clips import SourceClip, find_clips
-from pipeline.lineage.graph import Graph, downstream, makers, places
+from pipeline.lineage.graph import Graph, downstream, makers, places_of_steps, steps_by_id
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
 
 PUSHED_TYPE = "PushedModel"
@@ -141,7 +141,8 @@ def _impact(
 ) -> Impact:
     graph = downstream(store, starts)
     maker = makers(store, starts, graph.artifacts)
-    where = places(store, {*graph.steps, *maker.values()})
+    steps = {**graph.steps, **steps_by_id(store, set(maker.values()) - set(graph.steps))}
+    where = places_of_steps(store, steps, graph.artifacts)
     made_in = {i: next(iter(where[execution].runs), "") for i, execution in maker.items()}
     for step in graph.steps.values():
         if not step.cached:

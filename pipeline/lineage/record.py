@@ -80,7 +80,7 @@ def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path)
             "lock_digest": _lock_digest(project),
             "user": _user(),
             "process": this_process(),
-            "start": _now(),
+            "start": moment_text(datetime.now(timezone.utc)),
             "status": RUNNING,
         },
     )
@@ -96,7 +96,7 @@ def end_run(store: MetadataStore, run_id: str, status: str) -> None:
     """
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id)
     found = outcome_of(store.get_artifacts_by_context(context.id)) if context else {}
-    _update(store, run_id, {**found, "end": _now(), "status": status})
+    _update(store, run_id, {**found, "end": moment_text(datetime.now(timezone.utc)), "status": status})
 
 
 def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
@@ -175,8 +175,9 @@ def _user() -> str:
         return UNKNOWN
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+def moment_text(moment: datetime) -> str:
+    """A moment as runs record it, in UTC: texts in the order of their moments."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def _put_config(store: MetadataStore, digest: str, text: str) -> None:

@@ -18,9 +18,10 @@ from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.record import CONFIG_TYPE, RUN_TYPE, SCORE, outcome_of
+from pipeline.lineage.record import CONFIG_TYPE, RUN_TYPE, SCORE, moment_text, outcome_of
 
 LATEST, PREVIOUS = "latest", "previous"
+_PAGE = 500
 _SCORE_FILTER = re.compile(r"\s*([\w/]+)\s*(>=|<=|>|<|=)\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 _FACTS = (
     "status", "start", "end", "git_revision", "git_clean", "lock_digest", "preset", "target", "user", "run_key",
@@ -86,7 +87,8 @@ class RunFilter:
             parts.append(f"custom_properties.`{SCORE}{name}`.double_value {sign} {bound!r}")
         for moment, sign in ((self.since, ">="), (self.until, "<")):
             if moment is not None:
-                parts.append(f"create_time_since_epoch {sign} {int(moment.timestamp() * 1000)}")
+                # As text: all are written in one form and one zone. The context's own time is lost in a migration.
+                parts.append(f"custom_properties.start.string_value {sign} {quoted(moment_text(moment))}")
         return " AND ".join(parts)
 
 
@@ -96,13 +98,20 @@ def list_runs(store: MetadataStore, wanted: RunFilter, limit: int | None = None)
     Raises:
         ValueError: a condition that cannot be read.
     """
-    options = ListOptions(filter_query=wanted.query(), order_by=OrderByField.ID, is_asc=False, limit=limit)
-    try:
-        found = store.get_contexts(options)
-    except errors.NotFoundError:
-        return
-    for context in found:
-        yield _summary(store, context)
+    query, before, left = wanted.query(), "", limit
+    while left is None or left > 0:
+        size = _PAGE if left is None else min(_PAGE, left)
+        options = ListOptions(filter_query=query + before, order_by=OrderByField.ID, is_asc=False, limit=size)
+        try:
+            page = store.get_contexts(options)
+        except errors.NotFoundError:
+            return
+        for context in page:
+            yield _summary(store, context)
+        if len(page) < size:
+            return
+        before = f" AND id < {page[-1].id}"
+        left = None if left is None else left - size
 
 
 def find_run(store: MetadataStore, name: str) -> RunSummary:

@@ -12,7 +12,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.clips import SourceClip, source_clips
-from pipeline.lineage.graph import Graph, Step, in_order, places, upstream
+from pipeline.lineage.graph import Graph, Step, in_order, places_of_steps, upstream
 from pipeline.lineage.runs import RunSummary, config_of, runs_by_id
 from pipeline.lineage.targets import Target
 
@@ -67,7 +67,7 @@ def trace(store: MetadataStore, target: Target) -> Trace:
     )
     manifests = {a.id: a for a in store.get_artifacts_by_id(sorted(beside)) if a.type == MANIFEST_TYPE}
     manifests.update((a.id, a) for a in graph.artifacts.values() if a.type == MANIFEST_TYPE)
-    where = places(store, graph.steps)
+    where = places_of_steps(store, graph.steps, graph.artifacts)
     steps = tuple(
         TracedStep(step, where[step.id].node, next(iter(where[step.id].runs), "")) for step in in_order(graph)
     )

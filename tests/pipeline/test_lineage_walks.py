@@ -45,8 +45,9 @@ def stores(draw: st.DrawFn) -> StoreWriter:
                 # As TFX names it, after another execution, or in no such way.
                 last = draw(st.sampled_from([executions, executions + 1, executions + 2, 1, "x"]))
                 kind = draw(st.sampled_from(TYPES))
+                says = {"run": run, "node": node} if draw(st.booleans()) else {}
                 outputs.append(
-                    (f"out{i}", writer.artifact(kind, f"/root/{node}/{number}-{i}/{last}", pushed=1))
+                    (f"out{i}", writer.artifact(kind, f"/root/{node}/{number}-{i}/{last}", pushed=1, **says))
                 )
             finished.append((node, inputs, outputs))
             if draw(st.booleans()):  # an import may bring a copy before what it is a copy of

@@ -1,4 +1,8 @@
-"""A digest of what an artifact holds, for ML Metadata: equal digests mean equal files, wherever they lie.
+"""What every output says of itself in ML Metadata: a digest of its content, and the run and node that made it.
+
+Equal digests mean equal files, wherever they lie. Run and node stand in the store as well, in the contexts of the
+execution; ML Metadata has no index from an execution to its contexts, so that with thousands of runs asking there is
+slow, and the artifact answers at once.
 
 Large artifacts are read once more for it, several files at a time (hashing leaves Python's lock), so a step takes
 longer by what its output takes to read.
@@ -12,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tfx import types
+from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 
 PROPERTY = "content_digest"
@@ -19,13 +24,23 @@ _BLOCK = 1 << 20
 _READERS = 8
 
 
-def record_content(output_dict: Mapping[str, Sequence[types.Artifact]]) -> None:
-    """Puts `content_digest` on every output that has files and no digest yet.
+def record_outputs(
+    output_dict: Mapping[str, Sequence[types.Artifact]], context: base_executor.BaseExecutor.Context | None
+) -> None:
+    """Puts `content_digest`, `run` and `node` on every output.
 
-    Ingestion gives its own, over the sound of the clips: it stays.
+    Args:
+        output_dict: the executor's. An output without files has no digest; one that has a digest already keeps it:
+            ingestion gives its own, over the sound of the clips.
+        context: the executor's; where the runner tells no run, none is recorded.
     """
+    run = context.pipeline_run_id if context else None
+    node = context.pipeline_node.node_info.id if context and context.pipeline_node else None
     for artifacts in output_dict.values():
         for artifact in artifacts:
+            if run and node:
+                artifact.set_string_custom_property("run", run)
+                artifact.set_string_custom_property("node", node)
             if not artifact.has_custom_property(PROPERTY) and fileio.exists(artifact.uri):
                 digest = folder_digest(artifact.uri)
                 if digest:
