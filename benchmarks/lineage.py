@@ -1,13 +1,15 @@
 """How long `hares lineage` takes on a store of many runs, and how that grows.
 
     python -m benchmarks.lineage [--runs 100,1000,10000] [--folder DIR]
+    python -m benchmarks.lineage --runs 1000 --metadata mysql://hares@127.0.0.1:3306/empty
 
 Writes stores through the ML Metadata API, each run with the 31 steps of a full pipeline (12 tasks): a new seed trains,
 embeds and scores again, all before the trainer comes from the cache; every hundredth run the corpus has changed and
 all runs anew. Then each command is called as a person calls it, in a process of its own, imports included. Prints a
 line a command and size: seconds (the median of three calls) and the highest memory of the process.
 
-With --folder the stores are kept there, and used again by a later call.
+With --folder the stores are kept there, and used again by a later call. With --metadata an empty store on a server is
+filled with the first size and measured (the password from the environment variable HARES_METADATA_PASSWORD).
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from hares.task import task_names
+from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.workspace import Workspace
 
 REPEATS = 3
@@ -195,32 +198,38 @@ def _fill(node: pb.Artifact | pb.Execution | pb.Context, properties: dict[str, s
         setattr(node.custom_properties[name], kind, value)
 
 
-def make_store(workspace: Workspace, runs: int) -> None:
-    """A SQLite store of that many runs, where there is none yet."""
-    if workspace.store.is_file():
-        return
-    workspace.folder.mkdir(parents=True)
-    part = workspace.store.with_suffix(".part")
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(part)
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
-    writer = RunWriter(MetadataStore(config), workspace.root)
+def make_store(workspace: Workspace, address: StoreAddress, runs: int) -> None:
+    """A store of that many runs; a SQLite file that is there already is taken as it is."""
+    if address.file is not None:
+        if address.file.is_file():
+            return
+        address.file.parent.mkdir(parents=True)
+        part = address.file.with_suffix(".part")
+        fill_store(MetadataStore(sqlite_config(part)), workspace, runs)
+        part.rename(address.file)
+    elif address.open().get_executions(ListOptions(limit=1)):
+        raise SystemExit(f"{address.shown}: the store is not empty")
+    else:
+        fill_store(address.open(), workspace, runs)
+
+
+def fill_store(store: MetadataStore, workspace: Workspace, runs: int) -> None:
+    """Writes that many runs."""
+    writer = RunWriter(store, workspace.root)
     for number in range(runs):
         writer.write(number)
-    del writer
-    part.rename(workspace.store)
 
 
-def measure(workspace: Workspace, arguments: Sequence[str]) -> tuple[float, int]:
-    """Median seconds and highest memory in MB of a command, in a process of its own."""
+def measure(options: Sequence[str]) -> tuple[float, int]:
+    """Median seconds and highest memory in MB of `hares lineage`, in a process of its own."""
     script = (
         "import resource, sys\nfrom cli.main import main\ntry:\n    main()\nfinally:\n"
         "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
-    command = [sys.executable, "-c", script, "lineage", *arguments, "--workspace", str(workspace.folder)]
     seconds, memory = [], 0
     for _ in range(REPEATS):
         began = time.perf_counter()
+        command = [sys.executable, "-c", script, "lineage", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
         memory = max(memory, int(done.stderr.split()[-1]) // 1024)
@@ -231,19 +240,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", default="100,1000,10000", help="Sizes of the stores.")
     parser.add_argument("--folder", type=Path, help="Where the stores are kept; else they are removed.")
+    parser.add_argument("--metadata", default="", help="An empty store on a server, by address.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.folder or Path(temporary)
+        folder = (options.folder or Path(temporary)).resolve()
         print(f"{'command':<30}{'runs':>8}{'seconds':>9}{'MB':>6}")
         for runs in map(int, options.runs.split(",")):
-            workspace = Workspace(folder.resolve() / str(runs))
+            workspace = Workspace(folder / str(runs))
+            address = store_address(options.metadata, workspace.store)
             began = time.perf_counter()
-            make_store(workspace, runs)
-            size = workspace.store.stat().st_size / 1e6
-            print(f"# {runs} runs written in {time.perf_counter() - began:.0f} s, {size:.0f} MB", flush=True)
+            make_store(workspace, address, runs)
+            print(f"# {runs} runs in {address.shown}, {time.perf_counter() - began:.0f} s", flush=True)
+            place = ["--workspace", str(workspace.folder), "--metadata", options.metadata]
             for name, arguments in COMMANDS.items():
-                seconds, memory = measure(workspace, arguments)
+                seconds, memory = measure([*arguments, *place])
                 print(f"{name:<30}{runs:>8}{seconds:>9.2f}{memory:>6}", flush=True)
+            if options.metadata:
+                break
 
 
 if __name__ == "__main__":

@@ -16,12 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.record import RUN_TYPE
 
+_MODEL_ID = "current_model_id"  # of a blessing, as TFX names it
 _PAGE = 100  # ML Metadata answers for no more nodes at a time
 
 
@@ -75,20 +77,18 @@ def _copy_artifacts(
     copied = 0
     for page in _pages(source.get_artifacts):
         there = _already_there(target.get_artifacts_by_external_ids, page, prefix)
-        copies = []
-        for artifact in page:
-            if artifact.id not in there:
-                copy = _copy(artifact, types, prefix)
-                model = copy.custom_properties["current_model_id"].int_value
-                if model in ids:  # the model was made before its blessing
-                    copy.custom_properties["current_model_id"].int_value = ids[model]
-                elif not model:
-                    del copy.custom_properties["current_model_id"]
-                copies.append(copy)
-        new = [artifact.id for artifact in page if artifact.id not in there]
         ids.update(there)
-        ids.update(zip(new, target.put_artifacts(copies) if copies else [], strict=True))
-        copied += len(copies)
+        new = [artifact for artifact in page if artifact.id not in there]
+        # A blessing holds its model's id, and was made after it: once the others are copied, the id is known.
+        for blesses in (False, True):
+            chosen = [artifact for artifact in new if (_MODEL_ID in artifact.custom_properties) == blesses]
+            copies = [_copy(artifact, types, prefix) for artifact in chosen]
+            for copy in copies if blesses else ():
+                model = copy.custom_properties[_MODEL_ID]
+                model.int_value = ids.get(model.int_value, model.int_value)
+            made = target.put_artifacts(copies) if copies else []
+            ids.update(zip((artifact.id for artifact in chosen), made, strict=True))
+        copied += len(new)
     return ids, copied
 
 
@@ -202,7 +202,10 @@ def _already_there(
 ) -> dict[int, int]:
     """Nodes that an earlier migration copied, source id to target id."""
     names = {f"{prefix}:{node.id}": node.id for node in page}
-    return {names[found.external_id]: found.id for found in find(list(names))}
+    try:
+        return {names[found.external_id]: found.id for found in find(list(names))}
+    except errors.NotFoundError:
+        return {}
 
 
 def _copy(node: Any, types: Mapping[int, int], prefix: str) -> Any:

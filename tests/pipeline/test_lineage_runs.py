@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from lineage_stores import StoreWriter
 
+from pipeline.lineage.record import moment_text
 from pipeline.lineage.runs import RunFilter, find_run, list_runs, parse_moment, run_before
 
 SCORES = [0.1, 0.25, 0.5, 0.50001, 0.75, 1.0]
@@ -19,6 +20,7 @@ def writer() -> StoreWriter:
     for number, score in enumerate(SCORES):
         facts = {
             "status": "complete",
+            "start": moment_text(datetime(2026, 1, number + 1, 12, tzinfo=timezone.utc)),
             "end": "x",
             "encoder": ("a", "b")[number % 2],
             "span": str(number // 2),
@@ -51,11 +53,12 @@ def test_all_conditions_hold_together(writer: StoreWriter) -> None:
 
 
 def test_dates(writer: StoreWriter) -> None:
+    noon = datetime(2026, 1, 3, 12, tzinfo=timezone.utc)
+    assert names(writer, since=noon) == ["2026-01-06", "2026-01-05", "2026-01-04", "2026-01-03"]
+    assert names(writer, until=noon) == ["2026-01-02", "2026-01-01"], "begun before, and not at"
+    elsewhere = noon.astimezone(timezone(timedelta(hours=-9)))
+    assert names(writer, since=elsewhere, until=noon + timedelta(days=1)) == ["2026-01-03"]
     now = datetime.now(timezone.utc)
-    assert len(names(writer, since=now - timedelta(hours=1))) == len(SCORES)
-    assert (
-        names(writer, until=now - timedelta(hours=1)) == [] == names(writer, since=now + timedelta(hours=1))
-    )
     assert abs(parse_moment("2d") - (now - timedelta(days=2))) < timedelta(minutes=1)
     assert parse_moment("2026-01-02T03:04").timetuple()[:5] == (2026, 1, 2, 3, 4)
     with pytest.raises(ValueError, match="'soon' is no date"):
