@@ -35,6 +35,13 @@ def test_every_artifact_has_a_digest_of_its_content(full_run: Finished) -> None:
     assert len(artifacts) > 40
     without = [a.uri for a in artifacts if not a.custom_properties["content_digest"].string_value]
     assert without == []
+    says = {
+        (a.custom_properties["node"].string_value, a.custom_properties["run"].string_value) for a in artifacts
+    }
+    (run_context,) = store.get_contexts_by_type("pipeline_run")
+    assert {run for _, run in says} == {run_context.name} and len(says) == 31
+    for artifact in artifacts:
+        assert f"/artifacts/{artifact.custom_properties['node'].string_value}/" in artifact.uri
     (model,) = [a for a in artifacts if a.type == "Model"]
     for name in ("encoder", "objective", "weights_digest", "hardware"):
         assert model.custom_properties[name].string_value
