@@ -58,6 +58,8 @@ def metadata_address(text: str, workspace: Path) -> StoreAddress:
     Raises:
         CommandError: not an address of a store.
     """
+    # ML Metadata's C++ part, which reads this when it is imported, reports every connection on stderr.
+    os.environ.setdefault("GLOG_minloglevel", "2")
     from pipeline.lineage.connection import store_address
     from pipeline.workspace import Workspace
 
