@@ -6,7 +6,8 @@
 Writes stores through the ML Metadata API, each run with the 31 steps of a full pipeline (12 tasks): a new seed trains,
 embeds and scores again, all before the trainer comes from the cache; every hundredth run the corpus has changed and
 all runs anew. Then each command is called as a person calls it, in a process of its own, imports included. Prints a
-line a command and size: seconds (the median of three calls) and the highest memory of the process.
+line a command and size: seconds (the median of three calls), processor seconds of the process (which a busy machine
+changes less), and its highest memory.
 
 With --folder the stores are kept there, and used again by a later call. With --metadata an empty store on a server is
 filled with the first size and measured (the password from the environment variable HARES_METADATA_PASSWORD).
@@ -220,20 +221,23 @@ def fill_store(store: MetadataStore, workspace: Workspace, runs: int) -> None:
         writer.write(number)
 
 
-def measure(options: Sequence[str]) -> tuple[float, int]:
-    """Median seconds and highest memory in MB of `hares lineage`, in a process of its own."""
+def measure(options: Sequence[str]) -> tuple[float, float, int]:
+    """Median seconds, lowest seconds of processor time, highest memory in MB of `hares lineage` in its own process."""
     script = (
         "import resource, sys\nfrom cli.main import main\ntry:\n    main()\nfinally:\n"
-        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "    print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)"
     )
-    seconds, memory = [], 0
+    seconds, processor, memory = [], [], 0
     for _ in range(REPEATS):
         began = time.perf_counter()
         command = [sys.executable, "-c", script, "lineage", *options]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         seconds.append(time.perf_counter() - began)
-        memory = max(memory, int(done.stderr.split()[-1]) // 1024)
-    return statistics.median(seconds), memory
+        *_, used, kilobytes = done.stderr.split()
+        processor.append(float(used))
+        memory = max(memory, int(kilobytes) // 1024)
+    return statistics.median(seconds), min(processor), memory
 
 
 def main() -> None:
@@ -244,7 +248,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
-        print(f"{'command':<30}{'runs':>8}{'seconds':>9}{'MB':>6}")
+        print(f"{'command':<30}{'runs':>8}{'seconds':>9}{'cpu':>6}{'MB':>6}")
         for runs in map(int, options.runs.split(",")):
             workspace = Workspace(folder / str(runs))
             address = store_address(options.metadata, workspace.store)
@@ -253,8 +257,8 @@ def main() -> None:
             print(f"# {runs} runs in {address.shown}, {time.perf_counter() - began:.0f} s", flush=True)
             place = ["--workspace", str(workspace.folder), "--metadata", options.metadata]
             for name, arguments in COMMANDS.items():
-                seconds, memory = measure([*arguments, *place])
-                print(f"{name:<30}{runs:>8}{seconds:>9.2f}{memory:>6}", flush=True)
+                seconds, processor, memory = measure([*arguments, *place])
+                print(f"{name:<30}{runs:>8}{seconds:>9.2f}{processor:>6.2f}{memory:>6}", flush=True)
             if options.metadata:
                 break
 
