@@ -14,6 +14,9 @@ from cli.errors import CommandError, ExitCode
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
 
+# ML Metadata's C++ part reports every connection on stderr, and reads this once, when it is imported.
+os.environ.setdefault("GLOG_minloglevel", "2")
+
 TFDS = "tfds:"
 METADATA = click.option(
     "--metadata", default="", envvar="HARES_METADATA", metavar="PATH|URL",
@@ -58,8 +61,6 @@ def metadata_address(text: str, workspace: Path) -> StoreAddress:
     Raises:
         CommandError: not an address of a store.
     """
-    # ML Metadata's C++ part, which reads this when it is imported, reports every connection on stderr.
-    os.environ.setdefault("GLOG_minloglevel", "2")
     from pipeline.lineage.connection import store_address
     from pipeline.workspace import Workspace
 
