@@ -43,7 +43,7 @@ INSTALL_REQUIRES = [
     "wheel",
 ]
 
-DEV = ["pytest>=8", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "librosa>=0.10", "uv"]
+DEV = ["pytest>=8", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "librosa>=0.10", "hypothesis>=6", "uv"]
 
 setup(
     name="hares-tfx",

@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     STEP = 5  # a step of the pipeline failed
     INTERRUPTED = 6  # stopped by a signal; run it again to go on
     NOT_BLESSED = 7  # the run is complete, the model did not pass
+    STORE = 8  # the metadata store does not answer, or refuses us
 
 
 class CommandError(Exception):

@@ -37,12 +37,13 @@ def hares() -> None:
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
     hares report W                                      its scores again, beside the paper's
+    hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
-    7 the model was not blessed (with --require-blessing).
+    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.
     """
 
 

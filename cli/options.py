@@ -5,10 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from cli.errors import CommandError, ExitCode
 
+if TYPE_CHECKING:
+    from pipeline.lineage.connection import StoreAddress
+
+# ML Metadata's C++ part reports every connection on stderr, and reads this once, when it is imported.
+os.environ.setdefault("GLOG_minloglevel", "2")
+
 TFDS = "tfds:"
+METADATA = click.option(
+    "--metadata", default="", envvar="HARES_METADATA", metavar="PATH|URL",
+    help="The metadata store: a SQLite file, mysql://user@host/db, postgresql://user@host/db or grpc://host:port; "
+    "the workspace's own where not given.",
+)  # fmt: skip
 
 
 def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
@@ -39,3 +53,18 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
         else:
             corpus = path
     return corpus, placements
+
+
+def metadata_address(text: str, workspace: Path) -> StoreAddress:
+    """The store that `--metadata` names, or the workspace's own.
+
+    Raises:
+        CommandError: not an address of a store.
+    """
+    from pipeline.lineage.connection import store_address
+    from pipeline.workspace import Workspace
+
+    try:
+        return store_address(text, Workspace(workspace).store)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error

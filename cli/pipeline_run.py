@@ -12,9 +12,11 @@ import click
 from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
+from cli.options import metadata_address
 from cli.quiet import logging_to
 
 if TYPE_CHECKING:
+    from pipeline.lineage.connection import StoreAddress
     from pipeline.run import RunOutcome
 
 
@@ -27,21 +29,25 @@ def run_and_show(
     require_blessing: bool = False,
     as_json: bool = False,
     plugins: Sequence[Path] = (),
+    metadata: str = "",
 ) -> RunOutcome:
     """Runs a config and prints its twelve scores.
 
     Raises:
         CommandError: with an exit code for each kind of failure.
     """
+    address = metadata_address(metadata, workspace)
     log = workspace / "logs" / f"run-{time.strftime('%Y%m%d-%H%M%S')}.log"
     began = time.monotonic()
     with logging_to(log) as terminal:
         console = Console(quiet=True) if as_json else terminal
-        outcome = _run(config_name, assignments, corpus, placements, workspace, console, log, plugins)
+        outcome = _run(
+            config_name, assignments, corpus, placements, workspace, address, console, log, plugins
+        )
     if as_json:
         click.echo(json.dumps(outcome.report, indent=1))
     else:
-        show_scores(outcome, workspace, log, time.monotonic() - began)
+        show_scores(outcome, workspace, address.shown, log, time.monotonic() - began)
     if require_blessing and not outcome.verdict.blessed:
         raise CommandError(f"the model was not blessed: {outcome.verdict.reasons}", ExitCode.NOT_BLESSED)
     return outcome
@@ -53,22 +59,27 @@ def _run(
     corpus: Path | None,
     placements: Mapping[str, Path],
     workspace: Path,
+    address: StoreAddress,
     console: Console,
     log: Path,
     plugins: Sequence[Path],
 ) -> RunOutcome:
     from models.training.loop import TrainingInterrupted
-    from pipeline.config import load_config
+    from pipeline.config import load_config, preset_of
+    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.settings import SettingError
 
     try:
         config = load_config(config_name, assignments, plugins)
+        preset = preset_of(config_name)
         with console.status("reading the indexes of the data sets"):
             from pipeline.run import execute, prepare
 
-            run = prepare(config, corpus, placements, workspace)
+            run = prepare(config, corpus, placements, workspace, address)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except StoreUnreachableError as error:
+        raise CommandError(str(error), ExitCode.STORE) from error
     sources = ", ".join(
         f"{name} ({root})"
         for source in (run.pretraining, *run.older_spans)
@@ -88,14 +99,14 @@ def _run(
 
     try:
         with StepsView(console) as view:
-            return execute(run, view)
+            return execute(run, view, preset, address)
     except StepFailedError as error:
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
         raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
 
 
-def show_scores(outcome: RunOutcome, workspace: Path, log: Path, seconds: float) -> None:
+def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:
     """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
     from cli.score_table import score_table
 
@@ -107,7 +118,7 @@ def show_scores(outcome: RunOutcome, workspace: Path, log: Path, seconds: float)
     for what, path in (
         ("report", folder / "report.html"),
         ("scores", folder / "report.json"),
-        ("store", workspace / "metadata.sqlite"),
+        ("store", store),
         ("models", workspace / "pushed"),
         ("log", log),
     ):

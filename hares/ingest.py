@@ -118,14 +118,21 @@ def ingest_shard(
         split: the split the shard belongs to.
         shard: the shard's number within the split.
         records_path: TFRecord file to write.
-        clips_path: JSON-lines file to write: one line a clip used, with the digest of its source file.
+        clips_path: JSON-lines file to write: one line a clip used, with the path of its file below
+            its source's folder and the SHA-256 of that file.
     """
     summary = ShardSummary(split, shard)
+    listed = list(entries)
+    of_shard = {_clip_id(entry, sources): entry for entry in listed}
     with _atomic_records(records_path) as records, _atomic_text(clips_path) as clips:
-        for clip, sha256 in read_shard(entries, sources, summary):
+        for clip, sha256 in read_shard(listed, sources, summary):
             records.write(encode_example(clip))
+            entry = of_shard[clip.clip_id]
             line = {
                 "clip_id": clip.clip_id,
+                "source": entry.source,
+                # Where a clip came from no file, the digest is that of its PCM.
+                "path": entry.clip.path if entry.waveform is None else "",
                 "sha256": sha256,
                 "seconds": round(clip.waveform.size / SAMPLE_RATE, 4),
                 "labels": clip.labels,
@@ -149,11 +156,9 @@ def read_shard(
         Each usable clip and the SHA-256 of its source file.
     """
     digest = hashlib.sha256()
-    # With one source a clip keeps the id its data set gives it; with several, ids could collide.
-    qualified = len(sources) > 1
     for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
         clip = entry.clip
-        clip_id = f"{entry.source}/{clip.clip_id}" if qualified else clip.clip_id
+        clip_id = _clip_id(entry, sources)
         try:
             waveform, source_sha256 = _sound(entry, sources)
         except AudioError as error:
@@ -168,6 +173,11 @@ def read_shard(
             summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
         yield ExampleClip(clip_id, waveform, clip.labels, clip.group), source_sha256
     summary.digest = digest.hexdigest()
+
+
+def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
+    """With one source a clip keeps the id its data set gives it; with several, ids could collide."""
+    return f"{entry.source}/{entry.clip.clip_id}" if len(sources) > 1 else entry.clip.clip_id
 
 
 def _sound(entry: Entry, sources: Mapping[str, str]) -> tuple[np.ndarray, str]:

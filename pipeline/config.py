@@ -113,10 +113,8 @@ def load_config(
         config = _preset(name_or_file)
     else:
         values = _read_yaml(Path(name_or_file))
-        preset = values.pop("preset", None)
-        if preset not in preset_names():
-            raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
-        config = override(_preset(preset), values)
+        values.pop("preset", None)
+        config = override(_preset(preset_of(name_or_file)), values)
     config = override(config, parse_assignments(assignments))
     config = replace(config, plugins=(*config.plugins, *loaded))
     return replace(config, training=checked(config.training))
@@ -148,6 +146,20 @@ def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     except ValueError as error:
         raise SettingError(f"--plugin: {error}") from error
     return tuple((plugin.path, plugin.digest) for plugin in plugins)
+
+
+def preset_of(name_or_file: str) -> str:
+    """The preset that settings start from: itself, or the one that a YAML file names.
+
+    Raises:
+        SettingError: no such preset or file, or a file that names no preset.
+    """
+    if name_or_file in preset_names():
+        return name_or_file
+    preset = _read_yaml(Path(name_or_file)).get("preset")
+    if preset not in preset_names():
+        raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
+    return str(preset)
 
 
 def _preset(name: str) -> PipelineConfig:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import datetime
 import functools
+import logging
 import time
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from ml_metadata import errors
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
@@ -22,7 +24,12 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.code_digest import PROJECT
+from pipeline.lineage.connection import StoreAddress
+from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.listener import listening
+
+_LOG = logging.getLogger(__name__)
 
 
 class Outcome(str, Enum):
@@ -67,12 +74,17 @@ class Observer(Protocol):
         """A step has ended."""
 
 
-def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepResult]]:
+def run_locally(
+    pipeline: Pipeline, observer: Observer, facts: RunFacts, store: StoreAddress
+) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
     Args:
         pipeline: what `create_pipeline` made.
         observer: told of every step.
+        facts: recorded in the store with the run.
+        store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
+            logs and keeps.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -87,6 +99,32 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
+    connection = metadata.Metadata(store.config)
+    with connection as handle:
+        begin_run(handle.store, run_id, facts, PROJECT)
+    try:
+        results = _run_steps(nodes, ir, observer, connection)
+    except BaseException:
+        try:
+            with connection as handle:
+                end_run(handle.store, run_id, FAILED)
+        except (
+            errors.StatusError,
+            RuntimeError,
+        ) as error:  # a store that is gone must not hide why the run failed
+            _LOG.warning("the end of run %s is not recorded: %s", run_id, error)
+        raise
+    with connection as handle:
+        end_run(handle.store, run_id, COMPLETE)
+    return run_id, results
+
+
+def _run_steps(
+    nodes: list[pipeline_pb2.PipelineNode],
+    ir: pipeline_pb2.Pipeline,
+    observer: Observer,
+    connection: metadata.Metadata,
+) -> list[StepResult]:
     results = []
     for node in nodes:
         node_id = node.node_info.id
@@ -94,7 +132,7 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
         began = time.monotonic()
         try:
             with listening(functools.partial(observer.update, node_id)):
-                outcome = _launch(node, ir)
+                outcome = _launch(node, ir, connection)
         except BaseException as error:
             observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))
             if isinstance(error, Exception):
@@ -102,13 +140,13 @@ def run_locally(pipeline: Pipeline, observer: Observer) -> tuple[str, list[StepR
             raise
         results.append(StepResult(node_id, outcome, time.monotonic() - began))
         observer.finish(results[-1])
-    return run_id, results
+    return results
 
 
-def _launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline) -> Outcome:
+def _launch(
+    node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: metadata.Metadata
+) -> Outcome:
     deployment = runner_utils.extract_local_deployment_config(ir)
-    connection_kind = deployment.metadata_connection_config.WhichOneof("connection_config")
-    connection = metadata.Metadata(getattr(deployment.metadata_connection_config, connection_kind))
     node_id = node.node_info.id
     info = launcher.Launcher(
         pipeline_node=node,

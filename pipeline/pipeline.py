@@ -16,12 +16,10 @@ from dataclasses import asdict
 from importlib import resources
 
 import tensorflow_data_validation as tfdv
-from tfx.components import Pusher, StatisticsGen, Trainer, Transform
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components import Trainer
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.importer import Importer
-from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.standard_artifacts import Model
@@ -30,6 +28,7 @@ from components.audio_example_gen.component import AudioExampleGen
 from components.embedder.component import Embedder
 from components.evaluator.component import Evaluator
 from components.span_window.component import SpanWindow
+from components.standard.component import ImportSchemaGen, Pusher, StatisticsGen, Transform
 from components.trainer.executor import Executor as TrainerExecutor
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict
@@ -110,7 +109,6 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
             pusher,
         ],
         enable_cache=True,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(str(workspace.store)),
         beam_pipeline_args=list(config.beam_args),
     )
 

@@ -11,10 +11,13 @@ from typing import Any
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
-from pipeline.lineage.store import Verdict, latest_blessed_report, open_store, verdict_of_run
+from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.lineage.record import UNKNOWN, RunFacts
+from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun, resolve
+from pipeline.settings import as_dict
 from pipeline.workspace import Workspace
 
 
@@ -29,27 +32,56 @@ class RunOutcome:
 
 
 def prepare(
-    config: PipelineConfig, corpus: Path | None, placements: Mapping[str, Path], workspace: Path
+    config: PipelineConfig,
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    workspace: Path,
+    address: StoreAddress | None = None,
 ) -> ResolvedRun:
-    """Resolves a run, its baseline included. Raises SettingError as `resolve` does."""
+    """Resolves a run, its baseline included.
+
+    Args:
+        config: the settings.
+        corpus: as `resolve` takes it.
+        placements: as `resolve` takes them.
+        workspace: where the run lives.
+        address: the metadata store, for the latest blessed model; None for the workspace's own.
+
+    Raises:
+        SettingError: as `resolve` does.
+        StoreUnreachableError: the store's server does not answer or refuses us.
+    """
     run = resolve(config, corpus, placements, workspace.resolve())
-    store = Workspace(run.workspace).store
-    if not store.is_file():
+    address = address or own_store(run.workspace)
+    if not address.exists():
         return run
-    return dataclasses.replace(
-        run, baseline=latest_blessed_report(open_store(store), config.name, run.run_key)
-    )
+    return dataclasses.replace(run, baseline=latest_blessed_report(address.open(), config.name, run.run_key))
 
 
-def execute(run: ResolvedRun, observer: Observer) -> RunOutcome:
+def own_store(workspace: Path) -> StoreAddress:
+    """The SQLite store of a workspace."""
+    return store_address("", Workspace(workspace).store)
+
+
+def execute(
+    run: ResolvedRun, observer: Observer, preset: str = UNKNOWN, address: StoreAddress | None = None
+) -> RunOutcome:
     """Runs a prepared run here, and reads its verdict from the store.
+
+    Args:
+        run: what to run.
+        observer: told of every step.
+        preset: the preset that its settings started from, which the store records.
+        address: the metadata store; None for the workspace's own.
 
     Raises:
         StepFailedError: a step failed.
     """
     workspace = Workspace(run.workspace)
     workspace.folder.mkdir(parents=True, exist_ok=True)
-    run_id, steps = run_locally(create_pipeline(run), observer)
-    verdict = verdict_of_run(open_store(workspace.store), run.config.name, run_id)
+    facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
+    address = address or own_store(run.workspace)
+    run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+    verdict = verdict_of_run(address.open(), run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)

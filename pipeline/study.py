@@ -119,7 +119,7 @@ def _run_cell(cell: Cell, run: ResolvedRun, study: pb.Context, observer: Observe
     before = latest_run(store)
     run_id, report, error = "", "", ""
     try:
-        outcome = execute(run, observer)
+        outcome = execute(run, observer, cell.preset)
         run_id, report = outcome.run_id, outcome.verdict.report_uri
     except StepFailedError as failure:
         if isinstance(failure.cause, TrainingInterrupted):

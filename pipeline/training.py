@@ -28,6 +28,7 @@ from models.training.loop import Progress, train
 from models.weights import save_weights, training_weights_path, weights_digest
 from pipeline.listener import tell
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
+from pipeline.training_cost import TrainingClock, hardware, replicas
 from pipeline.warm_start import WarmStart, built_encoder, check_unchanged
 
 _LOG = logging.getLogger(__name__)
@@ -71,16 +72,24 @@ def run_fn(fn_args: FnArgs) -> None:
         {**metadata, "steps": 0},
         pcm16_to_log_mel=None,
     )
+    checkpoints = os.path.join(custom["checkpoints"], _run_digest(custom, files))
+    clock = TrainingClock(checkpoints)
+
+    def report(progress: Progress) -> None:
+        clock.save()
+        _tell_progress(progress)
+
     result = train(
         config,
         files,
         num_classes=custom["num_classes"],
-        checkpoint_dir=os.path.join(custom["checkpoints"], _run_digest(custom, files)),
+        checkpoint_dir=checkpoints,
         log_dir=logs_dir(fn_args.model_run_dir),
-        progress=_tell_progress,
+        progress=report,
         warm_start=warm_start.weights if warm_start else None,
         frontend=frontend,
     )
+    clock.save()
     classifier = result.objective.classifier()
     layer = tft.TFTransformOutput(fn_args.transform_graph_path).transform_features_layer()
     through_transform = (
@@ -112,6 +121,9 @@ def run_fn(fn_args: FnArgs) -> None:
         "metrics": result.metrics,
         "loss_history": result.loss_history,
         "files": len(files),
+        "hardware": hardware(),
+        "replicas": replicas(config.strategy),
+        "step_hours": clock.seconds / 3600,
     }
     with tf.io.gfile.GFile(summary_path(fn_args.model_run_dir), "w") as file:
         file.write(json.dumps(summary, indent=1))

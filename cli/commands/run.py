@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import METADATA
+
 
 @click.command()
 @click.option("--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file.")
@@ -19,6 +21,7 @@ import click
               show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
 @click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
               help="A Python file with encoders of your own; it is executed.")  # fmt: skip
+@METADATA
 @click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
@@ -27,6 +30,7 @@ def command(
     corpora: tuple[str, ...],
     workspace: Path,
     plugins: tuple[Path, ...],
+    metadata: str,
     require_blessing: bool,
     as_json: bool,
 ) -> None:
@@ -39,10 +43,13 @@ def command(
     hares run --config demo --corpus corpora --workspace W
     hares run --config demo --corpus corpora --workspace W --set training.steps=1000 --set training.seed=1
     hares run --config demo --plugin mine.py --set training.encoder=mine_small --corpus corpora --workspace W
+    hares run --config demo --corpus corpora --workspace W --metadata postgresql://hares@db/hares
     hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
     """
     from cli.options import parse_corpus
     from cli.pipeline_run import run_and_show
 
     corpus, placements = parse_corpus(corpora)
-    run_and_show(name, assignments, corpus, placements, workspace, require_blessing, as_json, plugins)
+    run_and_show(
+        name, assignments, corpus, placements, workspace, require_blessing, as_json, plugins, metadata
+    )

@@ -20,6 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.outputs import record_outputs
 from hares.ingest import (
     Entry,
     ShardSummary,
@@ -70,6 +71,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _write(os.path.join(manifest.uri, REJECTED_FILE), "".join(json.dumps(r) + "\n" for r in rejected))
         _write(os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True))
         _describe(examples, manifest, splits, content, exec_properties.get("span"))
+        record_outputs(output_dict, self._context)
 
 
 class _IngestShard(beam.DoFn):
@@ -138,6 +140,7 @@ def _describe(
         artifact.set_string_custom_property("content_digest", content["content_digest"])
         if span is not None:
             artifact.set_string_custom_property("span", str(span))
+    examples.set_string_custom_property("manifest", manifest.uri)
     for key in ("listed", "used"):
         manifest.set_int_custom_property(key, int(sum(s[key] for s in content["splits"].values())))
     manifest.set_int_custom_property("rejected", sum(content["rejected"].values()))

@@ -22,6 +22,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.model_layout import untrained_model_dir
+from components.outputs import record_outputs
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
 from hares.encoders.saved_model import signature_encoder
@@ -29,6 +30,7 @@ from hares.example import decode_example
 from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings, roles
 from hares.task import load_task
+from models.export import read_metadata
 
 BATCH_SIZE = 32
 VARIANTS = ("trained", "untrained")
@@ -67,6 +69,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(embed)
         embeddings.set_string_custom_property("task", exec_properties["task"])
         embeddings.set_string_custom_property("variants", ",".join(models))
+        digest = read_metadata(models["trained"])["weights_digest"]
+        embeddings.set_string_custom_property("weights_digest", str(digest))
+        record_outputs(output_dict, self._context)
 
 
 class _EmbedShard(beam.DoFn):

@@ -21,6 +21,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.audio_example_gen.executor import MANIFEST_FILE
+from components.outputs import record_outputs
 from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.embedding_collector import collect
 from hares.embeddings import TaskEmbeddings, decode_shard
@@ -97,6 +98,7 @@ class Executor(base_executor.BaseExecutor):
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
         _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
+        record_outputs(output_dict, self._context)
 
 
 class _ListedClips:

@@ -11,13 +11,14 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.model_layout import summary_path
+from components.outputs import record_outputs
 
-_TEXT = ("encoder", "objective", "weights_digest", "warm_start", "transform_examples")
-_NUMBERS = ("steps", "seed", "parameters", "embedding_size")
+_TEXT = ("encoder", "objective", "weights_digest", "warm_start", "transform_examples", "hardware")
+_NUMBERS = ("steps", "seed", "parameters", "embedding_size", "replicas")
 
 
 class Executor(tfx_executor.GenericExecutor):
-    """Runs `run_fn` and records the model's encoder, objective, weights digest, steps, seed and warm start."""
+    """Runs `run_fn` and records the model's encoder, objective, weights, seed, warm start, hardware and cost."""
 
     def Do(
         self,
@@ -34,5 +35,7 @@ class Executor(tfx_executor.GenericExecutor):
             model.set_string_custom_property(name, str(summary[name]))
         for name in _NUMBERS:
             model.set_int_custom_property(name, int(summary[name]))
+        model.set_float_custom_property("step_hours", float(summary["step_hours"]))
         if summary["final_loss"] is not None:  # a run that was complete before it was resumed has none
             model.set_float_custom_property("final_loss", float(summary["final_loss"]))
+        record_outputs(output_dict, self._context)

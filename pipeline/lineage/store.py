@@ -8,7 +8,8 @@ from pathlib import Path
 from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
-from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.connection import sqlite_config, store_address
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
@@ -29,22 +30,13 @@ def open_store(path: Path) -> MetadataStore:
     Raises:
         FileNotFoundError: no store at `path`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no metadata store; has `hares run` been run in this workspace?")
-    return _connect(path, pb.SqliteMetadataSourceConfig.READWRITE)
+    return store_address("", path).open()
 
 
 def create_store(path: Path) -> MetadataStore:
     """The SQLite store of a workspace, made with its folder where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    return _connect(path, pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE)
-
-
-def _connect(path: Path, mode: int) -> MetadataStore:
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(path)
-    config.sqlite.connection_mode = mode
-    return MetadataStore(config)
+    return MetadataStore(sqlite_config(path))
 
 
 def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:

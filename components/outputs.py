@@ -1,0 +1,72 @@
+"""What every output says of itself in ML Metadata: a digest of its content, and the run and node that made it.
+
+Equal digests mean equal files, wherever they lie. Run and node stand in the store as well, in the contexts of the
+execution; ML Metadata has no index from an execution to its contexts, so that with thousands of runs asking there is
+slow, and the artifact answers at once.
+
+Large artifacts are read once more for it, several files at a time (hashing leaves Python's lock), so a step takes
+longer by what its output takes to read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.dsl.io import fileio
+
+PROPERTY = "content_digest"
+_BLOCK = 1 << 20
+_READERS = 8
+
+
+def record_outputs(
+    output_dict: Mapping[str, Sequence[types.Artifact]], context: base_executor.BaseExecutor.Context | None
+) -> None:
+    """Puts `content_digest`, `run` and `node` on every output.
+
+    Args:
+        output_dict: the executor's. An output without files has no digest; one that has a digest already keeps it:
+            ingestion gives its own, over the sound of the clips.
+        context: the executor's; where the runner tells no run, none is recorded.
+    """
+    run = context.pipeline_run_id if context else None
+    node = context.pipeline_node.node_info.id if context and context.pipeline_node else None
+    for artifacts in output_dict.values():
+        for artifact in artifacts:
+            if run and node:
+                artifact.set_string_custom_property("run", run)
+                artifact.set_string_custom_property("node", node)
+            if not artifact.has_custom_property(PROPERTY) and fileio.exists(artifact.uri):
+                digest = folder_digest(artifact.uri)
+                if digest:
+                    artifact.set_string_custom_property(PROPERTY, digest)
+
+
+def folder_digest(uri: str) -> str:
+    """SHA-256 (hex) over the paths below `uri`, sorted, each with the SHA-256 of its bytes; "" without files."""
+    paths = sorted(_files(uri))
+    if not paths:
+        return ""
+    with ThreadPoolExecutor(_READERS) as readers:
+        digests = readers.map(lambda path: _file_digest(os.path.join(uri, path)), paths)
+        lines = [f"{digest}  {path}\n" for path, digest in zip(paths, digests, strict=True)]
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _files(uri: str) -> Iterator[str]:
+    for folder, _, names in fileio.walk(uri):
+        for name in names:
+            yield os.path.relpath(os.path.join(folder, name), uri)
+
+
+def _file_digest(path: str) -> str:
+    digest = hashlib.sha256()
+    with fileio.open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""TFX's own components, which also record what their outputs hold."""

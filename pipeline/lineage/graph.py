@@ -1,0 +1,256 @@
+"""Walks over an ML Metadata store: what an artifact was made from, and what was made from it.
+
+A step taken from the cache is a new execution with the same inputs and outputs as the one that made them. So the
+*maker* of an artifact is the earliest execution with it among its outputs that was not taken from the cache, and an
+upstream walk goes from an artifact to its maker to the maker's inputs. With ten thousand runs that share one ingestion
+through the cache, that is one step and not ten thousand.
+
+Every question to the store is asked for many ids at once; a walk costs a few calls a level.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.record import RUN_TYPE
+
+T = TypeVar("T")
+IN = frozenset({pb.Event.INPUT, pb.Event.DECLARED_INPUT})
+OUT = frozenset({pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT})
+_BATCH = 1000  # ids in one question; SQL has limits
+_SUBGRAPH_BATCH = 100  # ML Metadata's own limit of nodes that a lineage query starts from
+
+
+@dataclass(frozen=True, order=True)
+class Link:
+    """An artifact as an input or output of a step, under the name that the step has for it."""
+
+    key: str
+    artifact_id: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """An execution with what went in and what came out."""
+
+    execution: pb.Execution
+    inputs: tuple[Link, ...]
+    outputs: tuple[Link, ...]
+
+    @property
+    def id(self) -> int:
+        """Id of the execution."""
+        return int(self.execution.id)
+
+    @property
+    def cached(self) -> bool:
+        """Whether its outputs came from the cache."""
+        return bool(self.execution.last_known_state == pb.Execution.CACHED)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an execution stands: the node of the pipeline, and the runs (one, as TFX makes them)."""
+
+    node: str
+    runs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a walk found: artifacts and steps by id, in the order in which they were reached."""
+
+    artifacts: dict[int, pb.Artifact] = field(default_factory=dict)
+    steps: dict[int, Step] = field(default_factory=dict)
+
+
+def upstream(
+    store: MetadataStore, artifact_ids: Iterable[int], keep: Callable[[Step, str], bool] | None = None
+) -> Graph:
+    """All that some artifacts were made from: their makers, the makers' inputs, and so on; themselves included.
+
+    Args:
+        store: the store.
+        artifact_ids: where to start.
+        keep: whether the walk follows an input of a step, by the name the step has for it; None follows all.
+    """
+    graph = Graph()
+    frontier = sorted(set(artifact_ids))
+    while frontier:
+        graph.artifacts.update(artifacts_by_id(store, frontier))
+        new = set(makers(store, frontier, graph.artifacts).values()) - set(graph.steps)
+        found = steps_by_id(store, new)
+        graph.steps.update(found)
+        inputs = {
+            link.artifact_id
+            for step in found.values()
+            for link in step.inputs
+            if keep is None or keep(step, link.key)
+        }
+        frontier = sorted(inputs - set(graph.artifacts))
+    return graph
+
+
+def downstream(store: MetadataStore, artifact_ids: Iterable[int]) -> Graph:
+    """All that was made from some artifacts: the steps that read them, what those made, and so on.
+
+    Steps taken from the cache are among them: they tell which runs used an artifact.
+    """
+    graph = Graph()
+    frontier = sorted(set(artifact_ids))
+    while frontier:
+        graph.artifacts.update(artifacts_by_id(store, frontier))
+        events = events_of_artifacts(store, frontier)
+        new = {event.execution_id for event in events if event.type in IN} - set(graph.steps)
+        found = steps_by_id(store, new)
+        graph.steps.update(found)
+        outputs = {link.artifact_id for step in found.values() for link in step.outputs}
+        frontier = sorted(outputs - set(graph.artifacts))
+    return graph
+
+
+def makers(
+    store: MetadataStore, artifact_ids: Sequence[int], artifacts: Mapping[int, pb.Artifact]
+) -> dict[int, int]:
+    """Execution that made each artifact; those that no execution made (imported ones) are left out.
+
+    TFX ends an artifact's URI with the id of the execution that made it. Where the store confirms that, one
+    look-up is enough; else all events of the artifact are read.
+    """
+    found: dict[int, int] = {}
+    guesses = {i: guess for i in artifact_ids if (guess := _execution_in(artifacts[i].uri))}
+    confirmed = steps_by_id(store, guesses.values())
+    for artifact_id, guess in guesses.items():
+        step = confirmed.get(guess)
+        if step and not step.cached and artifact_id in {link.artifact_id for link in step.outputs}:
+            found[artifact_id] = guess
+    rest = [i for i in artifact_ids if i not in found]
+    events = [event for event in events_of_artifacts(store, rest) if event.type in OUT]
+    states = executions_by_id(store, {event.execution_id for event in events})
+    ranked = sorted(
+        (
+            states[event.execution_id].last_known_state == pb.Execution.CACHED,
+            event.execution_id,
+            event.artifact_id,
+        )
+        for event in events
+    )
+    for _, execution_id, artifact_id in ranked:
+        found.setdefault(artifact_id, execution_id)
+    return found
+
+
+def artifacts_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, pb.Artifact]:
+    """Artifacts with their types' names."""
+    return {a.id: a for batch in _batches(ids, _BATCH) for a in store.get_artifacts_by_id(batch)}
+
+
+def executions_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, pb.Execution]:
+    """Executions with their types' names; ids that there are not are left out."""
+    return {e.id: e for batch in _batches(ids, _BATCH) for e in store.get_executions_by_id(batch)}
+
+
+def steps_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, Step]:
+    """Executions with their inputs and outputs; ids that there are not are left out."""
+    executions = executions_by_id(store, ids)
+    inputs: dict[int, set[Link]] = {i: set() for i in executions}
+    outputs: dict[int, set[Link]] = {i: set() for i in executions}
+    for batch in _batches(executions, _BATCH):
+        for event in store.get_events_by_execution_ids(batch):
+            side = inputs if event.type in IN else outputs if event.type in OUT else None
+            if side is not None:
+                side[event.execution_id].add(Link(_key(event), event.artifact_id))
+    return {
+        i: Step(execution, tuple(sorted(inputs[i])), tuple(sorted(outputs[i])))
+        for i, execution in sorted(executions.items())
+    }
+
+
+def events_of_artifacts(store: MetadataStore, ids: Iterable[int]) -> Iterator[pb.Event]:
+    """Every event of some artifacts."""
+    for batch in _batches(ids, _BATCH):
+        yield from store.get_events_by_artifact_ids(batch)
+
+
+def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Place]:
+    """Node and runs of each execution, from its contexts."""
+    found: dict[int, Place] = {}
+    for batch in _batches(execution_ids, _SUBGRAPH_BATCH):
+        query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
+        query.starting_executions.filter_query = f"id IN ({', '.join(map(str, batch))})"
+        graph = store.get_lineage_subgraph(query, field_mask_paths=["contexts", "associations"])
+        contexts = {context.id: context for context in graph.contexts}
+        of_execution: dict[int, list[pb.Context]] = {i: [] for i in batch}
+        for association in graph.associations:
+            if association.execution_id in of_execution:
+                of_execution[association.execution_id].append(contexts[association.context_id])
+        for execution_id, own in of_execution.items():
+            node = next((context.name for context in own if context.type == "node"), "")
+            pipeline = next((context.name for context in own if context.type == "pipeline"), "")
+            runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
+            found[execution_id] = Place(node.removeprefix(f"{pipeline}."), runs)
+    return found
+
+
+def places_of_steps(
+    store: MetadataStore, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
+) -> dict[int, Place]:
+    """As `places`, for steps whose outputs are at hand: what a step made names its run and node.
+
+    ML Metadata has no index from an execution to its contexts, so `places` reads all ties of the store. It is
+    asked only for steps that made nothing, or whose outputs do not say.
+    """
+    found: dict[int, Place] = {}
+    for step in steps.values():
+        for link in () if step.cached else step.outputs:
+            artifact = artifacts.get(link.artifact_id)
+            if artifact is not None and {"run", "node"} <= set(artifact.custom_properties):
+                properties = artifact.custom_properties
+                found[step.id] = Place(properties["node"].string_value, (properties["run"].string_value,))
+                break
+    found.update(places(store, [i for i in steps if i not in found]))
+    return found
+
+
+def in_order(graph: Graph) -> list[Step]:
+    """The steps, each after those whose outputs it reads."""
+    made_by = {link.artifact_id: step.id for step in graph.steps.values() for link in step.outputs}
+    ordered: dict[int, Step] = {}
+    pending = sorted(graph.steps, reverse=True)
+    entered: set[int] = set()
+    while pending:
+        step = graph.steps[pending[-1]]
+        before = {made_by.get(link.artifact_id, step.id) for link in step.inputs} - set(ordered) - {step.id}
+        before -= entered
+        entered.add(step.id)
+        if before:
+            pending += sorted(before, reverse=True)
+        else:
+            pending.pop()
+            ordered.setdefault(step.id, step)
+    return list(ordered.values())
+
+
+def _key(event: pb.Event) -> str:
+    """The name that the step has for the artifact: the first part of the event's path."""
+    steps = event.path.steps
+    return steps[0].key if steps and steps[0].WhichOneof("value") == "key" else ""
+
+
+def _execution_in(uri: str) -> int:
+    """The number that TFX puts last into an artifact's URI; 0 where there is none."""
+    last = os.path.basename(uri.rstrip("/"))
+    return int(last) if last.isdecimal() and len(last) < 19 else 0
+
+
+def _batches(ids: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(ids)
+    while batch := list(islice(iterator, size)):
+        yield batch

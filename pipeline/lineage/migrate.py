@@ -1,0 +1,219 @@
+"""`hares metadata migrate`: copies one store into another, ids mapped.
+
+Types, contexts, artifacts, executions, events and all their ties are copied; ids that stand in properties (a run's
+report, a blessing's model) are mapped as well. The copies carry where they came from as their external id, so a
+migration that was cut goes on where it stopped, and a second one copies only what is new. A context that the other
+store has by type and name is the same context.
+
+ML Metadata gives every copy a new time of creation and new ids: runs keep their own start and end, but TFX's cache,
+whose keys hold the ids of inputs, does not know the copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_metadata import errors
+from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store.metadata_store import OrderByField
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.record import RUN_TYPE
+
+_MODEL_ID = "current_model_id"  # of a blessing, as TFX names it
+_PAGE = 100  # ML Metadata answers for no more nodes at a time
+
+
+@dataclass(frozen=True)
+class Migration:
+    """What was copied; what an earlier migration had copied already is not counted."""
+
+    contexts: int
+    artifacts: int
+    executions: int
+    events: int
+
+
+def migrate(source: MetadataStore, target: MetadataStore, name: str) -> Migration:
+    """Copies a store into another.
+
+    Args:
+        source: read only.
+        target: may hold other runs already.
+        name: of the source, by which a later migration knows what it copied.
+    """
+    prefix = hashlib.sha256(name.encode()).hexdigest()[:16]
+    types = _copy_types(source, target)
+    artifact_ids, artifacts = _copy_artifacts(source, target, types["artifact"], prefix)
+    context_ids, contexts = _copy_contexts(source, target, types["context"], artifact_ids)
+    executions, events = _copy_executions(
+        source, target, types["execution"], prefix, artifact_ids, context_ids
+    )
+    _copy_attributions(source, target, artifact_ids, context_ids)
+    return Migration(contexts, artifacts, executions, events)
+
+
+def _copy_types(source: MetadataStore, target: MetadataStore) -> dict[str, dict[int, int]]:
+    """Types by kind, source id to target id."""
+    mapped: dict[str, dict[int, int]] = {}
+    for kind in ("artifact", "execution", "context"):
+        mapped[kind] = {}
+        for found in getattr(source, f"get_{kind}_types")():
+            copy = type(found)()
+            copy.CopyFrom(found)
+            copy.ClearField("id")
+            put = getattr(target, f"put_{kind}_type")
+            mapped[kind][found.id] = put(copy, can_add_fields=True, can_omit_fields=True)
+    return mapped
+
+
+def _copy_artifacts(
+    source: MetadataStore, target: MetadataStore, types: Mapping[int, int], prefix: str
+) -> tuple[dict[int, int], int]:
+    ids: dict[int, int] = {}
+    copied = 0
+    for page in _pages(source.get_artifacts):
+        there = _already_there(target.get_artifacts_by_external_ids, page, prefix)
+        ids.update(there)
+        new = [artifact for artifact in page if artifact.id not in there]
+        # A blessing holds its model's id, and was made after it: once the others are copied, the id is known.
+        for blesses in (False, True):
+            chosen = [artifact for artifact in new if (_MODEL_ID in artifact.custom_properties) == blesses]
+            copies = [_copy(artifact, types, prefix) for artifact in chosen]
+            for copy in copies if blesses else ():
+                model = copy.custom_properties[_MODEL_ID]
+                model.int_value = ids.get(model.int_value, model.int_value)
+            made = target.put_artifacts(copies) if copies else []
+            ids.update(zip((artifact.id for artifact in chosen), made, strict=True))
+        copied += len(new)
+    return ids, copied
+
+
+def _copy_contexts(
+    source: MetadataStore, target: MetadataStore, types: Mapping[int, int], artifact_ids: Mapping[int, int]
+) -> tuple[dict[int, int], int]:
+    ids: dict[int, int] = {}
+    copied = 0
+    for page in _pages(source.get_contexts):
+        for context in page:
+            found = target.get_context_by_type_and_name(context.type, context.name)
+            if found is None:
+                copy = _copy(context, types, "")
+                report = (
+                    context.custom_properties["report_id"].string_value if context.type == RUN_TYPE else ""
+                )
+                if report.isdecimal() and int(report) in artifact_ids:
+                    copy.custom_properties["report_id"].string_value = str(artifact_ids[int(report)])
+                (ids[context.id],) = target.put_contexts([copy])
+                copied += 1
+            else:
+                ids[context.id] = found.id
+    parents = [
+        pb.ParentContext(child_id=ids[context_id], parent_id=ids[parent.id])
+        for context_id in ids
+        for parent in source.get_parent_contexts_by_context(context_id)
+    ]
+    there = {
+        (child, parent.id)
+        for child in {p.child_id for p in parents}
+        for parent in target.get_parent_contexts_by_context(child)
+    }
+    new = [p for p in parents if (p.child_id, p.parent_id) not in there]
+    if new:
+        target.put_parent_contexts(new)
+    return ids, copied
+
+
+def _copy_executions(
+    source: MetadataStore,
+    target: MetadataStore,
+    types: Mapping[int, int],
+    prefix: str,
+    artifact_ids: Mapping[int, int],
+    context_ids: Mapping[int, int],
+) -> tuple[int, int]:
+    """Executions a page at a time, each page with its events in one transaction."""
+    executions = events = 0
+    for page in _pages(source.get_executions):
+        ids = _already_there(target.get_executions_by_external_ids, page, prefix)
+        new = [execution for execution in page if execution.id not in ids]
+        place = {execution.id: number for number, execution in enumerate(new)}
+        edges = []
+        for event in source.get_events_by_execution_ids(list(place)) if new else []:
+            copy = pb.Event()
+            copy.CopyFrom(event)
+            copy.ClearField("execution_id")
+            copy.artifact_id = artifact_ids[event.artifact_id]
+            edges.append((place[event.execution_id], None, copy))
+        if new:
+            made, _, _ = target.put_lineage_subgraph([_copy(e, types, prefix) for e in new], [], [], edges)
+            ids.update(zip((execution.id for execution in new), made, strict=True))
+        executions, events = executions + len(new), events + len(edges)
+        graph = _ties(source, "starting_executions", [execution.id for execution in page], "associations")
+        associations = [
+            pb.Association(execution_id=ids[tie.execution_id], context_id=context_ids[tie.context_id])
+            for tie in graph.associations
+            if tie.execution_id in ids
+        ]
+        target.put_attributions_and_associations([], associations)
+    return executions, events
+
+
+def _copy_attributions(
+    source: MetadataStore,
+    target: MetadataStore,
+    artifact_ids: Mapping[int, int],
+    context_ids: Mapping[int, int],
+) -> None:
+    ids = sorted(artifact_ids)
+    for start in range(0, len(ids), _PAGE):
+        graph = _ties(source, "starting_artifacts", ids[start : start + _PAGE], "attributions")
+        attributions = [
+            pb.Attribution(artifact_id=artifact_ids[tie.artifact_id], context_id=context_ids[tie.context_id])
+            for tie in graph.attributions
+            if tie.artifact_id in artifact_ids
+        ]
+        target.put_attributions_and_associations(attributions, [])
+
+
+def _ties(store: MetadataStore, start: str, ids: Sequence[int], field: str) -> pb.LineageGraph:
+    query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
+    getattr(query, start).filter_query = f"id IN ({', '.join(map(str, ids))})"
+    return store.get_lineage_subgraph(query, field_mask_paths=[field])
+
+
+def _pages(read: Callable[[ListOptions], list[Any]]) -> Iterator[list[Any]]:
+    """All nodes in the order of their ids, a page at a time."""
+    last = 0
+    while True:
+        options = ListOptions(filter_query=f"id > {last}", limit=_PAGE, order_by=OrderByField.ID, is_asc=True)
+        page = read(options)
+        if not page:
+            return
+        yield page
+        last = page[-1].id
+
+
+def _already_there(
+    find: Callable[[Sequence[str]], list[Any]], page: Sequence[Any], prefix: str
+) -> dict[int, int]:
+    """Nodes that an earlier migration copied, source id to target id."""
+    names = {f"{prefix}:{node.id}": node.id for node in page}
+    try:
+        return {names[found.external_id]: found.id for found in find(list(names))}
+    except errors.NotFoundError:
+        return {}
+
+
+def _copy(node: Any, types: Mapping[int, int], prefix: str) -> Any:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    for name in ("id", "type", "create_time_since_epoch", "last_update_time_since_epoch", "external_id"):
+        copy.ClearField(name)
+    copy.type_id = types[node.type_id]
+    if prefix:
+        copy.external_id = f"{prefix}:{node.id}"
+    return copy

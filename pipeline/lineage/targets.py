@@ -1,0 +1,123 @@
+"""What a person may ask about: an artifact by id or path, or a score of a run by its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from hares.task import DOMAINS, load_task, task_names
+from pipeline.lineage.graph import Step
+from pipeline.lineage.record import SCORE
+from pipeline.lineage.runs import LATEST, find_run, quoted
+from pipeline.lineage.store import REPORT_TYPE
+
+_INPUTS_OF_A_TASK = ("embeddings_", "manifest_", "examples_")  # components.evaluator names them so
+_DEPTH = 8  # how far above a file its artifact's folder is looked for
+
+
+@dataclass(frozen=True)
+class Target:
+    """An artifact, or one number of a report.
+
+    Attributes:
+        artifact: the artifact; of a score, its report.
+        score: name of the score as the report's properties have it, or "" for the artifact itself.
+        value, low, high: of the score, where there is one.
+        tasks: the tasks that the score is made of.
+    """
+
+    artifact: pb.Artifact
+    score: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tasks: tuple[str, ...] = ()
+
+    def keeps(self, step: Step, key: str) -> bool:
+        """Whether an input of a step has a part in it: a task's score is not made of other tasks' embeddings."""
+        if not self.score or self.artifact.id not in {link.artifact_id for link in step.outputs}:
+            return True
+        for prefix in _INPUTS_OF_A_TASK:
+            if key.startswith(prefix):
+                return key.removeprefix(prefix) in self.tasks
+        return True
+
+
+def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
+    """What a person names.
+
+    Args:
+        store: the store.
+        text: a score ("hares", a domain, a task), an artifact's id, or a path: an artifact's folder, a file in it,
+            or a pushed model.
+        run: whose score, as `find_run` takes it.
+
+    Raises:
+        LookupError: nothing is called so; the message says what there is.
+    """
+    if _tasks_of(text):
+        return _score(store, text, run)
+    if text.isdecimal():
+        found = store.get_artifacts_by_id([int(text)])
+        if not found:
+            raise LookupError(f"artifact {text}: the store has none with this id")
+        return Target(found[0])
+    artifact = artifact_at(store, text)
+    if artifact is None:
+        names = ", ".join(("hares", *DOMAINS, *task_names()))
+        raise LookupError(
+            f"{text!r} is neither an artifact's id or folder nor a score; scores are {names}. Is it of "
+            "another workspace?"
+        )
+    return Target(artifact)
+
+
+def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
+    """The artifact whose folder, or pushed copy, a path is or is in; None where there is none."""
+    folder = path if "://" in path else str(Path(path).resolve())
+    for _ in range(_DEPTH):
+        found = store.get_artifacts_by_uri(folder) or _pushed_to(store, folder)
+        if found:
+            return found[0]
+        folder = os.path.dirname(folder)
+    return None
+
+
+def _pushed_to(store: MetadataStore, folder: str) -> list[pb.Artifact]:
+    try:
+        query = f"custom_properties.pushed_destination.string_value = {quoted(folder)}"
+    except ValueError:
+        return []
+    return list(store.get_artifacts(ListOptions(filter_query=query, limit=1)))
+
+
+def _score(store: MetadataStore, text: str, run_name: str) -> Target:
+    run = find_run(store, run_name)
+    name = text.removesuffix("/score").removeprefix("domain/")
+    if name not in run.scores:
+        has = ", ".join(run.scores) or "none: its evaluator did not end"
+        raise LookupError(f"run {run.run_id} has no score {name!r}; it has {has}")
+    reports = [a for a in store.get_artifacts_by_context(run.context_id) if a.type == REPORT_TYPE]
+    report = max(reports, key=lambda a: a.id)
+    prefix = "hares" if name == "hares" else f"domain/{name}" if name in DOMAINS else name
+    properties = report.custom_properties
+
+    def number(key: str) -> float | None:
+        return properties[key].double_value if key in properties else None
+
+    value = number(prefix if name == "hares" or name in DOMAINS else f"{prefix}/score")
+    return Target(report, name, value, number(f"{prefix}/low"), number(f"{prefix}/high"), _tasks_of(name))
+
+
+def _tasks_of(text: str) -> tuple[str, ...]:
+    """Tasks behind a score; none where this is no score."""
+    name = text.removesuffix("/score").removeprefix("domain/").removeprefix(SCORE)
+    if name == "hares":
+        return task_names()
+    if name in DOMAINS:
+        return tuple(task for task in task_names() if load_task(task).domain == name)
+    return (name,) if name in task_names() else ()

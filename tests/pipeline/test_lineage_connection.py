@@ -1,0 +1,104 @@
+"""Addresses of stores: what they become, what is refused, and that a password shows nowhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.lineage.connection import StoreUnreachableError, store_address
+
+CANARY = "canary-7f3a"
+DEFAULT = Path("W/metadata.sqlite")
+
+
+def test_without_an_address_it_is_the_workspaces_file(tmp_path: Path) -> None:
+    address = store_address("", DEFAULT)
+    assert address.file == DEFAULT and address.config.sqlite.filename_uri == str(DEFAULT)
+    assert store_address("/a/b.sqlite", DEFAULT).file == Path("/a/b.sqlite")
+    with pytest.raises(FileNotFoundError, match="has `hares run` been run"):
+        store_address(str(tmp_path / "none.sqlite"), DEFAULT).open()
+    assert list(tmp_path.iterdir()) == [], "reading makes no empty store"
+
+
+def test_mysql(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARES_METADATA_PASSWORD", CANARY)
+    options = "ssl_ca=/ca.pem&ssl_cert=/c.pem&ssl_key=/k.pem&ssl_verify=true"
+    config = store_address(f"mysql://us%40er@db.example:3307/hares?{options}", DEFAULT).config.mysql
+    assert (config.host, config.port, config.database, config.user) == ("db.example", 3307, "hares", "us@er")
+    tls = config.ssl_options
+    assert (config.password, tls.ca, tls.cert, tls.key) == (CANARY, "/ca.pem", "/c.pem", "/k.pem")
+    assert tls.verify_server_cert is True
+    assert store_address("mysql://u@h/d", DEFAULT).config.mysql.port == 3306
+
+
+def test_postgresql_with_a_password_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARES_METADATA_PASSWORD", "another")
+    (tmp_path / "secret").write_text(f"{CANARY}\n")
+    options = f"sslmode=verify-full&sslrootcert=/ca.pem&password_file={tmp_path / 'secret'}"
+    config = store_address(f"postgresql://u@h/d?{options}", DEFAULT).config.postgresql
+    assert (config.host, config.port, config.dbname, config.user) == ("h", "5432", "d", "u")
+    assert (config.password, config.ssloption.sslmode) == (CANARY, "verify-full")
+    assert config.ssloption.sslrootcert == "/ca.pem"
+
+
+def test_grpc(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("certificate")
+    config = store_address(f"grpc://h:9000?custom_ca={tmp_path / 'ca.pem'}", DEFAULT).config
+    assert (config.host, config.port, config.ssl_config.custom_ca) == ("h", 9000, "certificate")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("redis://h/d", "accepted are a path, mysql://, postgresql:// and grpc://"),
+        ("mysql://u@h", r"expected mysql://user@host/database"),
+        ("postgresql://h/d", r"expected postgresql://user@host/database"),
+        ("mysql://u@h:port/d", "--metadata: Port could not be cast"),
+        ("mysql://u@h/d?sslmode=on", "unknown option sslmode; accepted are ssl_key"),
+        ("mysql://u@h/d?ssl_verify=1", "ssl_verify is '1'; accepted are true and false"),
+        ("mysql://u@h/d?password_file=/nowhere", "password_file /nowhere cannot be read"),
+    ],
+)
+def test_what_is_no_address_is_named(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        store_address(text, DEFAULT)
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql"])
+def test_a_password_in_an_address_is_refused_without_repeating_it(scheme: str) -> None:
+    with pytest.raises(ValueError, match="HARES_METADATA_PASSWORD") as caught:
+        store_address(f"{scheme}://u:{CANARY}@h/d", DEFAULT)
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["mysql", "postgresql", "grpc"])
+def test_a_server_that_is_not_there_is_said_so_without_the_password(
+    scheme: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("HARES_METADATA_PASSWORD", CANARY)
+    caplog.set_level(logging.DEBUG)
+    address = store_address(f"{scheme}://u@127.0.0.1:1/d", DEFAULT)
+    with pytest.raises(
+        StoreUnreachableError, match=f"{scheme}://u@127.0.0.1:1/d: the metadata store cannot"
+    ) as caught:
+        address.open()
+    printed = capfd.readouterr()
+    for text in (str(caught.value), repr(address), printed.out, printed.err, caplog.text):
+        assert CANARY not in text
+
+
+def test_the_command_says_so_in_one_line_and_exit_code_8() -> None:
+    command = [sys.executable, "-m", "cli.main", "lineage", "runs", "--metadata", "mysql://u@127.0.0.1:1/d"]
+    project = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "HARES_METADATA_PASSWORD": CANARY, "PYTHONPATH": str(project)}
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 8 and "the metadata store cannot be opened" in done.stderr.splitlines()[-1]
+    assert CANARY not in done.stdout + done.stderr

@@ -1,0 +1,146 @@
+"""`hares metadata check` on what crashes leave, and `migrate` of random stores, asked the same questions afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from lineage_stores import RUNNING, StoreWriter, memory_store
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+from test_lineage_walks import stores
+
+from pipeline.lineage.check import check, mend, process_state
+from pipeline.lineage.graph import downstream, upstream
+from pipeline.lineage.migrate import migrate
+from pipeline.lineage.record import this_process
+from pipeline.lineage.runs import find_run
+
+
+def ended_process() -> str:
+    """A process of this machine that has ended, as a run records one."""
+    script = "from pipeline.lineage.record import this_process; print(this_process())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_processes_are_known_by_host_number_and_start() -> None:
+    mine = this_process()
+    host, pid, start = mine.split(" ")
+    assert process_state(mine) == "live" and process_state(ended_process()) == "gone"
+    assert process_state(f"{host} {pid} {int(start) + 1}") == "gone", (
+        "the number was given to another process"
+    )
+    assert process_state(f"elsewhere.{host} {pid} {start}") == process_state("") == "unknown"
+
+
+def test_what_a_crash_left_is_found_and_mended(tmp_path: Path) -> None:
+    writer = StoreWriter()
+    root = tmp_path / "artifacts"
+    kept, lost = root / "trainer" / "model" / "1", root / "trainer" / "model" / "2"
+    partial = root / "trainer" / "model" / "3"
+    for folder in (kept, partial, root / "trainer" / ".system" / "4"):
+        folder.mkdir(parents=True)
+    writer.context("pipeline_run", "dead", status="running", process=ended_process())
+    ids = [writer.artifact("Model", str(folder)) for folder in (kept, lost)]
+    writer.artifact("PushedModel", str(tmp_path / "not pushed"), pushed=0)
+    writer.artifact("Model", "gs://bucket/model")
+    step = writer.step("dead", "trainer", [], [], RUNNING)
+    found = check(writer.store, root)
+    assert [(f.kind, f.what, f.can_mend) for f in found] == [
+        ("run", "dead", True),
+        ("execution", str(step), True),
+        ("artifact", str(ids[1]), True),
+        ("files", str(partial), True),
+    ]
+    assert len(mend(writer.store, found)) == 4 and check(writer.store, root) == []
+    assert find_run(writer.store, "dead").facts["status"] == "failed"
+    assert writer.store.get_executions_by_id([step])[0].last_known_state == pb.Execution.FAILED
+    assert not partial.exists() and kept.is_dir()
+
+
+def test_a_run_that_may_be_alive_is_left_alone(tmp_path: Path) -> None:
+    writer = StoreWriter()
+    root = tmp_path / "artifacts"
+    written = root / "trainer" / "model" / "9"
+    written.mkdir(parents=True)
+    writer.context("pipeline_run", "mine", status="running", process=this_process())
+    writer.context("pipeline_run", "elsewhere", status="running", process="other.host 1 2")
+    writer.step("mine", "trainer", [], [], RUNNING)
+    far = writer.step("elsewhere", "trainer", [], [], RUNNING)
+    old = writer.step("of an earlier version", "trainer", [], [], RUNNING)
+    found = check(writer.store, root)
+    assert {(f.kind, f.what) for f in found} == {
+        ("run", "elsewhere"), ("execution", str(far)), ("execution", str(old)), ("files", str(written)),
+    }  # fmt: skip
+    assert mend(writer.store, found) == [] and written.is_dir()
+
+
+def identities(store: MetadataStore) -> dict[int, str]:
+    """What an artifact is, whatever its id: URIs of the random stores are all different."""
+    return {artifact.id: artifact.uri for artifact in store.get_artifacts()}
+
+
+def answers(store: MetadataStore) -> dict[str, tuple[object, ...]]:
+    names = identities(store)
+    nodes = {
+        execution.id: tuple(sorted(c.name for c in store.get_contexts_by_execution(execution.id)))
+        for execution in store.get_executions()
+    }
+    return {
+        uri: tuple(
+            (sorted(names[i] for i in graph.artifacts), sorted(nodes[i] for i in graph.steps))
+            for graph in (upstream(store, [artifact_id]), downstream(store, [artifact_id]))
+        )
+        for artifact_id, uri in names.items()
+    }
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(stores())
+def test_a_migrated_store_answers_as_the_first(writer: StoreWriter) -> None:
+    target = memory_store()
+    # Ids in use: what is copied gets others.
+    other = StoreWriter(target)
+    other.step("another", "node", [], [("out", other.artifact("Model", "/another"))])
+    done = migrate(writer.store, target, "source")
+    assert done.artifacts == len(writer.store.get_artifacts())
+    assert done.executions == len(writer.store.get_executions())
+    mine = answers(target)
+    assert mine.pop("/another") and mine == answers(writer.store)
+    again = migrate(writer.store, target, "source")
+    assert (again.contexts, again.artifacts, again.executions, again.events) == (0, 0, 0, 0)
+    assert len(target.get_artifacts()) == done.artifacts + 1
+
+
+def test_ids_in_properties_are_mapped_and_a_cut_migration_goes_on() -> None:
+    writer = StoreWriter()
+    model = writer.artifact("Model", "/model")
+    report = writer.artifact("components.ProbeReport", "/report")
+    blessing = writer.artifact("ModelBlessing", "/blessing", current_model_id=model)
+    writer.context("pipeline_run", "run1", status="complete", end="x", report_id=str(report))
+    writer.step("run1", "evaluator", [("model", model)], [("report", report), ("blessing", blessing)])
+    target = memory_store()
+    StoreWriter(target).artifact("Model", "/another")
+
+    class Cut(Exception):
+        pass
+
+    def fail(*_: object, **__: object) -> None:
+        raise Cut
+
+    whole = target.put_lineage_subgraph
+    target.put_lineage_subgraph = fail
+    with pytest.raises(Cut):
+        migrate(writer.store, target, "source")
+    target.put_lineage_subgraph = whole
+    done = migrate(writer.store, target, "source")
+    assert (done.artifacts, done.executions, done.events) == (0, 1, 3)
+    by_uri = {artifact.uri: artifact for artifact in target.get_artifacts()}
+    assert by_uri["/blessing"].custom_properties["current_model_id"].int_value == by_uri["/model"].id != model
+    run = target.get_context_by_type_and_name("pipeline_run", "run1")
+    assert run.custom_properties["report_id"].string_value == str(by_uri["/report"].id)
+    assert {a.uri for a in target.get_artifacts_by_context(run.id)} == {"/model", "/report", "/blessing"}

@@ -1,0 +1,158 @@
+"""trace and impact against a second walk over the raw ML Metadata API, on 200 random stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lineage_stores import CACHED, COMPLETE, FAILED, RUNNING, StoreWriter
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.graph import downstream, in_order, places, upstream
+from pipeline.lineage.impact import impact_of_artifact
+from pipeline.lineage.targets import Target
+from pipeline.lineage.trace import trace
+
+TYPES = ("Examples", "Model", "components.AudioManifest", "components.Embeddings", "PushedModel")
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> StoreWriter:
+    """A few runs of random steps: some cached, some that failed, artifacts from nowhere, URIs that mislead."""
+    writer = StoreWriter()
+    known = [
+        writer.artifact(draw(st.sampled_from(TYPES)), f"/imported/{i}")
+        for i in range(draw(st.integers(1, 3)))
+    ]
+    finished: list[tuple[str, list[tuple[str, int]], list[tuple[str, int]]]] = []
+    executions = 0
+    for number in range(draw(st.integers(1, 14))):
+        run = f"run{draw(st.integers(0, 3))}"
+        executions += 1
+        if finished and draw(st.booleans()):
+            node, inputs, outputs = draw(st.sampled_from(finished))
+            writer.step(run, node, inputs, outputs, CACHED)
+            continue
+        node = f"node{draw(st.integers(0, 4))}"
+        chosen = draw(st.lists(st.sampled_from(known), max_size=4))
+        inputs = [(f"in{draw(st.integers(0, 2))}", i) for i in dict.fromkeys(chosen)]
+        state = draw(st.sampled_from([COMPLETE, COMPLETE, COMPLETE, FAILED, RUNNING]))
+        outputs = []
+        if state == COMPLETE:
+            for i in range(draw(st.integers(0, 3))):
+                # As TFX names it, after another execution, or in no such way.
+                last = draw(st.sampled_from([executions, executions + 1, executions + 2, 1, "x"]))
+                kind = draw(st.sampled_from(TYPES))
+                says = {"run": run, "node": node} if draw(st.booleans()) else {}
+                outputs.append(
+                    (f"out{i}", writer.artifact(kind, f"/root/{node}/{number}-{i}/{last}", pushed=1, **says))
+                )
+            finished.append((node, inputs, outputs))
+            if draw(st.booleans()):  # an import may bring a copy before what it is a copy of
+                writer.step(run, node, inputs, outputs, CACHED)
+                executions += 1
+        writer.step(run, node, inputs, outputs, state)
+        known += [i for _, i in outputs]
+    return writer
+
+
+def artifact_ids(store: MetadataStore) -> list[int]:
+    return sorted(artifact.id for artifact in store.get_artifacts())
+
+
+def made_by(store: MetadataStore, artifact_id: int) -> Iterator[int]:
+    """One event at a time, with no thought of speed: whoever wrote the artifact and was not a copy of another."""
+    for event in store.get_events_by_artifact_ids([artifact_id]):
+        if event.type == pb.Event.OUTPUT:
+            (execution,) = store.get_executions_by_id([event.execution_id])
+            if execution.last_known_state != pb.Execution.CACHED:
+                yield execution.id
+
+
+def walk_back(store: MetadataStore, artifact_id: int, steps: set[int], artifacts: set[int]) -> None:
+    if artifact_id in artifacts:
+        return
+    artifacts.add(artifact_id)
+    for execution_id in made_by(store, artifact_id):
+        steps.add(execution_id)
+        for event in store.get_events_by_execution_ids([execution_id]):
+            if event.type == pb.Event.INPUT:
+                walk_back(store, event.artifact_id, steps, artifacts)
+
+
+def walk_on(store: MetadataStore, artifact_id: int, steps: set[int], artifacts: set[int]) -> None:
+    if artifact_id in artifacts:
+        return
+    artifacts.add(artifact_id)
+    for event in store.get_events_by_artifact_ids([artifact_id]):
+        if event.type == pb.Event.INPUT:
+            steps.add(event.execution_id)
+            for other in store.get_events_by_execution_ids([event.execution_id]):
+                if other.type == pb.Event.OUTPUT:
+                    walk_on(store, other.artifact_id, steps, artifacts)
+
+
+def runs_of(store: MetadataStore, execution_id: int) -> set[str]:
+    return {c.name for c in store.get_contexts_by_execution(execution_id) if c.type == "pipeline_run"}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(stores(), st.data())
+def test_walks_agree_with_the_raw_api(writer: StoreWriter, data: st.DataObject) -> None:
+    store = writer.store
+    start = data.draw(st.sampled_from(artifact_ids(store)))
+    steps: set[int] = set()
+    artifacts: set[int] = set()
+    walk_back(store, start, steps, artifacts)
+    graph = upstream(store, [start])
+    assert set(graph.steps) == steps and set(graph.artifacts) == artifacts
+
+    (artifact,) = store.get_artifacts_by_id([start])
+    found = trace(store, Target(artifact))
+    assert {traced.step.id for traced in found.steps} == steps
+    for traced in found.steps:
+        assert runs_of(store, traced.step.id) == {traced.run_id}
+    beside = {
+        e.artifact_id for e in store.get_events_by_execution_ids(sorted(steps)) if e.type == pb.Event.OUTPUT
+    }
+    kinds = {a.id: a.type for a in store.get_artifacts()}
+    assert {m.id for m in found.manifests} == {
+        i for i in artifacts | beside if kinds[i] == "components.AudioManifest"
+    }
+
+    steps, artifacts = set(), set()
+    walk_on(store, start, steps, artifacts)
+    graph = downstream(store, [start])
+    assert set(graph.steps) == steps and set(graph.artifacts) == artifacts
+    impact = impact_of_artifact(store, start)
+    assert set(impact.graph.artifacts) == artifacts
+    assert set(impact.runs) == {run for step in steps for run in runs_of(store, step)}
+    for i in artifacts:
+        makers = {run for step in made_by(store, i) for run in runs_of(store, step)}
+        assert impact.made_in.get(i, "") in (makers or {""})
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(stores())
+def test_steps_come_after_those_they_read_from(writer: StoreWriter) -> None:
+    graph = upstream(writer.store, artifact_ids(writer.store))
+    seen: set[int] = set()
+    made = {link.artifact_id for step in graph.steps.values() for link in step.outputs}
+    ordered = in_order(graph)
+    assert {step.id for step in ordered} == set(graph.steps) and len(ordered) == len(graph.steps)
+    for step in ordered:
+        assert {link.artifact_id for link in step.inputs} & made <= seen
+        seen |= {link.artifact_id for link in step.outputs}
+
+
+def test_many_starts_are_asked_for_in_parts() -> None:
+    """ML Metadata answers for 100 nodes at a time."""
+    writer = StoreWriter()
+    source = writer.artifact("Examples", "/e")
+    ids = [writer.step(f"run{i}", "embed", [("examples", source)], []) for i in range(130)]
+    assert {i: place.runs for i, place in places(writer.store, ids).items()} == {
+        i: (f"run{number}",) for number, i in enumerate(ids)
+    }
+    assert len(impact_of_artifact(writer.store, source).runs) == 130
