@@ -21,7 +21,8 @@ def add_noise(waves: tf.Tensor, level: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor
     Args:
         waves: (b, n) float32.
         level: (b,) float32.
-        seeds: (b, 2) int32; equal seeds draw equal noise.
+        seeds: (b, 2) int32; equal seeds draw equal noise. XLA's Philox draws other noise than TensorFlow's
+            kernels do, so a run is repeatable on one kind of device.
     """
     samples = waves.shape[1]
     noise = tf.map_fn(

@@ -60,10 +60,10 @@ def batch(record, objective, seed):
     }
 
 
-def built(name, strategy):
+def built(name, strategy, **settings):
     config = TrainingConfig(
         objective=name, projector_sizes=(12, 12), projection_size=6, crop_seconds=0.05,
-        objective_settings=SETTINGS.get(name, {}),
+        objective_settings={**SETTINGS.get(name, {}), **settings},
     )  # fmt: skip
     record = load_objective(name)
     kind = KIT.RECORD if record.input_kind == "log_mel" else KIT.WAVE_RECORD
