@@ -19,6 +19,7 @@ Shapes: `b` clips on this replica, `t` frames, `c` channels of latents, `p` proj
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -28,6 +29,7 @@ from models.objective import Batch, LossShare, Objective, ObjectiveRecord, Repli
 from models.training.config import TrainingConfig
 
 _SEED_RANGE = 2.0**23  # a uniform float32 has 23 random bits
+_STRIDE = 0x9E3779B9  # odd, and far from any round number: neighbouring counters differ in all their bits
 
 
 @dataclass(frozen=True)
@@ -187,13 +189,26 @@ def sample_negatives(seeds: tf.Tensor, mask: tf.Tensor, count: int) -> tf.Tensor
 
 
 def _uniform(seeds: tf.Tensor, purpose: int, shape: list[int]) -> tf.Tensor:
-    """(b, *shape) uniform in [0, 1), each row from its own seed."""
+    """(b, *shape) uniform in [0, 1), each row a function of its own seed and of the purpose alone.
 
-    def draw(seed: tf.Tensor) -> tf.Tensor:
-        seed = tf.random.experimental.stateless_fold_in(seed, purpose, alg="philox")
-        return tf.random.stateless_uniform(shape, seed, alg="philox")
+    Hashed counters in integers: TensorFlow's own generators draw other numbers under XLA than without it.
+    """
+    keys = _hashed(
+        tf.cast(seeds, tf.uint32) + tf.constant([2 * purpose, 2 * purpose + 1], tf.uint32) * _STRIDE
+    )
+    first, second = (key[:, tf.newaxis] for key in tf.unstack(keys, axis=1))  # (b, 1)
+    counters = tf.range(math.prod(shape), dtype=tf.int32)[tf.newaxis]
+    drawn = _hashed(_hashed(tf.cast(counters, tf.uint32) * _STRIDE + first) + second)
+    high = tf.cast(tf.bitwise.right_shift(drawn, tf.constant(8, tf.uint32)), tf.int32)  # float32 has 24 bits
+    return tf.reshape(tf.cast(high, tf.float32) * 2.0**-24, [-1, *shape])
 
-    return tf.map_fn(draw, seeds, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+
+def _hashed(x: tf.Tensor) -> tf.Tensor:
+    """The finalising mix of MurmurHash3: uint32 to uint32, one to one."""
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        shifted = tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32))
+        x = tf.bitwise.bitwise_xor(x, shifted) * tf.constant(factor, tf.uint32)
+    return x
 
 
 def _scaled_gradient(x: tf.Tensor, factor: float) -> tf.Tensor:
