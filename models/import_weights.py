@@ -9,6 +9,7 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `n` samples.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -95,6 +96,8 @@ def import_weights(encoder: str, file: Path, directory: Path) -> dict[str, Any]:
     """
     record, source = load_encoder(encoder), source_of(encoder)
     filled = fill_encoder(encoder, read_tensors(file), source)
+    count = sum(int(tf.size(variable)) for variable in filled.trainable_variables)
+    record = dataclasses.replace(record, parameters=count)  # at the mel bins of the source
     metadata = {"weights_source": source.name, "weights_file": file.name, "weights_citation": source.citation}
     return export_saved_model(filled, record, directory, source.frontend, metadata)
 

@@ -40,7 +40,7 @@ def convert(tensors: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str,
 
 SOURCE = PublishedSource(
     name="wav2vec2",
-    encoders=("wav2vec2",),
+    encoders=("wav2vec2", "wav2vec2_base"),
     citation="Baevski et al., wav2vec 2.0 Base; huggingface.co/facebook/wav2vec2-base",
     frontend=FrontendConfig(),
     convert=convert,
