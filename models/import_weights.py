@@ -24,7 +24,7 @@ from models.encoder import Encoder, encoder_module_name, load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.weight_files import read_tensors
-from models.weights import canonical_variables, load_weights
+from models.weights import load_weights
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -38,16 +38,16 @@ class PublishedSource:
         encoders: modules of `models/encoders/` whose encoders it fills.
         citation: who trained them, on what, and where they are.
         frontend: the nearest that our front end can be to what they were trained with.
-        convert: (tensors by the source's names, shapes of our variables by canonical name) -> arrays by canonical
-            name. What the source has beside the encoder, such as classifiers, is left out; what it does not know
-            is kept under its own name, so that it is reported as unexpected.
+        convert: tensors by the source's names -> arrays by canonical name. What the source has beside the encoder,
+            such as classifiers, is left out; what it does not know is kept under its own name, so that it is
+            reported as unexpected.
     """
 
     name: str
     encoders: tuple[str, ...]
     citation: str
     frontend: FrontendConfig
-    convert: Callable[[Arrays, Mapping[str, tuple[int, ...]]], dict[str, np.ndarray]]
+    convert: Callable[[Arrays], dict[str, np.ndarray]]
 
 
 def source_names() -> tuple[str, ...]:
@@ -78,8 +78,7 @@ def fill_encoder(name: str, tensors: Arrays, source: PublishedSource) -> Encoder
     frames = source.frontend.num_frames(one_second)
     shape = [1, frames, bins, 1] if record.input_kind == "log_mel" else [1, one_second]
     encoder(tf.zeros(shape))  # some encoders make variables at their first input
-    shapes = {n: tuple(v.shape) for n, v in canonical_variables(encoder).items()}
-    load_weights(encoder, source.convert(tensors, shapes))
+    load_weights(encoder, source.convert(tensors))
     return encoder
 
 
