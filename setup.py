@@ -45,6 +45,9 @@ INSTALL_REQUIRES = [
 
 DEV = ["pytest>=8", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "librosa>=0.10", "hypothesis>=6", "uv"]
 
+# Only `hares import-weights` uses it, and only for checkpoints in PyTorch's own format.
+TORCH = ["torch>=2.6"]
+
 setup(
     name="hares-tfx",
     version="0.1.0",
@@ -56,6 +59,6 @@ setup(
     include_package_data=True,
     package_data={"hares": ["**/*.json", "**/*.j2", "**/*.csv"], "pipeline": ["**/*.pbtxt", "**/*.yaml"]},
     install_requires=INSTALL_REQUIRES,
-    extras_require={"dev": DEV},
+    extras_require={"dev": DEV, "torch": TORCH},
     entry_points={"console_scripts": ["hares=cli.main:main"]},
 )

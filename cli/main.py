@@ -16,12 +16,12 @@ class _Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         package = importlib.import_module("cli.commands")
-        return sorted(info.name for info in pkgutil.iter_modules(package.__path__))
+        return sorted(info.name.replace("_", "-") for info in pkgutil.iter_modules(package.__path__))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        command: click.Command = importlib.import_module(f"cli.commands.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
 
@@ -41,6 +41,7 @@ def hares() -> None:
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
+    hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
     7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.

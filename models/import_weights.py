@@ -9,6 +9,7 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `n` samples.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from models.encoder import Encoder, encoder_module_name, load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.weight_files import read_tensors
-from models.weights import canonical_variables, load_weights
+from models.weights import load_weights
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -37,16 +38,16 @@ class PublishedSource:
         encoders: modules of `models/encoders/` whose encoders it fills.
         citation: who trained them, on what, and where they are.
         frontend: the nearest that our front end can be to what they were trained with.
-        convert: (tensors by the source's names, shapes of our variables by canonical name) -> arrays by canonical
-            name. What the source has beside the encoder, such as classifiers, is left out; what it does not know
-            is kept under its own name, so that it is reported as unexpected.
+        convert: tensors by the source's names -> arrays by canonical name. What the source has beside the encoder,
+            such as classifiers, is left out; what it does not know is kept under its own name, so that it is
+            reported as unexpected.
     """
 
     name: str
     encoders: tuple[str, ...]
     citation: str
     frontend: FrontendConfig
-    convert: Callable[[Arrays, Mapping[str, tuple[int, ...]]], dict[str, np.ndarray]]
+    convert: Callable[[Arrays], dict[str, np.ndarray]]
 
 
 def source_names() -> tuple[str, ...]:
@@ -77,8 +78,7 @@ def fill_encoder(name: str, tensors: Arrays, source: PublishedSource) -> Encoder
     frames = source.frontend.num_frames(one_second)
     shape = [1, frames, bins, 1] if record.input_kind == "log_mel" else [1, one_second]
     encoder(tf.zeros(shape))  # some encoders make variables at their first input
-    shapes = {n: tuple(v.shape) for n, v in canonical_variables(encoder).items()}
-    load_weights(encoder, source.convert(tensors, shapes))
+    load_weights(encoder, source.convert(tensors))
     return encoder
 
 
@@ -95,6 +95,8 @@ def import_weights(encoder: str, file: Path, directory: Path) -> dict[str, Any]:
     """
     record, source = load_encoder(encoder), source_of(encoder)
     filled = fill_encoder(encoder, read_tensors(file), source)
+    count = sum(int(tf.size(variable)) for variable in filled.trainable_variables)
+    record = dataclasses.replace(record, parameters=count)  # at the mel bins of the source
     metadata = {"weights_source": source.name, "weights_file": file.name, "weights_citation": source.citation}
     return export_saved_model(filled, record, directory, source.frontend, metadata)
 

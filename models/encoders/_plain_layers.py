@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from models.encoders._normalizer_free import Kernel, fan_in_normal
 
-
 # Deviation of He's kernels, relative to one over the root of the fan-in.
 HE_SCALE = 2.0**0.5
 

@@ -21,6 +21,7 @@ Shapes: `b` batch, `n` samples, `t` frames, `c` channels.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -69,7 +70,7 @@ class SampleCNN(Encoder):
         super().__init__(name="samplecnn", dtype=dtype)
         channels = (1, config.first, *config.widths, config.last)
         self.convs, self.norms = [], []
-        for i, (before, after) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+        for i, (before, after) in enumerate(itertools.pairwise(channels)):
             stride = KERNEL if i == 0 else (1, 1)
             self.convs.append(
                 Conv(f"conv{i}", before, after, KERNEL, seed=seed, scale=HE_SCALE, bias=True, stride=stride)

@@ -20,6 +20,7 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `p` patches and the class token, `h
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,7 +119,7 @@ class ViT(Encoder):
         super().__init__(name="vit", dtype=dtype)
         self._config = config
         width = config.width
-        shape = (1, np.prod(config.positions) + 1, width)
+        shape = (1, math.prod(config.positions) + 1, width)
         self.cls_token = _normal("cls_token", (1, 1, width), INITIAL_CLASS_DEVIATION, seed)
         self.pos_embed = _normal("pos_embed", shape, INITIAL_DEVIATION, seed)
         self.patch_embed = Dense("patch_embed/proj", config.patch**2, width, seed=seed, scale=1.0)

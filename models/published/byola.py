@@ -9,8 +9,6 @@ Differences are in `docs/published_weights.md`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from models.frontend import FrontendConfig
@@ -29,7 +27,7 @@ FRONTEND = FrontendConfig(
 )
 
 
-def convert(tensors: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def convert(tensors: Arrays) -> dict[str, np.ndarray]:
     """BYOL-A's state; its maps have frequency as their height, ours time."""
     arrays = to_canonical(without(tensors, ()))
     return {

@@ -6,15 +6,13 @@ frameworks are, to the names and layouts that `canonical_variables` lists, kerne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from models.frontend import FrontendConfig
 from models.import_weights import Arrays, PublishedSource
 
 
-def convert(tensors: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def convert(tensors: Arrays) -> dict[str, np.ndarray]:
     """The tensors as they are."""
     return dict(tensors)
 

@@ -11,8 +11,6 @@ scores, is in `docs/published_weights.md`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from models.frontend import FrontendConfig
@@ -33,7 +31,7 @@ NOT_THE_ENCODER = ("spectrogram_extractor", "logmel_extractor", "fc_audioset")
 MEAN, VARIANCE = "bn0/moving_mean", "bn0/moving_variance"
 
 
-def convert(tensors: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+def convert(tensors: Arrays) -> dict[str, np.ndarray]:
     """PANNs' state, its first statistics for standardised clips."""
     arrays = to_canonical(without(tensors, NOT_THE_ENCODER))
     if {MEAN, VARIANCE} <= arrays.keys():

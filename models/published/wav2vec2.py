@@ -1,15 +1,13 @@
 """wav2vec 2.0 Base in the format of Hugging Face's transformers: `model.safetensors` or `pytorch_model.bin`.
 
 Baevski et al., "wav2vec 2.0: a framework for self-supervised learning of speech representations". Pretrained and
-fine-tuned checkpoints are read alike; their quantiser and heads are left out. The names are those of the encoder's
-variables, so each tensor is brought into the shape of the variable that bears its name.
+fine-tuned checkpoints are read alike; their quantiser and heads are left out. The encoder's
+variables have the names of that state, and its tensors with their axes in reverse order.
 
 Weight normalisation has two spellings, of older and newer versions of PyTorch; both are read.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -25,16 +23,14 @@ OLD_SPELLINGS = {
 }
 
 
-def convert(tensors: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
-    """Hugging Face's state; kernels are (..., in, out) here."""
+def convert(tensors: Arrays) -> dict[str, np.ndarray]:
+    """Hugging Face's state, with or without the prefix of its models with heads."""
     arrays = {}
     for name, tensor in without(tensors, NOT_THE_ENCODER).items():
         name = name.removeprefix(PREFIX)
         for old, new in OLD_SPELLINGS.items():
             name = name.replace(old, new)
-        if name.replace(".", "/") in shapes:
-            name = name.replace(".", "/")
-        arrays[name] = np.moveaxis(tensor, (0, 1), (-1, -2)) if np.ndim(tensor) > 1 else tensor
+        arrays[name] = np.transpose(tensor)
     return arrays
 
 

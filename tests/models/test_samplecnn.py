@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,9 +64,7 @@ def test_embedding_equals_numpy(small: SampleCNN, samples: int) -> None:
 def test_parameters_are_those_of_the_described_layers() -> None:
     """Kernels of 3, a bias, and two numbers of the normalisation a channel; counted from CLMR's list of widths."""
     channels = [1, 128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512]
-    expected = sum(
-        3 * before * after + 3 * after for before, after in zip(channels, channels[1:], strict=False)
-    )
+    expected = sum(3 * before * after + 3 * after for before, after in itertools.pairwise(channels))
     assert load_encoder("samplecnn").parameters == expected
 
 
