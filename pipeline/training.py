@@ -24,7 +24,7 @@ from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
-from models.training.loop import Progress, train
+from models.training.loop import FREE_SETTINGS, Progress, train
 from models.weights import save_weights, training_weights_path, weights_digest
 from pipeline.listener import tell
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
@@ -140,12 +140,15 @@ def _tell_progress(progress: Progress) -> None:
 
 
 def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
-    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths stand for the data."""
+    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths stand for the data.
+
+    Settings that do not change the result are left out, so that a run goes on under other ones.
+    """
     content = {
-        "training": custom["training"],
+        "training": {name: value for name, value in custom["training"].items() if name not in FREE_SETTINGS},
         "frontend": custom["frontend"],
         "code": custom["code_digest"],
-        "warm_start": custom["warm_start"] and custom["warm_start"]["digest"],
+        "warm_start": custom["warm_start"],
         "data": [(file, tf.io.gfile.stat(file).length) for file in files],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -42,7 +42,7 @@ from models.training.step import StepLog, compile_steps, trainable_variables
 
 _LOG = logging.getLogger(__name__)
 # Settings that may change when a run goes on: they do not change its result.
-_FREE_SETTINGS = ("strategy", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints")
+FREE_SETTINGS = ("strategy", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints")
 _NAMED_CLIPS = 32  # of a batch that broke, in the error's message; the log has them all
 
 
@@ -263,7 +263,7 @@ def _deciding_settings(
     config: TrainingConfig, objective: ObjectiveRecord, spec: InputSpec, warm_start: str | None
 ) -> dict[str, object]:
     settings = dataclasses.asdict(config)
-    for name in _FREE_SETTINGS:
+    for name in FREE_SETTINGS:
         del settings[name]
     return {
         **settings,

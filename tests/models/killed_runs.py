@@ -85,12 +85,20 @@ def until(reader, step):
     return None
 
 
-def half_written(folder, before):
-    """What is in a run's folder, and was not `before`, only while a checkpoint is being written."""
+def half_written(folder, before, step):
+    """Names in a run's folder, new since `before`, of a checkpoint of `step` or later that is still being written.
+
+    What an earlier kill left does not count, nor a temporary folder that TensorFlow cannot delete because of it.
+    """
     state = folder / "checkpoint"
-    text = state.read_text() if state.exists() else ""
-    known = set(re.findall(r'^all_model_checkpoint_paths: "(.*)"$', text, re.M)) | {"checkpoint", "run"}
-    return sorted(name for name, _ in contents(folder) - before if name.split(".")[0] not in known)
+    known = (
+        set(re.findall(r'^all_model_checkpoint_paths: "(.*)"$', state.read_text(), re.M))
+        if state.exists()
+        else ()
+    )
+    new = sorted(name for name, _ in contents(folder) - before)
+    found = [(name, re.match(r"ckpt-(\d+)", name)) for name in new if name.split(".")[0] not in known]
+    return [name for name, match in found if match and int(match[1]) >= step]
 
 
 def contents(folder):
@@ -102,15 +110,15 @@ def contents(folder):
     return found
 
 
-def caught_writing(process, folder, delay, before):
+def caught_writing(process, folder, delay, before, step):
     """Stops the process in the midst of a checkpoint; returns what was there, or None where it ended before."""
     while os.waitpid(process, os.WNOHANG) == (0, 0):
-        if not half_written(folder, before):
+        if not half_written(folder, before, step):
             continue
         time.sleep(delay)
         os.kill(process, signal.SIGSTOP)
         os.waitpid(process, os.WUNTRACED)
-        if there := half_written(folder, before):
+        if there := half_written(folder, before, step):
             return there
         os.kill(process, signal.SIGCONT)
     return None
@@ -127,7 +135,7 @@ def kill(folder, planned):
         wanted = TRAINED if planned["kind"] == "export" else planned["at"]
         seen["step"] = until(reader, wanted)
         if planned["kind"] == "write":
-            seen["half_written"] = caught_writing(process, folder / "run", planned["delay"], before)
+            seen["half_written"] = caught_writing(process, folder / "run", planned["delay"], before, wanted)
         else:
             time.sleep(planned["delay"])
     seen["exported"] = (folder / "export" / METADATA_FILE).exists()
