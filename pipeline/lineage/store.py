@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
+from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.connection import sqlite_config, store_address
 
