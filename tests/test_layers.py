@@ -53,4 +53,4 @@ def test_imports_point_down(path: Path) -> None:
 
 def test_tensorflow_addons_stays_behind_the_files_that_need_it() -> None:
     users = [str(p.relative_to(PROJECT)) for p in SOURCES if "tensorflow_addons" in imported_packages(p)]
-    assert users == ["models/training/optimizers.py"]
+    assert users == ["models/encoders/sf_resnet50.py", "models/training/optimizers.py"]
