@@ -138,11 +138,12 @@ def test_every_variable_gets_a_gradient(built: Built) -> None:
         loss = tf.reduce_sum(embed(record, encoder, clips(record)) * weights)
     gradients = tape.gradient(loss, encoder.trainable_variables)
     silent = [
-        variable.name
+        variable.name.removesuffix(":0")
         for variable, gradient in zip(encoder.trainable_variables, gradients, strict=True)
         if gradient is None or not np.any(gradient.numpy()) or not np.isfinite(gradient.numpy()).all()
     ]
-    assert silent == []
+    # What the embedding does not reach at all, the encoder says by name: its own objective trains it.
+    assert set(silent) == set(getattr(encoder, "masked_only", ()))
 
 
 def test_training_needs_only_the_noise_it_states(built: Built) -> None:

@@ -182,7 +182,7 @@ def test_the_classifier_of_supervised_pretraining_has_a_signature(tmp_path: Path
     record = load_encoder("sf_nfnet_tiny")
     encoder = record.build(0)
     encoder(tf.zeros((1, 98, 80, 1)))
-    objective = load_objective("classification").build(TrainingConfig(), record, 527)
+    objective = load_objective("classification").build(TrainingConfig(), record, 527, (98, 80))
     objective.head.kernel.assign(tf.random.stateless_normal(objective.head.kernel.shape, [0, 1]))
     export_saved_model(
         encoder, record, tmp_path / "m", FrontendConfig(), {}, classifier=objective.classifier()
