@@ -8,6 +8,11 @@ def untrained_model_dir(model_run_uri: str) -> str:
     return os.path.join(model_run_uri, "untrained")
 
 
+def bfloat16_model_dir(model_run_uri: str) -> str:
+    """SavedModel of the trained encoder that computes in bfloat16, inside the ModelRun artifact."""
+    return os.path.join(model_run_uri, "bfloat16")
+
+
 def logs_dir(model_run_uri: str) -> str:
     """TensorBoard logs, inside the ModelRun artifact."""
     return os.path.join(model_run_uri, "logs")

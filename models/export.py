@@ -16,8 +16,12 @@ Signatures (`b` batch, `n` samples, `t` frames, `f` mel bins, `d` embedding; bat
 All but the last two return `embedding` (b, d) and, where the encoder has them, `features`, float32. Encoders of
 waveforms have neither `log_mel` nor `spectrogram`; `pcm16` is there when a Transform graph was given.
 
-Weight standardisation is folded into the kernels. Only variables are saved, not the Keras model around them:
-Keras would trace every layer once more and ask for our classes when loading.
+Weight standardisation is folded into the kernels, and the encoder is saved as one function of constants that all
+signatures call: TensorFlow then lays kernels out once, when the model is loaded, and not at every call. The Keras model
+around them is not saved: Keras would trace every layer once more and ask for our classes when loading.
+
+An export computes in float32, or in bfloat16 with float32 inputs and outputs (`compute_dtype`), whichever type the
+encoder was trained in.
 """
 
 from __future__ import annotations
@@ -29,12 +33,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from models.compute_dtype import computing_in
 from models.encoder import Encoder, EncoderRecord
 from models.frontend import FrontendConfig, log_mel, standardise
-from models.weights import weights_digest
+from models.weights import canonical_variables, load_weights, weights_digest
 
 METADATA_FILE = "hares_metadata.json"
+
+Embed = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def export_saved_model(
@@ -45,6 +53,7 @@ def export_saved_model(
     metadata: Mapping[str, Any],
     pcm16_to_log_mel: Callable[[tf.Tensor], tf.Tensor] | None = None,
     classifier: tf.Module | None = None,
+    compute_dtype: str = "float32",
 ) -> dict[str, Any]:
     """Writes the SavedModel and, last, `hares_metadata.json` beside it.
 
@@ -58,6 +67,7 @@ def export_saved_model(
             an encoder of waveforms -> (b, n). Where it holds tables or variables it must be a `tf.Module`
             (Keras layers are) that tracks them, so that they are saved too.
         classifier: (b, d) embedding -> (b, k) scores; see `Objective.classifier`.
+        compute_dtype: "float32" or "bfloat16", the type of activations.
 
     Returns:
         All metadata, as `read_metadata` will.
@@ -68,15 +78,14 @@ def export_saved_model(
     own = _own_metadata(encoder, record, frontend_config)
     if clashes := sorted(own.keys() & metadata.keys()):
         raise ValueError(f"export: metadata {', '.join(clashes)} is written by the export itself; rename it")
-    complete = {**own, **metadata}
+    complete = {**own, "compute_dtype": compute_dtype, **metadata}
     text = json.dumps(complete, indent=2, sort_keys=True)
 
-    folded = encoder.folded()
     module = tf.Module(name="hares_encoder")
-    module.weights = folded.variables
     module.transform = pcm16_to_log_mel
     module.classifier = classifier
-    signatures = _signatures(folded, record, frontend_config, text, pcm16_to_log_mel)
+    embed = _frozen(_in_dtype(encoder, record, frontend_config, compute_dtype), record, frontend_config)
+    signatures = _signatures(embed, record, frontend_config, text, pcm16_to_log_mel)
     if classifier is not None:
         signatures["classify"] = _traced(
             lambda embedding: {"scores": classifier(embedding)},
@@ -117,17 +126,42 @@ def _own_metadata(encoder: Encoder, record: EncoderRecord, config: FrontendConfi
     }
 
 
+def _in_dtype(encoder: Encoder, record: EncoderRecord, config: FrontendConfig, compute_dtype: str) -> Encoder:
+    """The encoder itself where it computes in `compute_dtype`, else its twin that does, with the same weights."""
+    if encoder.compute_dtype == compute_dtype:
+        return encoder
+    with computing_in(compute_dtype):
+        twin = record.build(0)
+        second = config.sample_rate
+        log_mel = (1, config.num_frames(second), config.num_mel_bins, 1)
+        twin(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
+    load_weights(twin, {name: variable.numpy() for name, variable in canonical_variables(encoder).items()})
+    return twin
+
+
+def _frozen(encoder: Encoder, record: EncoderRecord, config: FrontendConfig) -> Embed:
+    """The folded encoder as a function of constants: inputs to its outputs by name, float32."""
+    folded = encoder.folded()
+
+    @tf.function
+    def embed(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = folded(inputs, training=False)
+        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
+    shape = [None, None, config.num_mel_bins, 1] if record.input_kind == "log_mel" else [None, None]
+    traced = embed.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    constants = convert_variables_to_constants_v2(traced)
+    names = sorted(traced.structured_outputs)  # the order in which TensorFlow flattens a dict
+    return lambda inputs: dict(zip(names, constants(inputs), strict=True))
+
+
 def _signatures(
-    encoder: Encoder,
+    embed: Embed,
     record: EncoderRecord,
     config: FrontendConfig,
     metadata: str,
     pcm16_to_log_mel: Callable[[tf.Tensor], tf.Tensor] | None,
 ) -> dict[str, tf.types.experimental.GenericFunction]:
-    def embed(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = encoder(inputs, training=False)
-        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
-
     def embed_spectrogram(spectrogram: tf.Tensor) -> dict[str, tf.Tensor]:
         return embed(spectrogram[..., tf.newaxis])
 

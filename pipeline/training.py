@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.model_layout import logs_dir, summary_path, untrained_model_dir
+from components.model_layout import bfloat16_model_dir, logs_dir, summary_path, untrained_model_dir
 from hares.plain_data import from_plain
 from models.encoder import load_encoder
 from models.export import export_saved_model
@@ -97,15 +97,20 @@ def run_fn(fn_args: FnArgs) -> None:
         if record.input_kind == "log_mel"
         else Pcm16ToWaveform(layer)
     )
-    export_saved_model(
-        result.encoder,
-        record,
-        fn_args.serving_model_dir,
-        frontend,
-        {**metadata, "classifier_task": custom["label_task"] if classifier is not None else ""},
-        pcm16_to_log_mel=through_transform,
-        classifier=classifier,
-    )
+    for directory, compute_dtype in (
+        (fn_args.serving_model_dir, "float32"),
+        (bfloat16_model_dir(fn_args.model_run_dir), "bfloat16"),
+    ):
+        export_saved_model(
+            result.encoder,
+            record,
+            directory,
+            frontend,
+            {**metadata, "classifier_task": custom["label_task"] if classifier is not None else ""},
+            pcm16_to_log_mel=through_transform,
+            classifier=classifier,
+            compute_dtype=compute_dtype,
+        )
     weights = training_weights_path(fn_args.serving_model_dir)
     tf.io.gfile.makedirs(os.path.dirname(weights))
     save_weights(result.encoder, weights)

@@ -15,7 +15,6 @@ operation with an error, and all go on from the chief's last checkpoint.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import math
@@ -28,6 +27,7 @@ from types import FrameType
 import numpy as np
 import tensorflow as tf
 
+from models.compute_dtype import computing_in
 from models.encoder import Encoder, EncoderRecord, load_encoder
 from models.frontend import FrontendConfig
 from models.objective import Objective, ObjectiveRecord, load_objective
@@ -171,7 +171,7 @@ def train(
         frontend or FrontendConfig(),
         num_examples,
     )
-    with strategy.scope(), _compute_dtype(config.compute_dtype):
+    with strategy.scope(), computing_in(config.compute_dtype):
         encoder = _built(encoder_record, config.seed, spec)
         objective = objective_record.build(config, encoder_record, num_classes, spec.crop_shape)
         optimizer = build_optimizer(config, trainable_variables(encoder, objective))
@@ -301,17 +301,6 @@ def _require_finite(log: StepLog, step: int, spec: InputSpec, checkpoint: str | 
         clips = clip_ids(spec, at)
         _LOG.error("the clips of step %d, whose loss or gradient is not finite: %s", at, ", ".join(clips))
         raise NonFiniteLossError(at, clips, checkpoint)
-
-
-@contextlib.contextmanager
-def _compute_dtype(name: str) -> Iterator[None]:
-    """Keras layers made inside compute in `name` and keep float32 weights."""
-    before = tf.keras.mixed_precision.global_policy()
-    tf.keras.mixed_precision.set_global_policy("float32" if name == "float32" else f"mixed_{name}")
-    try:
-        yield
-    finally:
-        tf.keras.mixed_precision.set_global_policy(before)
 
 
 class _Termination:

@@ -47,7 +47,10 @@ def stores(draw: st.DrawFn) -> StoreWriter:
                 kind = draw(st.sampled_from(TYPES))
                 says = {"run": run, "node": node} if draw(st.booleans()) else {}
                 outputs.append(
-                    (f"out{i}", writer.artifact(kind, f"/artifacts/{node}/{number}-{i}/{last}", pushed=1, **says))
+                    (
+                        f"out{i}",
+                        writer.artifact(kind, f"/artifacts/{node}/{number}-{i}/{last}", pushed=1, **says),
+                    )
                 )
             finished.append((node, inputs, outputs))
             if draw(st.booleans()):  # an import may bring a copy before what it is a copy of
