@@ -1,0 +1,192 @@
+"""What training and the export cost: update, loop, input pipeline, plain forward and exports, in one run.
+
+    python -m benchmarks.train [--encoder sf_nfnet_f0] [--rounds 7]
+
+Spectrograms of 300 x 80, eight at a time (SimCLR: two views of four clips). The contenders take turns, so that a slow
+spell of the machine touches all alike; medians are compared. The plain forward is the training network called in a
+graph; the exports are loaded from disk as users load them. The loop is the product's own (`models.training.step`), on
+its own input pipeline; the bare update is the same mathematics in a `tf.function` on one fixed batch. Weights are
+random, with every residual branch open.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.compute_dtype import computing_in
+from models.encoder import Encoder, load_encoder
+from models.export import export_saved_model
+from models.frontend import FrontendConfig
+from models.objective import Objective, load_objective
+from models.training.config import TrainingConfig
+from models.training.input_pipeline import InputSpec, make_dataset
+from models.training.optimizers import build_optimizer
+from models.training.step import compile_steps, replica_gradients, trainable_variables
+
+FRAMES, MEL_BINS, CLIPS, VIEWS = 300, 80, 4, 2
+DTYPES = ("float32", "bfloat16")
+RECORDS, CLIP_FRAMES, INPUT_BATCHES, LOOP_STEPS = 64, 998, 50, 2
+Contender = Callable[[], float]  # seconds of one call's work
+
+
+def write_records(path: Path) -> str:
+    """Clips of ten seconds as Transform writes them: float16 log-mels of random numbers."""
+    random = np.random.default_rng(0)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number in range(RECORDS):
+            log_mel = random.standard_normal((CLIP_FRAMES, MEL_BINS)).astype(np.float16)
+            feature = {
+                "clip_id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(number).encode()])),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[])),
+                "log_mel": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(log_mel).numpy()])
+                ),
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    return str(path)
+
+
+def input_spec(file: str, encoder: Encoder) -> InputSpec:
+    return InputSpec(
+        files=(file,),
+        num_examples=RECORDS,
+        batch_size=CLIPS,
+        num_views=VIEWS,
+        mixes=True,
+        num_classes=0,
+        noise_size=encoder.noise_size,
+        input_kind="log_mel",
+        crop_length=FRAMES,
+        mel_bins=MEL_BINS,
+        mixing_alpha=5.0,
+        mixing_beta=2.0,
+        shuffle_buffer=RECORDS,
+        seed=0,
+    )
+
+
+def timed(call: Callable[[], Any]) -> Contender:
+    def run() -> float:
+        began = time.perf_counter()
+        call()
+        return time.perf_counter() - began
+
+    return run
+
+
+def opened(encoder: Encoder) -> Encoder:
+    """Residual branches start closed, and a graph of constants would leave them out altogether."""
+    for variable in encoder.variables:
+        if variable.name.endswith("skip_gain:0"):
+            variable.assign(0.7)
+    return encoder
+
+
+class Trained:
+    """An encoder, SimCLR and Adam in one number type."""
+
+    def __init__(self, name: str, compute_dtype: str) -> None:
+        record = load_encoder(name)
+        self.config = TrainingConfig(encoder=name, batch_size=CLIPS, peak_learning_rate=1e-6)
+        simclr = load_objective("simclr")
+        self.metrics = simclr.metrics
+        with computing_in(compute_dtype):
+            self.encoder = record.build(0)
+            self.encoder(tf.zeros([1, FRAMES, MEL_BINS, 1]))
+            self.objective: Objective = simclr.build(self.config, record, 0, (FRAMES, MEL_BINS))
+            self.optimizer = build_optimizer(self.config, trainable_variables(self.encoder, self.objective))
+        opened(self.encoder)
+
+    def bare_update(self, batch: Any) -> Contender:
+        variables = trainable_variables(self.encoder, self.objective)
+
+        @tf.function
+        def update() -> tf.Tensor:
+            loss, _, gradients = replica_gradients(self.encoder, self.objective, batch)
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+            return loss + 0.0 * tf.linalg.global_norm(gradients)
+
+        return timed(lambda: update().numpy())
+
+    def loop(self, batches: Iterator[Any]) -> Contender:
+        steps = compile_steps(
+            tf.distribute.get_strategy(), self.encoder, self.objective, self.optimizer, self.metrics, batches
+        )
+
+        def run() -> float:
+            return timed(lambda: steps(LOOP_STEPS))() / LOOP_STEPS
+
+        return run
+
+
+def contenders(name: str, folder: Path) -> dict[str, Contender]:
+    """Every contender by its name; the first is what forwards are compared with."""
+    found: dict[str, Contender] = {}
+    spectrograms = tf.random.stateless_normal([CLIPS * VIEWS, FRAMES, MEL_BINS], [0, 1])
+    file = write_records(folder / "clips.tfrecord")
+    trained = {dtype: Trained(name, dtype) for dtype in DTYPES}
+    for dtype, part in trained.items():
+        plain = tf.function(lambda x, encoder=part.encoder: encoder(x, training=False)["embedding"])
+        found[f"plain forward, {dtype}"] = timed(lambda f=plain: f(spectrograms[..., tf.newaxis]).numpy())
+    for dtype in DTYPES:
+        directory = folder / dtype
+        encoder = trained["float32"].encoder
+        export_saved_model(encoder, load_encoder(name), directory, FrontendConfig(), {}, compute_dtype=dtype)
+        embed = tf.saved_model.load(str(directory)).signatures["spectrogram"]
+        found[f"export, {dtype}"] = timed(lambda f=embed: f(spectrogram=spectrograms)["embedding"].numpy())
+    spec = input_spec(file, trained["float32"].encoder)
+    for dtype, part in trained.items():
+        found[f"update, {dtype}"] = part.bare_update(next(iter(make_dataset(spec))))
+    found["update in the loop, float32"] = trained["float32"].loop(iter(make_dataset(spec)))
+    batches = iter(make_dataset(spec))
+    found["input pipeline"] = lambda: (
+        timed(lambda: [next(batches) for _ in range(INPUT_BATCHES)])() / INPUT_BATCHES
+    )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--encoder", default="sf_nfnet_f0", help="one that takes log-mels")
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = contenders(arguments.encoder, Path(folder))
+        for run in found.values():
+            run()  # tracing and first touches are nobody's speed
+        seconds: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(arguments.rounds):
+            for name, run in found.items():
+                seconds[name].append(run())
+    middle = {name: statistics.median(times) for name, times in seconds.items()}
+    print(f"{'':30}{'ms':>9}{'range':>18}{'/ plain float32':>18}")
+    for name, times in seconds.items():
+        extent = f"{1e3 * min(times):.1f}-{1e3 * max(times):.1f}"
+        print(
+            f"{name:30}{1e3 * middle[name]:>9.1f}{extent:>18}{middle[name] / middle['plain forward, float32']:>18.2f}"
+        )
+    update = middle["update, float32"]
+    print(
+        f"the loop adds {100 * (middle['update in the loop, float32'] / update - 1):+.1f}% to a bare update"
+    )
+    print(
+        f"the input pipeline is {update / middle['input pipeline']:.0f} times as fast as the update consumes"
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of the whole run, which holds both networks and both exports: {peak:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
