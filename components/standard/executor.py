@@ -12,12 +12,13 @@ from tfx.components.pusher import executor as pusher
 from tfx.components.schema_gen.import_schema_gen import executor as import_schema_gen
 from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.components.transform import executor as transform
+from tfx.dsl.components.base import base_executor
 
 from components.outputs import record_outputs
 
 
-class TransformExecutor(transform.Executor):
-    """As TFX's, and `content_digest` on each output."""
+class _RecordsOutputs(base_executor.BaseExecutor):
+    """Goes before an executor of TFX's: does what that one does, and puts `content_digest` on each output."""
 
     def Do(
         self,
@@ -25,48 +26,22 @@ class TransformExecutor(transform.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See TFX's Transform."""
+        """See the executor of TFX's."""
         super().Do(input_dict, output_dict, exec_properties)
         record_outputs(output_dict, self._context)
 
 
-class StatisticsGenExecutor(statistics_gen.Executor):
-    """As TFX's, and `content_digest` on each output."""
-
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """See TFX's StatisticsGen."""
-        super().Do(input_dict, output_dict, exec_properties)
-        record_outputs(output_dict, self._context)
+class TransformExecutor(_RecordsOutputs, transform.Executor):
+    """As TFX's Transform."""
 
 
-class ImportSchemaGenExecutor(import_schema_gen.Executor):
-    """As TFX's, and `content_digest` on each output."""
-
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """See TFX's ImportSchemaGen."""
-        super().Do(input_dict, output_dict, exec_properties)
-        record_outputs(output_dict, self._context)
+class StatisticsGenExecutor(_RecordsOutputs, statistics_gen.Executor):
+    """As TFX's StatisticsGen."""
 
 
-class PusherExecutor(pusher.Executor):
-    """As TFX's, and `content_digest` on what was pushed."""
+class ImportSchemaGenExecutor(_RecordsOutputs, import_schema_gen.Executor):
+    """As TFX's ImportSchemaGen."""
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """See TFX's Pusher."""
-        super().Do(input_dict, output_dict, exec_properties)
-        record_outputs(output_dict, self._context)
+
+class PusherExecutor(_RecordsOutputs, pusher.Executor):
+    """As TFX's Pusher; an output that was not pushed has no files, and so no digest."""
