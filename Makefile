@@ -15,7 +15,7 @@ demo: setup
 	$(VENV)/bin/hares demo
 
 test: setup
-	$(PY) -m pytest
+	$(PY) -m pytest --numprocesses 2 --dist loadfile
 
 lint: setup
 	$(VENV)/bin/ruff check .

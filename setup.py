@@ -43,7 +43,17 @@ INSTALL_REQUIRES = [
     "wheel",
 ]
 
-DEV = ["pytest>=8", "pytest-timeout", "ruff", "mypy", "types-PyYAML", "librosa>=0.10", "hypothesis>=6", "uv"]
+DEV = [
+    "pytest>=8",
+    "pytest-timeout",
+    "pytest-xdist>=3.6",
+    "ruff",
+    "mypy",
+    "types-PyYAML",
+    "librosa>=0.10",
+    "hypothesis>=6",
+    "uv",
+]
 
 # Only `hares import-weights` uses it, and only for checkpoints in PyTorch's own format.
 TORCH = ["torch>=2.6"]

@@ -38,8 +38,9 @@ def test_every_artifact_has_a_digest_of_its_content(full_run: Finished) -> None:
     says = {
         (a.custom_properties["node"].string_value, a.custom_properties["run"].string_value) for a in artifacts
     }
-    (run_context,) = store.get_contexts_by_type("pipeline_run")
-    assert {run for _, run in says} == {run_context.name} and len(says) == 31
+    # Another test may have run the same again, from the cache: what is there was still made by the first run.
+    first = min(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+    assert {run for _, run in says} == {first.name} and len(says) == 31
     for artifact in artifacts:
         assert f"/artifacts/{artifact.custom_properties['node'].string_value}/" in artifact.uri
     (model,) = [a for a in artifacts if a.type == "Model"]
@@ -101,12 +102,12 @@ def test_a_score_is_traced_to_files_whose_digests_sha256sum_confirms(
 
 
 def test_runs_and_why_of_the_first_run(full_run: Finished) -> None:
-    (only,) = answer(
+    *_, first = answer(
         full_run.workspace, "runs", "--score", "hares>0", "--encoder", "sf_nfnet_tiny", "--since", "1d"
     )
-    assert only["scores"]["hares"] == round(full_run.report()["hares"], 6) and only["blessed"] is True
+    assert first["scores"]["hares"] == round(full_run.report()["hares"], 6) and first["blessed"] is True
     assert answer(full_run.workspace, "runs", "--score", "hares>1") == []
-    found = answer(full_run.workspace, "why")
+    found = answer(full_run.workspace, "why", first["run_id"])
     assert found["blessed"] is True and len(found["steps"]) == 31
 
 
