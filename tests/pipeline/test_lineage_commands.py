@@ -107,7 +107,7 @@ def test_runs_and_why_of_the_first_run(full_run: Finished) -> None:
     )
     assert first["scores"]["hares"] == round(full_run.report()["hares"], 6) and first["blessed"] is True
     assert answer(full_run.workspace, "runs", "--score", "hares>1") == []
-    found = answer(full_run.workspace, "why", first["run_id"])
+    found = answer(full_run.workspace, "why", first["run"])
     assert found["blessed"] is True and len(found["steps"]) == 31
 
 
