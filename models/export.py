@@ -16,9 +16,8 @@ Signatures (`b` batch, `n` samples, `t` frames, `f` mel bins, `d` embedding; bat
 All but the last two return `embedding` (b, d) and, where the encoder has them, `features`, float32. Encoders of
 waveforms have neither `log_mel` nor `spectrogram`; `pcm16` is there when a Transform graph was given.
 
-Weight standardisation is folded into the kernels, and the encoder is saved as one function of constants that all
-signatures call: TensorFlow then lays kernels out once, when the model is loaded, and not at every call. The Keras model
-around them is not saved: Keras would trace every layer once more and ask for our classes when loading.
+Weight standardisation is folded into the kernels. Only variables are saved, not the Keras model around them:
+Keras would trace every layer once more and ask for our classes when loading.
 
 An export computes in float32, or in bfloat16 with float32 inputs and outputs (`compute_dtype`), whichever type the
 encoder was trained in.
@@ -33,16 +32,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from models.compute_dtype import computing_in
 from models.encoder import Encoder, EncoderRecord
 from models.frontend import FrontendConfig, log_mel, standardise
-from models.weights import canonical_variables, load_weights, weights_digest
+from models.weights import weights_digest
 
 METADATA_FILE = "hares_metadata.json"
-
-Embed = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 def export_saved_model(
@@ -81,11 +77,12 @@ def export_saved_model(
     complete = {**own, "compute_dtype": compute_dtype, **metadata}
     text = json.dumps(complete, indent=2, sort_keys=True)
 
+    folded = _in_dtype(encoder, record, frontend_config, compute_dtype).folded()
     module = tf.Module(name="hares_encoder")
+    module.weights = folded.variables
     module.transform = pcm16_to_log_mel
     module.classifier = classifier
-    embed = _frozen(_in_dtype(encoder, record, frontend_config, compute_dtype), record, frontend_config)
-    signatures = _signatures(embed, record, frontend_config, text, pcm16_to_log_mel)
+    signatures = _signatures(folded, record, frontend_config, text, pcm16_to_log_mel)
     if classifier is not None:
         signatures["classify"] = _traced(
             lambda embedding: {"scores": classifier(embedding)},
@@ -135,33 +132,23 @@ def _in_dtype(encoder: Encoder, record: EncoderRecord, config: FrontendConfig, c
         second = config.sample_rate
         log_mel = (1, config.num_frames(second), config.num_mel_bins, 1)
         twin(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
-    load_weights(twin, {name: variable.numpy() for name, variable in canonical_variables(encoder).items()})
+    # By order and not by name: Keras numbers the layers that a user's encoder leaves unnamed.
+    for variable, trained in zip(twin.variables, encoder.variables, strict=True):
+        variable.assign(trained)
     return twin
 
 
-def _frozen(encoder: Encoder, record: EncoderRecord, config: FrontendConfig) -> Embed:
-    """The folded encoder as a function of constants: inputs to its outputs by name, float32."""
-    folded = encoder.folded()
-
-    @tf.function
-    def embed(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = folded(inputs, training=False)
-        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
-
-    shape = [None, None, config.num_mel_bins, 1] if record.input_kind == "log_mel" else [None, None]
-    traced = embed.get_concrete_function(tf.TensorSpec(shape, tf.float32))
-    constants = convert_variables_to_constants_v2(traced)
-    names = sorted(traced.structured_outputs)  # the order in which TensorFlow flattens a dict
-    return lambda inputs: dict(zip(names, constants(inputs), strict=True))
-
-
 def _signatures(
-    embed: Embed,
+    encoder: Encoder,
     record: EncoderRecord,
     config: FrontendConfig,
     metadata: str,
     pcm16_to_log_mel: Callable[[tf.Tensor], tf.Tensor] | None,
 ) -> dict[str, tf.types.experimental.GenericFunction]:
+    def embed(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = encoder(inputs, training=False)
+        return {name: tf.cast(value, tf.float32) for name, value in outputs.items()}
+
     def embed_spectrogram(spectrogram: tf.Tensor) -> dict[str, tf.Tensor]:
         return embed(spectrogram[..., tf.newaxis])
 

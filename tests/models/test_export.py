@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.compute_dtype import computing_in
 from models.encoder import Encoder, EncoderRecord, load_encoder
 from models.encoders.sf_nfnet import SlowFastNFNet
 from models.export import export_saved_model, read_metadata
 from models.frontend import FrontendConfig, log_mel, pcm16_to_float, standardise
-from models.weights import canonical_variables, weights_digest
+from models.weights import canonical_variables, load_weights, weights_digest
 
 CONFIG = FrontendConfig()
 RECORD = load_encoder("sf_nfnet_tiny")
@@ -192,3 +193,29 @@ def test_the_classifier_of_supervised_pretraining_has_a_signature(tmp_path: Path
     scores = loaded.signatures["classify"](embedding=tf.constant(embedding))["scores"]
     expected = 1 / (1 + np.exp(-(embedding @ objective.head.kernel.numpy())))
     np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_bfloat16_is_another_export_of_the_same_weights(
+    encoder: Encoder, export: Path, pcm: np.ndarray, expected: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    export_saved_model(encoder, RECORD, tmp_path, CONFIG, {}, compute_dtype="bfloat16")
+    metadata, usual = read_metadata(tmp_path), read_metadata(export)
+    assert (metadata["compute_dtype"], usual["compute_dtype"]) == ("bfloat16", "float32")
+    assert metadata["weights_digest"] == usual["weights_digest"]
+    embed = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    found = embed(waveform=tf.constant((pcm / 32768).astype(np.float32)))["embedding"]
+    assert found.dtype == tf.float32
+    distance = np.linalg.norm(found - expected["embedding"]) / np.linalg.norm(expected["embedding"])
+    assert 0 < distance < 0.03  # eight bits of mantissa, through some forty layers
+
+
+def test_an_encoder_trained_in_bfloat16_is_exported_in_float32(
+    encoder: Encoder, pcm: np.ndarray, expected: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    with computing_in("bfloat16"):
+        trained = RECORD.build(0)
+    load_weights(trained, {name: v.numpy() for name, v in canonical_variables(encoder).items()})
+    export_saved_model(trained, RECORD, tmp_path, CONFIG, {})
+    embed = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    found = embed(waveform=tf.constant((pcm / 32768).astype(np.float32)))["embedding"]
+    np.testing.assert_allclose(found, expected["embedding"], atol=1e-5)
