@@ -19,6 +19,7 @@ from typing import Literal
 import tensorflow as tf
 
 from models._plugins import plugin_module_with_encoder, plugin_modules
+from models.frontend import FrontendConfig
 
 
 class Encoder(tf.keras.Model):
@@ -104,3 +105,12 @@ def load_encoder(name: str) -> EncoderRecord:
     if name not in records:
         raise ValueError(f"unknown encoder {name!r}; there are {', '.join(encoder_names())}")
     return records[name]
+
+
+def built_encoder(record: EncoderRecord, frontend: FrontendConfig, seed: int) -> Encoder:
+    """An encoder with fresh weights, its variables made, as Keras does at the first call."""
+    second = frontend.sample_rate
+    log_mel = (1, frontend.num_frames(second), frontend.num_mel_bins, 1)
+    encoder = record.build(seed)
+    encoder(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
+    return encoder

@@ -34,7 +34,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.compute_dtype import computing_in
-from models.encoder import Encoder, EncoderRecord
+from models.encoder import Encoder, EncoderRecord, built_encoder
 from models.frontend import FrontendConfig, log_mel, standardise
 from models.weights import weights_digest
 
@@ -128,10 +128,7 @@ def _in_dtype(encoder: Encoder, record: EncoderRecord, config: FrontendConfig, c
     if encoder.compute_dtype == compute_dtype:
         return encoder
     with computing_in(compute_dtype):
-        twin = record.build(0)
-        second = config.sample_rate
-        log_mel = (1, config.num_frames(second), config.num_mel_bins, 1)
-        twin(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
+        twin = built_encoder(record, config, seed=0)
     # By order and not by name: Keras numbers the layers that a user's encoder leaves unnamed.
     for variable, trained in zip(twin.variables, encoder.variables, strict=True):
         variable.assign(trained)

@@ -19,7 +19,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.model_layout import bfloat16_model_dir, logs_dir, summary_path, untrained_model_dir
 from hares.plain_data import from_plain
-from models.encoder import load_encoder
+from models.encoder import built_encoder, load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.plugin import load_plugin
@@ -29,7 +29,7 @@ from models.weights import save_weights, training_weights_path, weights_digest
 from pipeline.listener import tell
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
 from pipeline.training_cost import TrainingClock, hardware, replicas
-from pipeline.warm_start import WarmStart, built_encoder, check_unchanged
+from pipeline.warm_start import WarmStart, check_unchanged
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from models.encoder import Encoder, EncoderRecord
+from models.encoder import EncoderRecord, built_encoder
 from models.export import METADATA_FILE, read_metadata
 from models.frontend import FrontendConfig
 from models.training.checkpoints import read_encoder_weights
@@ -83,15 +83,6 @@ def check_unchanged(warm_start: WarmStart) -> None:
             f"training: the weights in {warm_start.weights} have changed since the run was submitted (digest "
             f"{digest[:12]}, expected {warm_start.digest[:12]}); submit it again"
         )
-
-
-def built_encoder(record: EncoderRecord, frontend: FrontendConfig, seed: int) -> Encoder:
-    """An encoder with fresh weights, its variables made, as Keras does at the first call."""
-    second = frontend.sample_rate
-    log_mel = (1, frontend.num_frames(second), frontend.num_mel_bins, 1)
-    encoder = record.build(seed)
-    encoder(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
-    return encoder
 
 
 def _resolved(
