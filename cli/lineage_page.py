@@ -1,0 +1,86 @@
+"""`hares lineage page`: writing the page, or serving it on this machine."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from pipeline.lineage.connection import StoreAddress
+
+
+def write_page(address: StoreAddress, output: Path, runs: int, graphs: int) -> None:
+    """Writes the page and says how large it is.
+
+    Raises:
+        CommandError: no store there, or its server does not answer.
+    """
+    text = _page(address, runs, graphs)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    part = output.with_name(output.name + ".part")
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
+    os.replace(part, output)
+    click.echo(f"wrote {output} ({len(text) / 1e6:.1f} MB)")
+
+
+def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None:
+    """Serves the page on loopback until interrupted; the store is read at every load.
+
+    Raises:
+        CommandError: as `write_page`, before anything is served, or the port is taken.
+    """
+    _page(address, runs, graphs)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path != "/":
+                self.send_error(404)
+                return
+            try:
+                status, body = 200, _page(address, runs, graphs)
+            except CommandError as error:
+                status, body = 503, str(error)
+            content = body.encode("utf-8", "backslashreplace")
+            kind = "text/html" if status == 200 else "text/plain"
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            """A page view is no news."""
+
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        raise CommandError(
+            f"--port {port}: {error.strerror}; give another, or 0", ExitCode.SETTINGS
+        ) from error
+    with server:
+        click.echo(f"http://127.0.0.1:{server.server_port}/ (Ctrl-C ends it)")
+        server.serve_forever()
+
+
+def _page(address: StoreAddress, runs: int, graphs: int) -> str:
+    from ml_metadata.errors import StatusError
+
+    from pipeline.lineage.connection import StoreUnreachableError
+    from pipeline.lineage.page.data import PageLimits, page_data
+    from pipeline.lineage.page.render import render_lineage_page
+
+    now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
+    try:
+        data = page_data(address.open(), PageLimits(runs=runs, graphs=graphs))
+    except FileNotFoundError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
+    except (StoreUnreachableError, StatusError) as error:
+        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
+    return render_lineage_page(data, address.shown, now)
