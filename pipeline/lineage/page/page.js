@@ -137,7 +137,7 @@
     const run = runs[index];
     const panel = at("run");
     current = index;
-    panel.replaceChildren(make("h2", `Run ${run.id}`), facts({ ...run.facts, blessed: run.blessed }));
+    panel.replaceChildren(make("h2", `Run ${run.id}`));
     if (run.artifacts === null) {
       panel.append(make("p", `Its lineage is not in this page, which has that of the newest ${data.limits.graphs} runs. ` +
         `Ask: hares lineage trace hares --run ${run.id}`, { class: "soft" }));
@@ -157,6 +157,7 @@
       }
       panel.append(list);
     }
+    panel.append(make("h3", "What is recorded of it"), facts({ ...run.facts, blessed: run.blessed }));
     const config = data.configs[run.facts.config_digest];
     if (config) panel.append(folded("Settings", facts(flat(config))));
     drawRows();
