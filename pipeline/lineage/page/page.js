@@ -42,7 +42,7 @@
       tab.setAttribute("aria-selected", String(name === view));
       tab.tabIndex = name === view ? 0 : -1;
     }
-    if (view === "graph" && cy) { cy.resize(); cy.fit(undefined, 24); }
+    if (view === "graph" && cy) { cy.resize(); fitGraph(`a${centre.id}`); }
     if (view === "runs") { drawRows(); drawChart(); }
   }
   for (const [index, name] of views.entries()) {
@@ -296,11 +296,14 @@
   }
   function openGraph(id, score) {
     centre = { id, score };
+    if (cy) { cy.destroy(); cy = null; }
     show("graph");
     const { nodes, edges } = around(id, score);
     at("graph-title").textContent = `${score ? `${score}, a score of ` : ""}${labelOf(`a${id}`)}: ${nodes.length} nodes`;
     const layout = new dagre.graphlib.Graph();
-    layout.setGraph({ rankdir: "LR", nodesep: 14, ranksep: 60 });
+    // On a telephone the graph runs downwards: a chain of steps is long, and the screen is high.
+    const narrow = at("graph").clientWidth < 600;
+    layout.setGraph({ rankdir: narrow ? "TB" : "LR", nodesep: 14, ranksep: narrow ? 24 : 34 });
     layout.setDefaultEdgeLabel(() => ({}));
     const widthOf = (node) => Math.max(60, 8 * labelOf(node).length + 16);
     for (const node of nodes) layout.setNode(node, { width: widthOf(node), height: 30 });
@@ -313,7 +316,6 @@
       return { data: { id: node, label: labelOf(node), width: widthOf(node) }, classes: kind, position: { x: place.x, y: place.y } };
     });
     for (const [from, to, name] of edges) elements.push({ data: { id: `${from}>${to}>${name}`, source: from, target: to } });
-    if (cy) cy.destroy();
     cy = cytoscape({
       container: at("graph"), elements, layout: { name: "preset" }, minZoom: 0.05, maxZoom: 3, wheelSensitivity: 0.3,
       style: [
@@ -329,13 +331,21 @@
       ],
     });
     cy.on("tap", "node", (event) => openNode(event.target.id()));
-    cy.fit(undefined, 24);
+    fitGraph(`a${id}`);
     at("graph-list").replaceChildren(...nodes.map((node) => {
       const item = make("li");
       item.append(make("button", labelOf(node), { onclick: () => openNode(node) }));
       return item;
     }));
     openNode(`a${id}`);
+  }
+  function fitGraph(node) {
+    cy.fit(undefined, 16);
+    if (cy.zoom() > 1.2) { cy.zoom(1.2); cy.center(); }
+    if (cy.zoom() >= 0.6) return;
+    // Too small to read: what was asked for comes first, and the rest is a drag away.
+    cy.zoom(0.75);
+    cy.center(cy.getElementById(node).closedNeighborhood());
   }
   function openNode(node) {
     if (cy) {
@@ -359,7 +369,12 @@
     if (!centre || centre.id !== artifact.id || centre.score) {
       panel.append(make("button", "Centre the graph on it", { onclick: () => openGraph(artifact.id) }));
     }
-    panel.append(make("h3", "Properties"), facts(artifact.properties));
+    const score = centre && centre.id === artifact.id ? centre.score : "";
+    const part = Object.entries(artifact.properties).filter(([name]) => score && (name === score ||
+      name.startsWith(`${score}/`) || name.startsWith(`domain/${score}/`)));
+    if (part.length) panel.append(make("h3", `Of ${score}`), facts(Object.fromEntries(part)));
+    const rest = facts(artifact.properties);
+    panel.append(part.length ? folded("All properties", rest) : make("h3", "Properties"), part.length ? "" : rest);
     const clips = data.clips[String(artifact.id)];
     if (clips) panel.append(clipTable(clips));
   }
@@ -473,13 +488,13 @@
       return;
     }
     const pair = data.pairs.find((one) => one.first === first.id && one.second === second.id);
-    const paired = new Map((pair ? pair.scores : []).map((row) => [row.name, row.paired]));
+    const paired = new Map((pair ? pair.scores : []).map((row) => [row.name.toLowerCase(), row.paired]));
     const names = [...new Set([...Object.keys(first.scores), ...Object.keys(second.scores)])];
     const scores = names.map((name) => {
       const [a, b, test] = [first.scores[name], second.scores[name], paired.get(name)];
       const difference = a === undefined || b === undefined ? "–" : `${b >= a ? "+" : ""}${(100 * (b - a)).toFixed(1)}`;
       const interval = test ? `${percent(test.low)} to ${percent(test.high)}` : "–";
-      return [name, percent(a), percent(b), difference, interval, test && test.p !== undefined ? Number(test.p).toFixed(3) : "–"];
+      return [name, percent(a), percent(b), difference, interval, test ? Number(test.p_value).toFixed(3) : "–"];
     });
     const config = (run) => flat(data.configs[run.facts.config_digest] || {});
     const code = (run) => ({ ...run.code, git_revision: run.facts.git_revision, git_clean: run.facts.git_clean, lock_digest: run.facts.lock_digest });
