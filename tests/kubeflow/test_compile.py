@@ -168,10 +168,13 @@ def test_kfps_client_reads_the_yaml_before_it_sends_it(tmp_path: Path) -> None:
 
     path = tmp_path / "p.yaml"
     path.write_text(compiled("kubeflow", tmp_path), encoding="utf-8")
-    # The client asks its server for nothing here; making one would look for a cluster.
-    extracted = Client._extract_pipeline_yaml(Client.__new__(Client), str(path))
-    assert set(extracted.to_dict()) == {"pipeline_spec", "platform_spec"}
-    Client._override_caching_options(Client.__new__(Client), extracted.to_dict(), False)
+    # The client asks its server for nothing here; making one in the usual way would look for a cluster.
+    client = Client.__new__(Client)
+    sent = client._create_job_config({"baseline": ""}, str(path), None, None, False, "gs://bucket/hares")
+    assert set(sent.pipeline_spec) == {"pipeline_spec", "platform_spec"}
+    tasks = sent.pipeline_spec["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert len(tasks) == 12 and not any(task["cachingOptions"] for task in tasks.values())
+    assert sent.runtime_config.parameters == {"baseline": ""}
 
 
 def test_vertexs_client_takes_the_json(tmp_path: Path) -> None:
