@@ -66,6 +66,9 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """See `Evaluator` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
+        # Training turns it on for its process. Where steps have processes of their own, or the trainer comes from the
+        # cache, probes would else differ in their last bits from run to run.
+        tf.config.experimental.enable_op_determinism()
         model = artifact_utils.get_single_instance(input_dict["model"])
         report_artifact = artifact_utils.get_single_instance(output_dict["report"])
         settings = from_json(ProtocolSettings, exec_properties["protocol"])
