@@ -6,6 +6,7 @@ show a `system.HTML`, which is the one file at its address.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +16,13 @@ from tfx.dsl.io import fileio
 
 from hares.report import PAGE_FILE
 
+SCORES_FILE = "scores.json"
+
 
 def show_scores(artifact: types.Artifact, report: Mapping[str, Any]) -> None:
     """Puts every score on `artifact`, as a share of 1: tasks by name, domains, HARES. What was not scored is left out.
+
+    They stand in its folder too, so that it has content, and a digest of it, like every artifact.
 
     Args:
         artifact: the `ScoreMetrics`.
@@ -26,9 +31,12 @@ def show_scores(artifact: types.Artifact, report: Mapping[str, Any]) -> None:
     scores = {task: entry["value"] for task, entry in report["tasks"].items()}
     scores |= {f"domain_{name}": value for name, value in report["domains"].items()}
     scores["hares"] = report["hares"]
-    for name, value in scores.items():
-        if value is not None:
-            artifact.set_float_custom_property(name, value)
+    found = {name: value for name, value in scores.items() if value is not None}
+    for name, value in found.items():
+        artifact.set_float_custom_property(name, value)
+    fileio.makedirs(artifact.uri)
+    with fileio.open(os.path.join(artifact.uri, SCORES_FILE), "w") as file:
+        file.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 def show_page(artifact: types.Artifact, report_uri: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from components.artifacts import ReportPage, ScoreMetrics
 from components.evaluator.shown import show_page, show_scores
 
 
-def test_every_score_is_a_number_and_what_was_not_scored_is_none() -> None:
+def test_every_score_is_a_number_and_what_was_not_scored_is_none(tmp_path: Path) -> None:
     metrics = ScoreMetrics()
+    metrics.uri = str(tmp_path / "metrics")
     report = {
         "tasks": {"esc50": {"value": 0.25}, "tut18": {"value": None}, "birdsong": {"value": 0.0}},
         "domains": {"environment": 0.125, "music": None},
@@ -22,6 +24,7 @@ def test_every_score_is_a_number_and_what_was_not_scored_is_none() -> None:
     show_scores(metrics, report)
     found = {name: value.double_value for name, value in metrics.mlmd_artifact.custom_properties.items()}
     assert found == {"esc50": 0.25, "birdsong": 0.0, "domain_environment": 0.125}
+    assert json.loads((tmp_path / "metrics" / "scores.json").read_text()) == found
 
 
 @pytest.mark.parametrize("local", [True, False])
