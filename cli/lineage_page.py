@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,11 +21,10 @@ def write_page(address: StoreAddress, output: Path, runs: int, graphs: int) -> N
     Raises:
         CommandError: no store there, or its server does not answer.
     """
+    from hares.arrays import write_atomically
+
     text = _page(address, runs, graphs)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    part = output.with_name(output.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(part, output)
+    write_atomically(output, text.encode("utf-8", "backslashreplace"))
     click.echo(f"wrote {output} ({len(text) / 1e6:.1f} MB)")
 
 
@@ -70,17 +68,11 @@ def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None
 
 
 def _page(address: StoreAddress, runs: int, graphs: int) -> str:
-    from ml_metadata.errors import StatusError
-
-    from pipeline.lineage.connection import StoreUnreachableError
+    from cli.lineage_view import answering
     from pipeline.lineage.page.data import PageLimits, page_data
     from pipeline.lineage.page.render import render_lineage_page
 
     now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
-    try:
-        data = page_data(address.open(), PageLimits(runs=runs, graphs=graphs))
-    except FileNotFoundError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
+    with answering(address) as store:
+        data = page_data(store, PageLimits(runs=runs, graphs=graphs))
     return render_lineage_page(data, address.shown, now)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.errors import CommandError, ExitCode
-from cli.options import METADATA, metadata_address, parse_corpus
+from cli.options import CONFIG, CORPUS, METADATA, SET, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
     from kubeflow.config import ClusterConfig
@@ -23,13 +23,9 @@ if TYPE_CHECKING:
 )
 @click.option("--cluster", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
               help="Images, storage and resources (YAML).")  # fmt: skip
-@click.option("--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
-)
-@click.option(
-    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
-)
+@CONFIG
+@SET
+@CORPUS
 @METADATA
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
               help="The file to write: JSON for Vertex, YAML for Kubeflow.")  # fmt: skip

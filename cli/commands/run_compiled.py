@@ -21,7 +21,7 @@ def command(compiled: Path, folder: Path) -> None:
     says. Ends with the scores.
 
     \b
-    hares run-compiled hares.yaml --folder /tmp/rehearsal
+    hares run-compiled hares.yaml --folder rehearsal
     """
     import json
 
@@ -36,7 +36,7 @@ def command(compiled: Path, folder: Path) -> None:
     try:
         pipeline = read_compiled(compiled)
         began = time.monotonic()
-        done = run_compiled(pipeline, folder, _Lines(console))
+        done = run_compiled(pipeline, folder, _Lines())
     except CompiledFileError as error:
         raise CommandError(str(error), ExitCode.DATA) from error
     except CompiledStepError as error:
@@ -50,10 +50,7 @@ def command(compiled: Path, folder: Path) -> None:
 
 
 class _Lines:
-    """A line for every step that has ended, and for every attempt after the first."""
-
-    def __init__(self, console: object):
-        self._console = console
+    """A line for every attempt, and for every step that has ended."""
 
     def start(self, step: str, attempt: int, process: int) -> None:
         """An attempt runs."""
