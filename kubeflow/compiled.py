@@ -94,12 +94,17 @@ def read_compiled(path: Path) -> CompiledPipeline:
     except CycleError as error:
         raise CompiledFileError(f"{path}: its steps wait for one another: {error.args[1]}") from error
     defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    defaults = {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
-    parameters = defaults | job.get("runtimeConfig", {}).get("parameterValues", {})
+    parameters = parameter_defaults(spec) | job.get("runtimeConfig", {}).get("parameterValues", {})
     missing = sorted(set(defined) - set(parameters))
     if missing:
         raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
     return CompiledPipeline(name, tuple(steps[step] for step in names), parameters)
+
+
+def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Name to default of the pipeline's own parameters; those without one are left out."""
+    defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    return {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
 
 
 def _step(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,9 +193,7 @@ def _cluster(values: dict[str, Any], target: Target) -> ClusterConfig:
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
         raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
     resources = {kind: override(Resources(), group, f"resources.{kind}.") for kind, group in groups.items()}
-    known = (
-        "image", "images", "pipeline_root", "workspace", "volumes", "labels", "resources", "beam_args", "beam_image"
-    )  # fmt: skip
+    known = [field.name for field in fields(ClusterConfig) if field.name != "target"]
     beam_args = values.get("beam_args") or []
     if not isinstance(beam_args, list):
         raise SettingError(

@@ -31,7 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from kubeflow.compiled import CompiledPipeline, CompiledStep
+from hares.arrays import write_atomically
+from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
 PUBLISHED = "published.json"
@@ -119,7 +120,8 @@ def _run_step(
         code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
         if code == 0:
             artifacts = _collect(step, place)
-            _write(home / PUBLISHED, {"attempt": attempt, "digest": digest, "artifacts": artifacts})
+            record = {"attempt": attempt, "digest": digest, "artifacts": artifacts}
+            write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
             return artifacts
     observer.finish(step.name, "failed", time.monotonic() - began)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -164,7 +166,7 @@ def _execute(
     words = [*command.get("command", []), *command.get("args", [])]
     for word in words:
         if "{{$" in word.replace(PLACEHOLDER, ""):
-            raise ValueError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
+            raise CompiledFileError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
     words = [word.replace(PLACEHOLDER, executor_input) for word in words]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
@@ -280,9 +282,3 @@ def _next_attempt(home: Path) -> int:
 
 def _enabled(step: CompiledStep) -> bool:
     return "triggerPolicy" not in step.task or "condition" not in step.task["triggerPolicy"]
-
-
-def _write(path: Path, content: Any) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(part, path)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from kubeflow.compiled import parameter_defaults
 from kubeflow.config import ClusterConfig, step_kind
 
 # Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
@@ -42,10 +43,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
-    executors = spec["deploymentSpec"]["executors"]
     for step, task in spec["root"]["dag"]["tasks"].items():
-        label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
-        executor = executors.get(label, {})
+        _, executor = _executor(spec, task)
         if "resolver" in executor:
             raise ValueError(
                 f"step {step}: a resolver, which the cluster does not execute; resolve it before compiling"
@@ -76,8 +75,11 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     done["runtimeConfig"] = {
         **done.get("runtimeConfig", {}),
         "gcsOutputDirectory": cluster.pipeline_root,
-        **_parameter_defaults(spec),
     }
+    # Clusters look for the defaults here, and the compiler drops them.
+    defaults = parameter_defaults(spec)
+    if defaults:
+        done["runtimeConfig"]["parameterValues"] = defaults
     return done
 
 
@@ -86,8 +88,8 @@ def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, A
     pods = {}
     spec = job["pipelineSpec"]
     for step, task in spec["root"]["dag"]["tasks"].items():
-        label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
-        if "container" not in spec["deploymentSpec"]["executors"].get(label, {}):
+        label, executor = _executor(spec, task)
+        if "container" not in executor:
             continue
         pod: dict[str, Any] = {"podMetadata": {"labels": dict(job["labels"])}}
         selector = cluster.resources_of(step_kind(step)).node_selector
@@ -99,6 +101,12 @@ def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, A
             ]
         pods[label] = pod
     return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}} if pods else {}
+
+
+def _executor(spec: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Label and content of what executes a task; an importer's too."""
+    label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
+    return label, spec["deploymentSpec"]["executors"].get(label, {})
 
 
 def _add_resources(container: dict[str, Any], cluster: ClusterConfig, kind: str) -> None:
@@ -142,10 +150,3 @@ def _use_system_types(spec: dict[str, Any]) -> None:
             title = yaml.safe_load(output["artifactType"]["instanceSchema"])["title"]
             if title in SYSTEM_TYPES:
                 output["artifactType"] = {"schemaTitle": SYSTEM_TYPES[title], "schemaVersion": "0.0.1"}
-
-
-def _parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the pipeline's own parameters, whose defaults the compiler drops from where clusters look."""
-    given = spec["root"].get("inputDefinitions", {}).get("parameters", {})
-    values = {name: entry["defaultValue"] for name, entry in given.items() if "defaultValue" in entry}
-    return {"parameterValues": values} if values else {}

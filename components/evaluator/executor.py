@@ -241,9 +241,8 @@ def _bless(
         file.write("\n".join(reasons) + "\n")
     artifact.set_int_custom_property("blessed", int(blessed))
     artifact.set_string_custom_property("current_model", model.uri)
-    if (
-        model.id < 1 << 53
-    ):  # a cluster's ids are larger, and JSON, by which it passes them on, would round them
+    # A cluster's ids are larger, and JSON, by which it passes them on, would round them.
+    if model.id < 1 << 53:
         artifact.set_int_custom_property("current_model_id", model.id)
     artifact.set_string_custom_property("report", report.uri)
     artifact.set_string_custom_property("reasons", "; ".join(reasons))

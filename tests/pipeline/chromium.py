@@ -15,11 +15,11 @@ from typing import Any
 import websocket
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = (
+QUIET = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0"),
-    "--remote-allow-origins=*",
+    *("--disable-background-networking", "--disable-component-update"),
 )
+DRIVEN = ("--remote-debugging-port=0", "--remote-allow-origins=*")
 
 
 class Page:
@@ -30,7 +30,8 @@ class Page:
         self._process = subprocess.Popen(
             [
                 CHROMIUM,
-                *FLAGS,
+                *QUIET,
+                *DRIVEN,
                 f"--user-data-dir={profile}",
                 f"--window-size={width},{height}",
                 "about:blank",
