@@ -14,29 +14,33 @@ from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
+    from pipeline.lineage.page.data import PageLimits
 
 
-def write_page(address: StoreAddress, output: Path, runs: int, graphs: int) -> None:
+def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
     """Writes the page and says how large it is.
 
     Raises:
-        CommandError: no store there, or its server does not answer.
+        CommandError: no store there, its server does not answer, or the file cannot be written.
     """
-    text = _page(address, runs, graphs)
-    output.parent.mkdir(parents=True, exist_ok=True)
+    text = _page(address, limits)
     part = output.with_name(output.name + ".part")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(part, output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        os.replace(part, output)
+    except OSError as error:
+        raise CommandError(f"--output {output}: {error.strerror}", ExitCode.SETTINGS) from error
     click.echo(f"wrote {output} ({len(text) / 1e6:.1f} MB)")
 
 
-def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None:
+def serve_page(address: StoreAddress, port: int, limits: PageLimits) -> None:
     """Serves the page on loopback until interrupted; the store is read at every load.
 
     Raises:
         CommandError: as `write_page`, before anything is served, or the port is taken.
     """
-    _page(address, runs, graphs)
+    _page(address, limits)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,7 +48,7 @@ def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None
                 self.send_error(404)
                 return
             try:
-                status, body = 200, _page(address, runs, graphs)
+                status, body = 200, _page(address, limits)
             except CommandError as error:
                 status, body = 503, str(error)
             content = body.encode("utf-8", "backslashreplace")
@@ -69,16 +73,16 @@ def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None
         server.serve_forever()
 
 
-def _page(address: StoreAddress, runs: int, graphs: int) -> str:
+def _page(address: StoreAddress, limits: PageLimits) -> str:
     from ml_metadata.errors import StatusError
 
     from pipeline.lineage.connection import StoreUnreachableError
-    from pipeline.lineage.page.data import PageLimits, page_data
+    from pipeline.lineage.page.data import page_data
     from pipeline.lineage.page.render import render_lineage_page
 
     now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
     try:
-        data = page_data(address.open(), PageLimits(runs=runs, graphs=graphs))
+        data = page_data(address.open(), limits)
     except FileNotFoundError as error:
         raise CommandError(str(error), ExitCode.DATA) from error
     except (StoreUnreachableError, StatusError) as error:

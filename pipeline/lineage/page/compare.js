@@ -95,7 +95,7 @@ function compare() {
   const part = (title, heads, rows, empty, numbers) => [make("h3", title), rows.length ? table(heads, rows, numbers) : soft(empty)];
   const config = (run) => data.configs[run.facts.config_digest];
   const code = (run) => ({ ...run.code, git_revision: run.facts.git_revision, git_clean: run.facts.git_clean, lock_digest: run.facts.lock_digest });
-  const link = (run) => make("button", run.id, { type: "button", onclick: () => reveal(indexOfRun.get(run.id)) });
+  const link = (run) => make("button", run.id, { type: "button", class: "link", onclick: () => reveal(indexOfRun.get(run.id)) });
   const about = ["encoder", "objective", "preset", "status"].map((name) => [name, first.facts[name], second.facts[name]]);
   box.replaceChildren(
     table(["", "first", "second"], [["run", link(first), link(second)], ...about]),

@@ -1,5 +1,5 @@
 // The first view, and what follows the window.
-at("about").textContent = `${data.title}: ${runs.length} runs, read ${data.made}`;
+at("about").textContent = `${data.title}: ${runs.length} ${runs.length === 1 ? "run" : "runs"}, read ${data.made}`;
 at("runs").append(head, spacer);
 at("runs-note").textContent = RUNS_NOTE;
 sortRows();
