@@ -52,6 +52,7 @@ DEV = [
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",
+    "websocket-client>=1.8",  # the tests of pages drive Chromium with it
     "uv",
 ]
 

@@ -13,28 +13,32 @@ from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
+    from pipeline.lineage.page.data import PageLimits
 
 
-def write_page(address: StoreAddress, output: Path, runs: int, graphs: int) -> None:
+def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
     """Writes the page and says how large it is.
 
     Raises:
-        CommandError: no store there, or its server does not answer.
+        CommandError: no store there, its server does not answer, or the file cannot be written.
     """
     from hares.arrays import write_atomically
 
-    text = _page(address, runs, graphs)
-    write_atomically(output, text.encode("utf-8", "backslashreplace"))
+    text = _page(address, limits)
+    try:
+        write_atomically(output, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise CommandError(f"--output {output}: {error.strerror}", ExitCode.SETTINGS) from error
     click.echo(f"wrote {output} ({len(text) / 1e6:.1f} MB)")
 
 
-def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None:
+def serve_page(address: StoreAddress, port: int, limits: PageLimits) -> None:
     """Serves the page on loopback until interrupted; the store is read at every load.
 
     Raises:
         CommandError: as `write_page`, before anything is served, or the port is taken.
     """
-    _page(address, runs, graphs)
+    _page(address, limits)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -42,7 +46,7 @@ def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None
                 self.send_error(404)
                 return
             try:
-                status, body = 200, _page(address, runs, graphs)
+                status, body = 200, _page(address, limits)
             except CommandError as error:
                 status, body = 503, str(error)
             content = body.encode("utf-8", "backslashreplace")
@@ -67,12 +71,12 @@ def serve_page(address: StoreAddress, port: int, runs: int, graphs: int) -> None
         server.serve_forever()
 
 
-def _page(address: StoreAddress, runs: int, graphs: int) -> str:
+def _page(address: StoreAddress, limits: PageLimits) -> str:
     from cli.lineage_view import answering
-    from pipeline.lineage.page.data import PageLimits, page_data
+    from pipeline.lineage.page.data import page_data
     from pipeline.lineage.page.render import render_lineage_page
 
     now = datetime.datetime.now().astimezone().isoformat(timespec="minutes")
     with answering(address) as store:
-        data = page_data(store, PageLimits(runs=runs, graphs=graphs))
+        data = page_data(store, limits)
     return render_lineage_page(data, address.shown, now)

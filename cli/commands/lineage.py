@@ -182,8 +182,10 @@ def export(run: str, form: str, workspace: Path, metadata: str, as_json: bool) -
 )
 @click.option("--runs", "run_count", type=click.IntRange(1), default=5000, show_default=True,
               help="How many runs the page holds, the newest.")  # fmt: skip
-@click.option("--graphs", type=click.IntRange(0), default=50, show_default=True,
+@click.option("--graphs", type=click.IntRange(0), default=500, show_default=True,
               help="Of how many of them the whole lineage is in it.")  # fmt: skip
+@click.option("--paired", type=click.IntRange(0), default=8, show_default=True,
+              help="Of how many of them every pair is compared clip by clip.")  # fmt: skip
 @WORKSPACE
 @METADATA
 def page(
@@ -192,6 +194,7 @@ def page(
     port: int,
     run_count: int,
     graphs: int,
+    paired: int,
     workspace: Path,
     metadata: str,
 ) -> None:
@@ -207,8 +210,11 @@ def page(
 
     if bool(output) == serve:
         raise click.UsageError("give --output FILE, or --serve")
+    from pipeline.lineage.page.data import PageLimits
+
     address = metadata_address(metadata, workspace)
+    limits = PageLimits(runs=run_count, graphs=graphs, paired=paired)
     if output:
-        write_page(address, output, run_count, graphs)
+        write_page(address, output, limits)
     else:
-        serve_page(address, port, run_count, graphs)
+        serve_page(address, port, limits)

@@ -195,3 +195,12 @@ def test_a_wrong_password_is_refused_and_no_password_is_printed(
         done = hares("lineage", "runs", "--metadata", address)
         assert done.returncode == code, done.stderr
         assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_a_page_from_a_server_holds_no_password(address: str, tmp_path: Path) -> None:
+    output = tmp_path / "page.html"
+    done = hares("lineage", "page", "--output", str(output), "--metadata", address)
+    assert done.returncode == 0, done.stderr
+    page = output.read_text(encoding="utf-8")
+    assert address in page
+    assert PASSWORD not in page + done.stdout + done.stderr
