@@ -168,8 +168,8 @@ class RestClient:
             PreconditionError: the service will not answer this question.
             ImportFailedError: any other refusal, or no answer in all attempts.
         """
-        url, problem, renewed = f"{self._endpoint}/v1/{path}", "", False
-        attempt = 0
+        url, renewed = f"{self._endpoint}/v1/{path}", False
+        attempt, problem, asked = 0, "", ""
         while attempt < self._patience.attempts:
             if attempt:
                 time.sleep(self._wait(attempt, asked))
@@ -182,8 +182,14 @@ class RestClient:
                     allow_redirects=False,
                     auth=_Bearer(self._tokens.token()),
                 )
-            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                problem = "no answer in time" if isinstance(error, requests.Timeout) else "the connection broke"
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ) as error:
+                problem = (
+                    "no answer in time" if isinstance(error, requests.Timeout) else "the connection broke"
+                )
                 continue
             if answer.status_code == 200:
                 return bytes(answer.content)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 from google.cloud.aiplatform_v1.types import artifact as artifact_type
@@ -94,7 +94,7 @@ def vertex_store(text: str) -> VertexStore:
 def list_runs(client: RestClient, store: VertexStore) -> list[str]:
     """Ids of all runs, the first one first."""
     found = [
-        (context.create_time, _last(context.name))
+        (_moment(context.create_time), _last(context.name))
         for context in _pages(
             client, f"{store.name}/contexts", f'schema_title="{PIPELINE_RUN}"',
             metadata_service.ListContextsResponse, "contexts",
@@ -152,7 +152,7 @@ def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
         ),
         artifacts=tuple(_artifact(artifacts[key]) for key in sorted(artifacts)),
         executions=tuple(
-            _execution(e) for e in sorted(executions.values(), key=lambda e: (e.create_time, e.name))
+            _execution(e) for e in sorted(executions.values(), key=lambda e: (_moment(e.create_time), e.name))
         ),
         events=tuple(_event(e, bindings[e.execution]) for e in events),
         facts=_facts(context, list(executions.values())),
@@ -173,12 +173,10 @@ def _above(client: RestClient, context: context_type.Context) -> list[context_ty
 
 def _events(client: RestClient, context: str, executions: list[str]) -> list[event_type.Event]:
     try:
-        graph = _get(
-            client, f"{context}:queryContextLineageSubgraph", lineage_subgraph.LineageSubgraph
-        )
+        graph = _get(client, f"{context}:queryContextLineageSubgraph", lineage_subgraph.LineageSubgraph)
         return list(graph.events)
     except PreconditionError:
-        found = []
+        found: list[event_type.Event] = []
         for name in sorted(executions):
             path = f"{name}:queryExecutionInputsAndOutputs"
             found += _get(client, path, lineage_subgraph.LineageSubgraph).events
@@ -192,7 +190,7 @@ def _context(context: context_type.Context, type_name: str, name: str) -> Foreig
         key=context.name,
         type_name=type_name,
         name=name,
-        properties={} if shared else _properties(context, context.metadata),
+        properties={} if shared else _properties(context, _plain(context, "metadata")),
         parents=tuple(context.parent_contexts),
     )
 
@@ -208,7 +206,7 @@ def _execution(execution: execution_type.Execution) -> ForeignExecution:
         type_name=execution.schema_title or "system.Execution",
         node=_title(execution),
         state=_STATES.get(execution.state, "UNKNOWN"),
-        properties={**_properties(execution, {}), **properties_of_json(values)},
+        properties=_properties(execution, values),
     )
 
 
@@ -218,7 +216,7 @@ def _artifact(artifact: artifact_type.Artifact) -> ForeignArtifact:
         type_name=type_of_title(artifact.schema_title) or "system.Artifact",
         uri=artifact.uri,
         live=artifact.state != artifact_type.Artifact.State.PENDING,
-        properties=_properties(artifact, artifact.metadata),
+        properties=_properties(artifact, _plain(artifact, "metadata")),
     )
 
 
@@ -239,9 +237,7 @@ def _bindings(execution: execution_type.Execution) -> dict[tuple[bool, str], tup
     return found
 
 
-def _facts(
-    context: context_type.Context, executions: list[execution_type.Execution]
-) -> dict[str, Value]:
+def _facts(context: context_type.Context, executions: list[execution_type.Execution]) -> dict[str, Value]:
     """What the run came to, as far as its executions tell: it ends with the last of them."""
     states = execution_type.Execution.State
     facts: dict[str, Value] = {"target": "vertex", "start": moment_text(_moment(context.create_time))}
@@ -252,16 +248,15 @@ def _facts(
     return {**facts, "status": COMPLETE if good else FAILED, "end": end}
 
 
-def _properties(node: Any, metadata: Any) -> dict[str, Value]:
+def _properties(node: Any, metadata: Mapping[str, Any]) -> dict[str, Value]:
     """Metadata and labels of a node, its name there, and when it was made."""
-    values = properties_of_json(_plain(node, "metadata") if metadata else {})
+    values = properties_of_json(metadata)
     values.update((f"label/{key}", value) for key, value in node.labels.items())
     values["resource_name"] = node.name
     for name, text in (("display_name", node.display_name), ("description", node.description)):
         if text:
             values[name] = text
-    if node.create_time:
-        values["created"] = moment_text(_moment(node.create_time))
+    values["created"] = moment_text(_moment(node.create_time))
     return values
 
 
@@ -271,8 +266,9 @@ def _plain(node: Any, field: str) -> dict[str, Any]:
     return dict(json_format.MessageToDict(getattr(message, field))) if message.HasField(field) else {}
 
 
-def _moment(time: Any) -> datetime:
-    return datetime.fromtimestamp(time.timestamp(), tz=time.tzinfo)
+def _moment(time: datetime | None) -> datetime:
+    """A time of the service; what it does not give is the beginning of time."""
+    return datetime.fromtimestamp(time.timestamp() if time else 0, tz=timezone.utc)
 
 
 def _title(node: Any) -> str:

@@ -74,9 +74,7 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
     done += new
     run_id = context_ids[RUN_TYPE, run.run.name]
     shared = [run_id, context_ids["pipeline", run.pipeline]]
-    of_execution = {
-        e.key: [*shared, context_ids["node", f"{run.pipeline}.{e.node}"]] for e in run.executions
-    }
+    of_execution = {e.key: [*shared, context_ids["node", f"{run.pipeline}.{e.node}"]] for e in run.executions}
     made: dict[str, set[int]] = {}
     for event in run.events:
         if event.output:
@@ -149,7 +147,8 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
     ordered = sorted(run.artifacts, key=lambda a: _MODEL_ID in a.properties)
     for batch in _batches(ordered):
         there = _there(store.get_artifacts_by_external_ids, [a.key for a in batch])
-        copies, keys = [], []
+        copies: list[pb.Artifact] = []
+        keys = []
         for artifact in batch:
             adopted = None if artifact.key in there else _adopted(store, artifact)
             if adopted is not None:
@@ -300,7 +299,7 @@ def _set(node: Any, values: Mapping[str, Value]) -> bool:
     changed = False
     for name, value in values.items():
         kind = {str: "string_value", int: "int_value", float: "double_value"}[type(value)]
-        there = node.custom_properties[name] if name in node.custom_properties else None
+        there = node.custom_properties.get(name)
         old = getattr(there, kind) if there is not None and there.WhichOneof("value") == kind else None
         # An SQL store keeps six decimals of a fraction.
         same = abs(old - value) < _SAME if isinstance(value, float) and old is not None else old == value
