@@ -143,9 +143,11 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
     ids: dict[str, int] = {}
     uris: dict[str, int] = {}
     new = updated = 0
-    # A blessing names its model's id; the models come first, so that the id is known.
-    ordered = sorted(run.artifacts, key=lambda a: _MODEL_ID in a.properties)
-    for batch in _batches(ordered):
+    # A blessing names its model's id: once all others are written, the id is known.
+    sides: list[list[ForeignArtifact]] = [[], []]
+    for artifact in run.artifacts:
+        sides[_MODEL_ID in artifact.properties].append(artifact)
+    for batch in (batch for side in sides for batch in _batches(side)):
         there = _there(store.get_artifacts_by_external_ids, [a.key for a in batch])
         copies: list[pb.Artifact] = []
         keys = []
@@ -198,7 +200,8 @@ def _write_executions(
         known: dict[int, set[tuple[int, int]]] = {node.id: set() for node in there.values()}
         for old in store.get_events_by_execution_ids(list(known)) if known else []:
             known[old.execution_id].add((old.artifact_id, old.type))
-        copies, keys = [], []
+        copies: list[pb.Execution] = []
+        keys = []
         edges: list[tuple[int, None, pb.Event]] = []
         late: list[pb.Event] = []
         for execution in batch:
