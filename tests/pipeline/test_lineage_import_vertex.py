@@ -27,7 +27,7 @@ from pipeline.lineage.importing.vertex import list_runs, read_run, vertex_store
 from pipeline.lineage.importing.writer import Imported, imported_whole, write_run
 from pipeline.lineage.runs import RunFilter, find_run
 from pipeline.lineage.runs import list_runs as runs_of_store
-from pipeline.lineage.store import create_store, open_store
+from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace, trace_data
 from pipeline.lineage.why import why
@@ -372,7 +372,7 @@ def test_the_importer_killed_while_it_writes(service: Service, tmp_path: Path) -
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[3]);"
         "from pathlib import Path; from test_lineage_import_vertex import *;"
-        "from types import SimpleNamespace as N;"
+        "from types import SimpleNamespace as N; from pipeline.lineage.store import create_store;"
         "Cut.__getattr__ = lambda s, name: os.kill(os.getpid(), 9) if name == 'put_lineage_subgraph'"
         " else getattr(s._store, name);"
         "client = client_of(N(url=sys.argv[1]), Path(sys.argv[2]));"

@@ -56,9 +56,9 @@ class Content:
                 full,
                 context.Context(
                     name=full, display_name=shown, schema_title=title, schema_version="0.0.1",
-                    create_time=BEGIN + timedelta(days=number), labels={"team": "audio"},
+                    create_time=BEGIN + timedelta(days=number), labels={"revision": f"{number:040x}"},
                     parent_contexts=[f"{ROOT}/contexts/{p}" for p in parents],
-                    metadata={"git_revision": f"{number:040x}"} if title.endswith("Run") else {},
+                    metadata={"note": "nightly"} if title.endswith("Run") else {},
                 ),
             )  # fmt: skip
         run = f"{ROOT}/contexts/{name}"
@@ -132,7 +132,7 @@ def two_runs() -> Content:
         )  # fmt: skip
         blessing = content.artifact(
             f"blessing{number}", "tfx.ModelBlessing", blessed=1, reasons="better than chance; better than before",
-            current_model=f"gs://bucket/model{number}", current_model_id="4611686018427387904", report=f"gs://bucket/report{number}",
+            current_model=f"/gcs/bucket/model{number}", current_model_id="4611686018427387904", report=f"gs://bucket/report{number}",
         )  # fmt: skip
         content.step(
             run, f"evaluate{number}", "evaluator", {"model": model, "embeddings_esc50": embeddings, **baseline},

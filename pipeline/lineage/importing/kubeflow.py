@@ -195,13 +195,19 @@ def _type(schema: Mapping[str, Any], path: Path) -> str:
 def _parameters(read: Mapping[str, Any], path: Path) -> dict[str, Value]:
     """Parameters of both schemas: plain values, and before 2.1 `{"stringValue": ...}`."""
     inputs = read.get("inputs", {})
-    values = dict(inputs.get("parameterValues", {}))
+    values = properties_of_json(inputs.get("parameterValues", {}))
     for name, value in inputs.get("parameters", {}).items():
         if not isinstance(value, dict) or len(value) != 1:
             raise _wrong(path, f"parameter {name} is no value")
         ((kind, plain),) = value.items()
-        values[name] = int(plain) if kind == "intValue" else plain  # JSON writes 64-bit numbers as texts
-    return properties_of_json(values)
+        if kind == "intValue":  # JSON writes 64-bit numbers as texts
+            try:
+                values[name] = int(plain)
+            except (TypeError, ValueError) as error:
+                raise _wrong(path, f"parameter {name} is no whole number") from error
+        else:
+            values.update(properties_of_json({name: plain}))
+    return values
 
 
 def _ended(attempt: _Attempt) -> datetime:

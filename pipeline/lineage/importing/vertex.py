@@ -47,6 +47,7 @@ T = TypeVar("T")
 PIPELINE_RUN, PIPELINE = "system.PipelineRun", "system.Pipeline"
 _INPUT = "input:"  # before the names of parameters in an execution's metadata
 _BINDING = "vertex-ai-pipelines-artifact-argument-binding"  # {"input:KEY" or "output:KEY": [artifact names]}
+_REVISION = "revision"  # label of a run that was compiled with the code of a git revision
 _PAGE = 100
 _STATES = {
     execution_type.Execution.State.NEW: "NEW",
@@ -241,6 +242,8 @@ def _facts(context: context_type.Context, executions: list[execution_type.Execut
     """What the run came to, as far as its executions tell: it ends with the last of them."""
     states = execution_type.Execution.State
     facts: dict[str, Value] = {"target": "vertex", "start": moment_text(_moment(context.create_time))}
+    if _REVISION in context.labels:
+        facts["git_revision"] = context.labels[_REVISION]
     if not executions or any(e.state in (states.NEW, states.RUNNING) for e in executions):
         return {**facts, "status": RUNNING}
     good = all(e.state in (states.COMPLETE, states.CACHED) for e in executions)

@@ -34,6 +34,7 @@ from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of
 IMPORT = "import"  # property of a run's context: how far its import is
 UNDER_WAY, WHOLE = "under way", "whole"
 _MODEL, _MODEL_ID = "current_model", "current_model_id"  # of a blessing; the id is the other store's
+_MOUNTED, _BUCKET = "/gcs/", "gs://"  # where steps on a cluster see a bucket, and the bucket's own address
 _SAME = 1e-6
 _BATCH = 100  # ML Metadata answers for no more nodes at a time
 
@@ -143,10 +144,10 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
     ids: dict[str, int] = {}
     uris: dict[str, int] = {}
     new = updated = 0
-    # A blessing names its model's id: once all others are written, the id is known.
+    # A blessing names its model's folder and id: once all others are written, our store's id is known.
     sides: list[list[ForeignArtifact]] = [[], []]
     for artifact in run.artifacts:
-        sides[_MODEL_ID in artifact.properties].append(artifact)
+        sides[_MODEL in artifact.properties].append(artifact)
     for batch in (batch for side in sides for batch in _batches(side)):
         there = _there(store.get_artifacts_by_external_ids, [a.key for a in batch])
         copies: list[pb.Artifact] = []
@@ -164,11 +165,13 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
             properties = dict(artifact.properties)
             if artifact.key in makers:
                 properties.update(run=run.run.name, node=makers[artifact.key])
-            if _MODEL_ID in properties:
-                del properties[_MODEL_ID]
-                model = uris.get(str(properties.get(_MODEL, "")))
-                if model is not None:
-                    properties[_MODEL_ID] = model
+            if _MODEL in properties:
+                properties.pop(_MODEL_ID, None)
+                folder = str(properties[_MODEL])
+                if folder.startswith(_MOUNTED):
+                    folder = _BUCKET + folder.removeprefix(_MOUNTED)
+                if folder in uris:
+                    properties[_MODEL_ID] = uris[folder]
             state = pb.Artifact.LIVE if artifact.live else pb.Artifact.PENDING
             changed = _set(copy, properties)
             if changed or copy.uri != artifact.uri or copy.state != state:
