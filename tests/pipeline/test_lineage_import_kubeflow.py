@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from pipeline.lineage.trace import trace
 from pipeline.lineage.why import why
 
 NOTHING = Imported()
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "metadata.md"
 TYPES = {
     "examples": {"instance_schema": "title: tfx.Examples\ntype: object\n"},
     "model": {"schema_title": "tfx.Model"},
@@ -138,10 +140,7 @@ def test_a_folder_is_whole_and_a_second_import_adds_nothing(tmp_path: Path) -> N
         ("kubeflow:nightly-7/trainer/1", 4), ("kubeflow:nightly-7/trainer/2", 3),
     ]  # fmt: skip
     evaluator = store.get_executions()[-1]
-    assert (
-        evaluator.custom_properties["old"].int_value == 3
-        or evaluator.custom_properties["old"].double_value == 3
-    )
+    assert evaluator.custom_properties["old"].int_value == 3
 
 
 def test_an_imported_folder_answers_like_a_local_run(tmp_path: Path) -> None:
@@ -199,6 +198,7 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
         ('{"inputs": {"artifacts": {"model": {"artifacts": [{"name": "m"}]}}}}', "artifact m has no uri"),
         ('{"inputs": {"artifacts": {"model": []}}}', "artifacts.model is no list"),
         ('{"inputs": {"parameters": {"steps": 3}}}', "parameter steps is no value"),
+        ('{"inputs": {"parameters": {"steps": {"intValue": "x"}}}}', "steps is no whole number"),
         (
             '{"inputs": {"artifacts": {"m": {"artifacts": [{"uri": "u", "type": {"instanceSchema": "x"}}]}}}}',
             "has no title",
@@ -210,23 +210,23 @@ def test_what_is_no_run_is_told(tmp_path: Path) -> None:
         assert str(path) in str(failed.value)
 
 
-def test_the_command_takes_a_folder(tmp_path: Path) -> None:
-    run = run_folder(tmp_path)
-    words = ["import", "--kubeflow", str(run), "--workspace", str(tmp_path / "w"), "--json"]
+def test_the_documented_command_takes_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_folder(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (line,) = [text for text in DOCS.read_text(encoding="utf-8").splitlines() if " import --kubeflow" in text]
+    words = [*line.removeprefix("hares metadata ").split(), "--json"]
     done = CliRunner().invoke(command, words)
     assert done.exit_code == 0, done.output
     assert json.loads(done.output)["nightly-7"]["executions"] == 4
     again = CliRunner().invoke(command, words[:-1])
     assert "nightly-7: 0 contexts, 0 artifacts, 0 executions, 0 events, 0 updated" in again.output
-    assert find_run(open_store(tmp_path / "w" / "metadata.sqlite"), "latest").run_id == "nightly-7"
+    assert find_run(open_store(tmp_path / "W" / "metadata.sqlite"), "latest").run_id == "nightly-7"
 
 
 def test_numbers_and_types_are_those_of_the_components() -> None:
     """Every property that a component sets as a whole number is whole again, and no score is."""
     root = Path(__file__).resolve().parents[2] / "components"
     texts = [path.read_text(encoding="utf-8") for path in root.rglob("executor.py")]
-    import re
-
     named = {name for text in texts for name in re.findall(r'set_int_custom_property\(\s*f?"([^"]+)"', text)}
     named |= {"steps", "seed", "parameters", "embedding_size", "replicas", "listed", "used"}
     assert {"blessed", "{task}/clips", "rejected"} <= named

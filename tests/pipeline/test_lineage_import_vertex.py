@@ -415,3 +415,19 @@ def test_wrong_options(
     with pytest.raises(CommandError, match=text) as failed:
         metadata_command.main(words, standalone_mode=False)
     assert failed.value.code == code
+
+
+def test_the_documented_commands_do_what_they_say(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As they stand in the docs, with the server's address and a token beside."""
+    monkeypatch.setenv("VERTEX_TOKEN", TOKEN)
+    monkeypatch.chdir(tmp_path)
+    text = (PROJECT / "docs" / "metadata.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("hares metadata import --vertex")]
+    for line, runs in zip(lines, ([FIRST], [SECOND]), strict=True):
+        words = line.removeprefix("hares metadata ").split()
+        words += ["--endpoint", service.url, "--token-env", "VERTEX_TOKEN", "--json"]
+        metadata_command.main(words, standalone_mode=False)
+        assert list(json.loads(capsys.readouterr().out)) == runs
+    assert_whole(open_store(tmp_path / "W" / "metadata.sqlite"), service.content, FIRST, SECOND)
