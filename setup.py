@@ -21,6 +21,8 @@ INSTALL_REQUIRES = [
     "dill==0.3.1.1",  # tfx-bsl and TFT import it; Beam no longer brings it
     "kfp>=2.5,<2.6",
     "google-cloud-aiplatform>=1.165,<1.166",
+    "google-auth>=2.62,<3",
+    "requests>=2.34,<3",
     "tensorflow-addons>=0.23,<0.24",
     "tensorflow-datasets>=4.9.10,<4.10",
     "scikit-learn>=1.7,<1.8",
