@@ -76,6 +76,7 @@ def execute(
 
     Raises:
         StepFailedError: a step failed.
+        StoreUnreachableError: the store stopped answering.
     """
     workspace = Workspace(run.workspace)
     workspace.folder.mkdir(parents=True, exist_ok=True)

@@ -81,6 +81,13 @@ class StoreAddress:
                 f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
             ) from None  # the cause would carry the unredacted text
 
+    def lost(self, error: Exception) -> StoreUnreachableError:
+        """What to raise where the store stops answering in the middle of a run."""
+        return StoreUnreachableError(
+            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}). All that it "
+            "recorded is kept: once it answers again, the same command goes on after the last step that ended"
+        )
+
 
 def store_address(text: str, default: Path) -> StoreAddress:
     """The store that `--metadata` names.
