@@ -12,6 +12,8 @@ HARES_METADATA_PASSWORD, or from a file that `?password_file=` names. It goes in
 from __future__ import annotations
 
 import os
+import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -34,6 +36,16 @@ _MYSQL_SSL = {
 }
 _POSTGRESQL_SSL = ("sslmode", "sslcert", "sslkey", "sslrootcert")
 _GRPC_SSL = ("client_key", "server_cert", "custom_ca")
+# What ML Metadata's C++ part says, all in RuntimeErrors, where two make the database or its tables at once.
+_TABLES_BEING_MADE = (
+    "concurrent connection",
+    "already exists",
+    "duplicate key",
+    "Please retry",
+    "tuple concurrently",
+    "Deadlock",
+)
+_TABLES_WITHIN = 30.0  # seconds
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": 8080}
 
 
@@ -71,7 +83,7 @@ class StoreAddress:
                 f"{self.file}: no metadata store; has `hares run` been run in this workspace?"
             )
         try:
-            store = MetadataStore(self.config)
+            store = _opened(self.config)
             if isinstance(self.config, pb.MetadataStoreClientConfig):
                 store.get_context_types()  # a gRPC client connects at the first question
             return store
@@ -135,6 +147,19 @@ def sqlite_config(path: Path) -> pb.ConnectionConfig:
     config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
     return config
+
+
+def _opened(config: Config) -> MetadataStore:
+    """The store. Who comes while another makes the tables of an empty store waits until they are there."""
+    deadline = time.monotonic() + _TABLES_WITHIN
+    while True:
+        try:
+            return MetadataStore(config)
+        except RuntimeError as error:
+            being_made = any(text in str(error) for text in _TABLES_BEING_MADE)
+            if not being_made or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.05, 0.5))  # apart from the others that wait
 
 
 @dataclass(frozen=True)

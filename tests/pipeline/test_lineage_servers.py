@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, database_server
+from database_servers import KINDS, DatabaseServer, database_server
 from lineage_stores import RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
@@ -23,10 +23,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The address of an empty store on a server of that kind."""
-    with database_server(request.param, PASSWORD) as server:
-        yield server.address()
+def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    with database_server(request.param, PASSWORD) as running:
+        yield running
+
+
+@pytest.fixture
+def address(server: DatabaseServer) -> str:
+    """The address of a store on a server of that kind."""
+    return server.address()
 
 
 def write_runs(store: MetadataStore) -> None:
@@ -84,3 +89,31 @@ def test_a_wrong_password_is_refused_and_no_password_is_printed(
         done = hares("lineage", "runs", "--metadata", address)
         assert done.returncode == code, done.stderr
         assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_an_empty_store_may_be_opened_by_many_at_once(
+    server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ML Metadata makes the tables one after the other; who comes in between is refused by it, and waits here."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom pipeline.lineage.connection import store_address\n"
+        "address = store_address(sys.argv[1], Path())\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "address.open().get_contexts()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, server.address("fresh")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for opener in openers:
+        assert opener.stdout is not None and opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    for opener in openers:
+        _, complaints = opener.communicate(timeout=120)
+        assert opener.returncode == 0, complaints
