@@ -206,7 +206,7 @@ def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfi
     config = pb.MetadataStoreClientConfig(host=place.host, port=place.port)
     for name in _GRPC_SSL:
         if name in options:
-            setattr(config.ssl_config, name, Path(options.pop(name)).read_text(encoding="utf-8"))
+            setattr(config.ssl_config, name, _file_text(name, options.pop(name)))
     _refuse(options, _GRPC_SSL)
     return config
 
@@ -214,11 +214,15 @@ def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfi
 def _password(options: dict[str, str]) -> str:
     path = options.pop("password_file", "")
     if path:
-        try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise ValueError(f"--metadata: password_file {path} cannot be read ({error.strerror})") from error
+        return _file_text("password_file", path).rstrip("\r\n")
     return os.environ.get(PASSWORD_VARIABLE, "")
+
+
+def _file_text(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--metadata: {name} {path} cannot be read ({error.strerror})") from error
 
 
 def _truth(name: str, text: str) -> bool:
