@@ -107,6 +107,8 @@ def _run(
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
         raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+    except StoreUnreachableError as error:
+        raise CommandError(str(error), ExitCode.STORE) from error
 
 
 def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:

@@ -77,6 +77,7 @@ def execute(
     Raises:
         StepFailedError: a step failed.
         WorkspaceBusyError: another run is at work in the workspace.
+        StoreUnreachableError: the store stopped answering.
     """
     workspace = Workspace(run.workspace)
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
