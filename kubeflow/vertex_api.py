@@ -1,0 +1,329 @@
+"""Calls to Vertex AI's REST API v1: credentials, timeouts, retries, and one clear error for each kind of failure.
+
+Requests are Google's own message types, sent by google-cloud-aiplatform's REST transport; only its retries and
+waiting are not used, since they do not tell what was refused from what may have been done all the same:
+
+- refused before anything was done (429, connection refused, 401 with a token renewed since): sent again;
+- no answer, or one that says nothing of what was done (timeout, cut connection, 5xx): sent again only if a second
+  time changes nothing; a creation is looked for first (`create_once`);
+- anything else is an error at once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.auth import credentials as auth_credentials
+from google.auth import exceptions as auth_exceptions
+from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
+from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
+from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+from google.cloud.aiplatform_v1.services.model_service.transports.rest import ModelServiceRestTransport
+from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+from google.cloud.aiplatform_v1.services.pipeline_service.transports.rest import PipelineServiceRestTransport
+from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
+from google.cloud.aiplatform_v1.services.schedule_service.transports.rest import ScheduleServiceRestTransport
+from google.protobuf.json_format import ParseError
+
+from kubeflow.service import Failure, ServiceError
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+_LONGEST_WAIT_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VertexSettings:
+    """How to reach Vertex AI.
+
+    Attributes:
+        project: id or number of the Google Cloud project.
+        region: as in "europe-west4".
+        endpoint: "" is the region's own, "https://REGION-aiplatform.googleapis.com".
+        token_env: environment variable that holds a bearer token.
+        token_file: file that holds one; read again when it is refused. With neither, Google's application default
+            credentials are used.
+        timeout_seconds: of one request.
+        retries: how often a request that may be sent again is.
+        backoff_seconds: wait before the first of them; each further one is twice as long.
+    """
+
+    project: str
+    region: str
+    endpoint: str = ""
+    token_env: str = ""
+    token_file: Path | None = None
+    timeout_seconds: float = 60.0
+    retries: int = 4
+    backoff_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("project", "region"):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(self, name)):
+                raise ValueError(f"service.{name}: got {getattr(self, name)!r}; give the one to run in")
+        if self.endpoint and not (self.endpoint.startswith("https://") or _LOOPBACK.fullmatch(self.endpoint)):
+            raise ValueError(
+                f"service.endpoint: got {self.endpoint!r}; accepted is https://HOST, for a token travels with "
+                "every request, and http:// on this machine only"
+            )
+        if self.token_env and self.token_file:
+            raise ValueError("service.token_env and service.token_file: give one of the two")
+        if self.timeout_seconds <= 0 or self.retries < 0 or self.backoff_seconds < 0:
+            raise ValueError(
+                "service: timeout_seconds must be above 0, retries and backoff_seconds not below"
+            )
+
+    @property
+    def url(self) -> str:
+        """Where requests go."""
+        return self.endpoint.rstrip("/") or f"https://{self.region}-aiplatform.googleapis.com"
+
+
+class AnswerLost(ServiceError):
+    """A creation may have been done or not: there was no answer, or one that does not say."""
+
+
+class VertexApi:
+    """Google's clients for one project and region, and the one way to call them."""
+
+    def __init__(self, settings: VertexSettings):
+        self.settings = settings
+
+    @property
+    def parent(self) -> str:
+        """Resource name that everything in this project and region starts with."""
+        return f"projects/{self.settings.project}/locations/{self.settings.region}"
+
+    def name(self, collection: str, given: str) -> str:
+        """Full resource name of an id in a collection ("pipelineJobs"); a full name stays as it is.
+
+        Raises:
+            ServiceError: INVALID, if it is neither.
+        """
+        if re.fullmatch(rf"projects/[^/]+/locations/[^/]+/{collection}/[^/]+", given):
+            return given
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", given):
+            return f"{self.parent}/{collection}/{given}"
+        raise ServiceError(Failure.INVALID, f"{given!r} is no id of Vertex AI's {collection}")
+
+    @cached_property
+    def pipelines(self) -> PipelineServiceClient:
+        """Client of pipelineJobs."""
+        return PipelineServiceClient(transport=PipelineServiceRestTransport(**self._transport))
+
+    @cached_property
+    def schedules(self) -> ScheduleServiceClient:
+        """Client of schedules."""
+        return ScheduleServiceClient(transport=ScheduleServiceRestTransport(**self._transport))
+
+    @cached_property
+    def jobs(self) -> JobServiceClient:
+        """Client of customJobs."""
+        return JobServiceClient(transport=JobServiceRestTransport(**self._transport))
+
+    @cached_property
+    def models(self) -> ModelServiceClient:
+        """Client of models."""
+        return ModelServiceClient(transport=ModelServiceRestTransport(**self._transport))
+
+    def call(self, what: str, method: Callable[..., Any], request: Any, repeatable: bool = True) -> Any:
+        """One request, sent again as the module's header says.
+
+        Args:
+            what: for messages, as in "reading run X".
+            method: of one of the clients.
+            request: its message.
+            repeatable: whether sending it twice does no more than once.
+
+        Raises:
+            ServiceError: of the kind that the last answer shows.
+            AnswerLost: not repeatable, and nobody knows whether it was done.
+        """
+        for attempt in range(self.settings.retries + 1):
+            try:
+                return method(request=request, retry=None, timeout=self.settings.timeout_seconds)
+            except _ANSWERS as error:
+                failure, refused = _kind(error)
+                again = refused if not repeatable else refused or failure in _PASSING
+                if not again or attempt == self.settings.retries:
+                    kind = (
+                        AnswerLost if failure in _PASSING and not refused and not repeatable else ServiceError
+                    )
+                    raise kind(failure, self._message(what, failure, error, attempt + 1)) from error
+                self.wait(attempt, error)
+        raise AssertionError("the last attempt returns or raises")
+
+    def create_once(
+        self,
+        what: str,
+        method: Callable[..., Any],
+        request: Any,
+        find: Callable[[], T | None],
+        guarded: bool = False,
+    ) -> T:
+        """Creates what `find` finds, and never a second one.
+
+        Args:
+            what: for messages.
+            method: of one of the clients; its result is returned.
+            request: its message.
+            find: gives what the request creates, if it is there.
+            guarded: the request names the resource's id, so that the cluster itself refuses a second one: it may be
+                sent again when it was lost and left nothing behind.
+
+        Raises:
+            ServiceError: as `call`; CONFLICT only if what is there is not what `find` looks for.
+            AnswerLost: the answer was lost, and nothing was found. The same command, given again, looks first.
+        """
+        for attempt in range(self.settings.retries + 1):
+            try:
+                return method_result(self.call(what, method, request, repeatable=False))
+            except ServiceError as error:
+                if not isinstance(error, AnswerLost) and error.failure is not Failure.CONFLICT:
+                    raise
+                found = self._look(find, isinstance(error, AnswerLost) and not guarded)
+                if found is not None:
+                    return found
+                if not (guarded and isinstance(error, AnswerLost)) or attempt == self.settings.retries:
+                    raise
+                self.wait(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _look(self, find: Callable[[], T | None], patiently: bool) -> T | None:
+        """A list may lag behind a creation, and a request that timed out may still be under way."""
+        for attempt in range(self.settings.retries + 1 if patiently else 1):
+            found = find()
+            if found is not None:
+                return found
+            if patiently:
+                self.wait(attempt)
+        return None
+
+    def wait(self, attempt: int, error: Exception | None = None) -> None:
+        """Pauses before another attempt: twice as long each time, or as the answer's Retry-After says."""
+        seconds = self.settings.backoff_seconds * 2**attempt
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        asked = str(headers.get("Retry-After", ""))
+        if asked.isdigit():
+            seconds = max(seconds, float(asked))
+        time.sleep(min(seconds, _LONGEST_WAIT_SECONDS))
+
+    @cached_property
+    def _transport(self) -> dict[str, Any]:
+        scheme, host = self.settings.url.split("://", 1)
+        return {"host": host, "url_scheme": scheme, "credentials": self._credentials()}
+
+    def _credentials(self) -> auth_credentials.Credentials:
+        settings = self.settings
+        try:
+            if settings.token_env or settings.token_file:
+                return _TokenCredentials(settings)
+            return google.auth.default(scopes=[_SCOPE])[0]
+        except auth_exceptions.GoogleAuthError as error:
+            message = self._message("signing in", Failure.UNAUTHENTICATED, error, 1)
+            raise ServiceError(Failure.UNAUTHENTICATED, message) from error
+
+    def _message(self, what: str, failure: Failure, error: Exception, attempts: int) -> str:
+        tries = f" ({attempts} attempts)" if attempts > 1 else ""
+        cause = str(getattr(error, "message", "") or error).strip().rstrip(".")
+        remedy = _REMEDIES[failure].format(
+            project=self.settings.project, region=self.settings.region, seconds=self.settings.timeout_seconds
+        )
+        return f"Vertex AI at {self.settings.url}, {what}{tries}: {cause}; {remedy}"
+
+
+def method_result(result: Any) -> Any:
+    """What a client's method gave; the raw message of a long-running operation."""
+    return getattr(result, "operation", result) if hasattr(result, "add_done_callback") else result
+
+
+class _TokenCredentials(auth_credentials.Credentials):
+    """A bearer token from a variable or a file, read again when it is refused."""
+
+    def __init__(self, settings: VertexSettings):
+        super().__init__()
+        self._settings = settings
+        self.token = self._read()
+
+    def _read(self) -> str:
+        name, path = self._settings.token_env, self._settings.token_file
+        try:
+            token = path.read_text(encoding="utf-8") if path else os.environ.get(name, "")
+        except (OSError, UnicodeDecodeError) as error:
+            raise auth_exceptions.RefreshError(f"token file {path}: {error}") from error
+        if not token.strip():
+            raise auth_exceptions.RefreshError(f"no token in {path or f'the environment variable {name}'}")
+        return token.strip()
+
+    def refresh(self, request: Any) -> None:
+        """Reads the token again; called when a request came back with 401."""
+        token = self._read()
+        if token == self.token:
+            where = self._settings.token_file or f"the environment variable {self._settings.token_env}"
+            raise auth_exceptions.RefreshError(f"the token in {where} was refused (401)")
+        self.token = token
+
+
+_ANSWERS = (
+    exceptions.GoogleAPICallError,
+    auth_exceptions.GoogleAuthError,
+    requests.exceptions.RequestException,
+    ParseError,
+)
+_CODES = {
+    400: Failure.INVALID,
+    401: Failure.UNAUTHENTICATED,
+    403: Failure.FORBIDDEN,
+    404: Failure.NOT_FOUND,
+    409: Failure.CONFLICT,
+    429: Failure.BUSY,
+}
+_PASSING = (Failure.SERVER, Failure.TIMEOUT, Failure.UNREACHABLE)
+_REMEDIES = {
+    Failure.UNAUTHENTICATED: "renew the token, or run `gcloud auth application-default login`",
+    Failure.FORBIDDEN: "give the account roles/aiplatform.user in project {project}, and enable the Vertex AI API",
+    Failure.NOT_FOUND: "check the id, project {project} and region {region}",
+    Failure.CONFLICT: "another resource has this name; choose another one",
+    Failure.INVALID: "nothing was started; put the request right",
+    Failure.BUSY: "wait, or ask for more quota in project {project}, region {region}",
+    Failure.SERVER: "the same command can be given again: it looks for what it has started before",
+    Failure.TIMEOUT: "no answer within {seconds:g} s. The same command can be given again: it looks for what it "
+    "has started before",
+    Failure.UNREACHABLE: "check the network and service.endpoint. The same command can be given again: it looks for "
+    "what it has started before",
+}
+
+
+def _kind(error: Exception) -> tuple[Failure, bool]:
+    """The kind of failure, and whether the request was surely not carried out and may come through later."""
+    if isinstance(error, exceptions.GoogleAPICallError):
+        code = int(error.code or 500)
+        if code in (408, 504):
+            return Failure.TIMEOUT, False
+        failure = _CODES.get(code, Failure.SERVER if code >= 500 else Failure.INVALID)
+        return failure, failure is Failure.BUSY
+    if isinstance(error, auth_exceptions.TransportError):  # the token's issuer; our request was not sent
+        return Failure.UNREACHABLE, True
+    if isinstance(error, auth_exceptions.GoogleAuthError):
+        return Failure.UNAUTHENTICATED, False
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Failure.TIMEOUT, True
+    if isinstance(error, requests.exceptions.Timeout):
+        return Failure.TIMEOUT, False
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return Failure.UNREACHABLE, "NewConnectionError" in repr(error)
+    if isinstance(error, ParseError):
+        return Failure.SERVER, False
+    return Failure.UNREACHABLE, False
