@@ -237,7 +237,8 @@ class VertexApi:
 
     def _message(self, what: str, failure: Failure, error: Exception, attempts: int) -> str:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
-        cause = str(getattr(error, "message", "") or error).strip().rstrip(".")
+        cause = " ".join(str(getattr(error, "message", "") or error).split()).rstrip(".")
+        cause = re.sub(r"^[A-Z]+ https?://\S+: ", "", cause)  # the client puts the request's URL in front
         remedy = _REMEDIES[failure].format(
             project=self.settings.project, region=self.settings.region, seconds=self.settings.timeout_seconds
         )
@@ -296,7 +297,7 @@ _REMEDIES = {
     Failure.FORBIDDEN: "give the account roles/aiplatform.user in project {project}, and enable the Vertex AI API",
     Failure.NOT_FOUND: "check the id, project {project} and region {region}",
     Failure.CONFLICT: "another resource has this name; choose another one",
-    Failure.INVALID: "nothing was started; put the request right",
+    Failure.INVALID: "put what was refused right, and give the command again",
     Failure.BUSY: "wait, or ask for more quota in project {project}, region {region}",
     Failure.SERVER: "the same command can be given again: it looks for what it has started before",
     Failure.TIMEOUT: "no answer within {seconds:g} s. The same command can be given again: it looks for what it "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,17 +106,12 @@ class VertexService:
     def cancel(self, run_id: str) -> None:
         """Asks Vertex to stop a run; one that has ended is left as it is."""
         name = self._api.name("pipelineJobs", run_id)
-        if self._ended(name):
-            return
-        try:
-            self._api.call(
-                f"cancelling run {run_id}",
-                self._api.pipelines.cancel_pipeline_job,
-                types.CancelPipelineJobRequest(name=name),
-            )
-        except ServiceError as error:
-            if error.failure is not Failure.INVALID or not self._ended(name):  # it ended in between
-                raise
+        self._bring_about(
+            f"cancelling run {run_id}",
+            self._api.pipelines.cancel_pipeline_job,
+            types.CancelPipelineJobRequest(name=name),
+            lambda: _run_state(self._read(name)).ended,
+        )
 
     def create_schedule(
         self, compiled: Path, name: str, cron: str, max_concurrent: int, parameters: Mapping[str, Any]
@@ -174,25 +169,28 @@ class VertexService:
     def set_enabled(self, schedule_id: str, enabled: bool) -> None:
         """Pauses or resumes a schedule; runs that were missed in between are not made up for."""
         name = self._api.name("schedules", schedule_id)
-        schedule = self._api.call(
-            f"reading schedule {schedule_id}",
-            self._api.schedules.get_schedule,
-            types.GetScheduleRequest(name=name),
-        )
-        wanted = types.Schedule.State.ACTIVE if enabled else types.Schedule.State.PAUSED
-        if schedule.state == wanted:
-            return
+        states = types.Schedule.State
+
+        def is_so() -> bool:
+            request = types.GetScheduleRequest(name=name)
+            schedule = self._api.call(
+                f"reading schedule {schedule_id}", self._api.schedules.get_schedule, request
+            )
+            return schedule.state == (states.ACTIVE if enabled else states.PAUSED)
+
         if enabled:
-            self._api.call(
+            self._bring_about(
                 f"resuming schedule {schedule_id}",
                 self._api.schedules.resume_schedule,
                 types.ResumeScheduleRequest(name=name, catch_up=False),
+                is_so,
             )
         else:
-            self._api.call(
+            self._bring_about(
                 f"pausing schedule {schedule_id}",
                 self._api.schedules.pause_schedule,
                 types.PauseScheduleRequest(name=name),
+                is_so,
             )
 
     def delete_schedule(self, schedule_id: str) -> None:
@@ -214,8 +212,17 @@ class VertexService:
             types.GetPipelineJobRequest(name=name),
         )
 
-    def _ended(self, name: str) -> bool:
-        return _run_state(self._read(name)).ended
+    def _bring_about(
+        self, what: str, method: Callable[..., Any], request: Any, is_so: Callable[[], bool]
+    ) -> None:
+        """Asks for a state unless it is so; Vertex refuses (400) what has become so in between."""
+        if is_so():
+            return
+        try:
+            self._api.call(what, method, request)
+        except ServiceError as error:
+            if error.failure is not Failure.INVALID or not is_so():
+                raise
 
     def _schedules(self) -> list[types.Schedule]:
         found: list[types.Schedule] = []
@@ -262,9 +269,10 @@ def _pipeline_job(compiled: Path, name: str, parameters: Mapping[str, Any], labe
         written = json.loads(compiled.read_text(encoding="utf-8"))
         message = json_format.ParseDict(written, types.PipelineJob.pb(types.PipelineJob()))
     except (OSError, ValueError, json_format.ParseError) as error:
+        cause = " ".join(str(error).split())
         raise ServiceError(
             Failure.INVALID,
-            f"{compiled}: no PipelineJob of Vertex AI: {error}; make one with `hares compile --target vertex`",
+            f"{compiled}: no PipelineJob of Vertex AI: {cause}; make one with `hares compile --target vertex`",
         ) from error
     declared = (
         written.get("pipelineSpec", {}).get("root", {}).get("inputDefinitions", {}).get("parameters", {})

@@ -1,0 +1,52 @@
+"""What the tests of Vertex AI share: settings for the server on loopback, and the failures that are planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vertex_server import VertexServer
+
+from kubeflow.service import Failure, ServiceError
+from kubeflow.vertex_api import VertexSettings
+
+RETRIES = 2
+
+# What the server does to every request that matches, and what the caller is told.
+LASTING = [
+    (400, Failure.INVALID),
+    (401, Failure.UNAUTHENTICATED),
+    (403, Failure.FORBIDDEN),
+    (404, Failure.NOT_FOUND),
+    (409, Failure.CONFLICT),
+    (429, Failure.BUSY),
+    (500, Failure.SERVER),
+    (503, Failure.SERVER),
+    ("garbage", Failure.SERVER),
+    ("delay", Failure.TIMEOUT),
+    ("cut", Failure.UNREACHABLE),
+]
+# Failures after which nobody knows whether the request was carried out.
+LOSING = [500, 503, "garbage", "delay", "cut"]
+REFUSED_FOR_NOW = 429
+
+
+def settings(server: VertexServer, folder: Path, **changes: Any) -> VertexSettings:
+    """Settings for the server, with its token in a file."""
+    token_file = folder / "token"
+    token_file.write_text(f"{server.token}\n")
+    given = {"timeout_seconds": 0.5, "retries": RETRIES, "backoff_seconds": 0.01, **changes}
+    return VertexSettings("hares-test", "europe-west4", server.url, token_file=token_file, **given)
+
+
+def fails(call: Callable[[], Any], failure: Failure, *words: str) -> ServiceError:
+    """Asserts that the call raises one ServiceError of the kind, which names the address and the words."""
+    with pytest.raises(ServiceError) as caught:
+        call()
+    assert caught.value.failure is failure, caught.value
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
