@@ -135,8 +135,11 @@ def test_a_wrong_cluster_file(kfp: KfpServer, folder: Path, text: str, said: str
 
 def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
     kfp.outcome = "SUCCEEDED"
-    (block,) = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
-    for line in block.splitlines():
+    (folder / "data" / "span-4").mkdir(parents=True)
+    (folder / "data" / "span-4" / "_SUCCESS").touch()
+    blocks = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    for line in "".join(blocks).splitlines():
         result = CliRunner().invoke(hares, shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.output, result.exception)
-    assert len(kfp.things["runs"]) == len(kfp.things["recurringruns"]) == 1
+    assert sorted(run["display_name"] for run in kfp.things["runs"].values()) == ["hares", "span-4"]
+    assert len(kfp.things["recurringruns"]) == 1
