@@ -41,7 +41,7 @@ def command(
 
     \b
     hares watch --target kubeflow --cluster cluster.yaml --source '/data/span-{SPAN}' --workspace W -- \\
-        hares compile --target kubeflow --cluster cluster.yaml --config live --output '{OUTPUT}'
+        hares compile --target kubeflow --cluster cluster.yaml --set 'pretraining.span={SPAN}' --output '{OUTPUT}'
 
     Exit code 9 where the cluster refused, 5 where COMMAND failed; started again, it goes on at that span.
     """
