@@ -41,10 +41,12 @@ def hares() -> None:
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
+    hares submit --target kubeflow --cluster FILE X     a compiled pipeline on a cluster; schedule, runs as well
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
-    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.
+    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
+    9 the cluster's API refuses or cannot be reached.
     """
 
 
