@@ -11,13 +11,10 @@ waiting are not used, since they do not tell what was refused from what may have
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 import google.auth
@@ -36,59 +33,13 @@ from google.cloud.aiplatform_v1.services.schedule_service.transports.rest import
 from google.protobuf.json_format import ParseError
 
 from kubeflow.service import Failure, ServiceError
+from kubeflow.service_config import ServiceConfig
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 _LONGEST_WAIT_SECONDS = 30.0
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class VertexSettings:
-    """How to reach Vertex AI.
-
-    Attributes:
-        project: id or number of the Google Cloud project.
-        region: as in "europe-west4".
-        endpoint: "" is the region's own, "https://REGION-aiplatform.googleapis.com".
-        token_env: environment variable that holds a bearer token.
-        token_file: file that holds one; read again when it is refused. With neither, Google's application default
-            credentials are used.
-        timeout_seconds: of one request.
-        retries: how often a request that may be sent again is.
-        backoff_seconds: wait before the first of them; each further one is twice as long.
-    """
-
-    project: str
-    region: str
-    endpoint: str = ""
-    token_env: str = ""
-    token_file: Path | None = None
-    timeout_seconds: float = 60.0
-    retries: int = 4
-    backoff_seconds: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("project", "region"):
-            if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(self, name)):
-                raise ValueError(f"service.{name}: got {getattr(self, name)!r}; give the one to run in")
-        if self.endpoint and not (self.endpoint.startswith("https://") or _LOOPBACK.fullmatch(self.endpoint)):
-            raise ValueError(
-                f"service.endpoint: got {self.endpoint!r}; accepted is https://HOST, for a token travels with "
-                "every request, and http:// on this machine only"
-            )
-        if self.token_env and self.token_file:
-            raise ValueError("service.token_env and service.token_file: give one of the two")
-        if self.timeout_seconds <= 0 or self.retries < 0 or self.backoff_seconds < 0:
-            raise ValueError(
-                "service: timeout_seconds must be above 0, retries and backoff_seconds not below"
-            )
-
-    @property
-    def url(self) -> str:
-        """Where requests go."""
-        return self.endpoint.rstrip("/") or f"https://{self.region}-aiplatform.googleapis.com"
 
 
 class AnswerLost(ServiceError):
@@ -98,13 +49,29 @@ class AnswerLost(ServiceError):
 class VertexApi:
     """Google's clients for one project and region, and the one way to call them."""
 
-    def __init__(self, settings: VertexSettings):
-        self.settings = settings
+    def __init__(self, config: ServiceConfig):
+        """Nothing is asked of the cluster yet.
+
+        Raises:
+            ValueError: a setting that cannot be right, or http:// to another machine.
+        """
+        for name in ("project", "region"):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(config, name)):
+                raise ValueError(f"service.{name}: got {getattr(config, name)!r}; give the one to run in")
+        if config.endpoint and not (
+            config.endpoint.startswith("https://") or _LOOPBACK.fullmatch(config.endpoint)
+        ):
+            raise ValueError(
+                f"service.endpoint: got {config.endpoint!r}; accepted is https://HOST, for a token travels with "
+                "every request, and http:// on this machine only"
+            )
+        self.config = config
+        self.url = config.endpoint.rstrip("/") or f"https://{config.region}-aiplatform.googleapis.com"
 
     @property
     def parent(self) -> str:
         """Resource name that everything in this project and region starts with."""
-        return f"projects/{self.settings.project}/locations/{self.settings.region}"
+        return f"projects/{self.config.project}/locations/{self.config.region}"
 
     def name(self, collection: str, given: str) -> str:
         """Full resource name of an id in a collection ("pipelineJobs"); a full name stays as it is.
@@ -151,13 +118,13 @@ class VertexApi:
             ServiceError: of the kind that the last answer shows.
             AnswerLost: not repeatable, and nobody knows whether it was done.
         """
-        for attempt in range(self.settings.retries + 1):
+        for attempt in range(self.config.retries + 1):
             try:
-                return method(request=request, retry=None, timeout=self.settings.timeout_seconds)
+                return method(request=request, retry=None, timeout=self.config.timeout_seconds)
             except _ANSWERS as error:
                 failure, refused = _kind(error)
                 again = refused if not repeatable else refused or failure in _PASSING
-                if not again or attempt == self.settings.retries:
+                if not again or attempt == self.config.retries:
                     kind = (
                         AnswerLost if failure in _PASSING and not refused and not repeatable else ServiceError
                     )
@@ -187,7 +154,7 @@ class VertexApi:
             ServiceError: as `call`; CONFLICT only if what is there is not what `find` looks for.
             AnswerLost: the answer was lost, and nothing was found. The same command, given again, looks first.
         """
-        for attempt in range(self.settings.retries + 1):
+        for attempt in range(self.config.retries + 1):
             try:
                 return method_result(self.call(what, method, request, repeatable=False))
             except ServiceError as error:
@@ -196,14 +163,14 @@ class VertexApi:
                 found = self._look(find, isinstance(error, AnswerLost) and not guarded)
                 if found is not None:
                     return found
-                if not (guarded and isinstance(error, AnswerLost)) or attempt == self.settings.retries:
+                if not (guarded and isinstance(error, AnswerLost)) or attempt == self.config.retries:
                     raise
                 self.wait(attempt)
         raise AssertionError("the last attempt returns or raises")
 
     def _look(self, find: Callable[[], T | None], patiently: bool) -> T | None:
         """A list may lag behind a creation, and a request that timed out may still be under way."""
-        for attempt in range(self.settings.retries + 1 if patiently else 1):
+        for attempt in range(self.config.retries + 1 if patiently else 1):
             found = find()
             if found is not None:
                 return found
@@ -213,7 +180,7 @@ class VertexApi:
 
     def wait(self, attempt: int, error: Exception | None = None) -> None:
         """Pauses before another attempt: twice as long each time, or as the answer's Retry-After says."""
-        seconds = self.settings.backoff_seconds * 2**attempt
+        seconds = self.config.backoff_seconds * 2**attempt
         headers = getattr(getattr(error, "response", None), "headers", {})
         asked = str(headers.get("Retry-After", ""))
         if asked.isdigit():
@@ -222,27 +189,32 @@ class VertexApi:
 
     @cached_property
     def _transport(self) -> dict[str, Any]:
-        scheme, host = self.settings.url.split("://", 1)
+        scheme, host = self.url.split("://", 1)
         return {"host": host, "url_scheme": scheme, "credentials": self._credentials()}
 
     def _credentials(self) -> auth_credentials.Credentials:
-        settings = self.settings
         try:
-            if settings.token_env or settings.token_file:
-                return _TokenCredentials(settings)
+            if self._token():
+                return _TokenCredentials(self._token)
             return google.auth.default(scopes=[_SCOPE])[0]
         except auth_exceptions.GoogleAuthError as error:
             message = self._message("signing in", Failure.UNAUTHENTICATED, error, 1)
             raise ServiceError(Failure.UNAUTHENTICATED, message) from error
+
+    def _token(self) -> str:
+        try:
+            return self.config.token()
+        except ValueError as error:
+            raise auth_exceptions.RefreshError(str(error)) from error
 
     def _message(self, what: str, failure: Failure, error: Exception, attempts: int) -> str:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
         cause = " ".join(str(getattr(error, "message", "") or error).split()).rstrip(".")
         cause = re.sub(r"^[A-Z]+ https?://\S+: ", "", cause)  # the client puts the request's URL in front
         remedy = _REMEDIES[failure].format(
-            project=self.settings.project, region=self.settings.region, seconds=self.settings.timeout_seconds
+            project=self.config.project, region=self.config.region, seconds=self.config.timeout_seconds
         )
-        return f"Vertex AI at {self.settings.url}, {what}{tries}: {cause}; {remedy}"
+        return f"Vertex AI at {self.url}, {what}{tries}: {cause}; {remedy}"
 
 
 def method_result(result: Any) -> Any:
@@ -251,29 +223,18 @@ def method_result(result: Any) -> Any:
 
 
 class _TokenCredentials(auth_credentials.Credentials):
-    """A bearer token from a variable or a file, read again when it is refused."""
+    """The settings' bearer token, read again when it is refused: files with tokens are rewritten by clusters."""
 
-    def __init__(self, settings: VertexSettings):
+    def __init__(self, read: Callable[[], str]):
         super().__init__()
-        self._settings = settings
-        self.token = self._read()
-
-    def _read(self) -> str:
-        name, path = self._settings.token_env, self._settings.token_file
-        try:
-            token = path.read_text(encoding="utf-8") if path else os.environ.get(name, "")
-        except (OSError, UnicodeDecodeError) as error:
-            raise auth_exceptions.RefreshError(f"token file {path}: {error}") from error
-        if not token.strip():
-            raise auth_exceptions.RefreshError(f"no token in {path or f'the environment variable {name}'}")
-        return token.strip()
+        self._read = read
+        self.token = read()
 
     def refresh(self, request: Any) -> None:
-        """Reads the token again; called when a request came back with 401."""
+        """Called when a request came back with 401; the client then sends it once more."""
         token = self._read()
         if token == self.token:
-            where = self._settings.token_file or f"the environment variable {self._settings.token_env}"
-            raise auth_exceptions.RefreshError(f"the token in {where} was refused (401)")
+            raise auth_exceptions.RefreshError("the token was refused (401)")
         self.token = token
 
 
@@ -293,7 +254,8 @@ _CODES = {
 }
 _PASSING = (Failure.SERVER, Failure.TIMEOUT, Failure.UNREACHABLE)
 _REMEDIES = {
-    Failure.UNAUTHENTICATED: "renew the token, or run `gcloud auth application-default login`",
+    Failure.UNAUTHENTICATED: "renew the token in service.token_env or service.token_file, or run "
+    "`gcloud auth application-default login`",
     Failure.FORBIDDEN: "give the account roles/aiplatform.user in project {project}, and enable the Vertex AI API",
     Failure.NOT_FOUND: "check the id, project {project} and region {region}",
     Failure.CONFLICT: "another resource has this name; choose another one",

@@ -17,7 +17,8 @@ from google.cloud.aiplatform_v1 import types
 from google.protobuf import field_mask_pb2, json_format
 
 from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
-from kubeflow.vertex_api import VertexApi, VertexSettings
+from kubeflow.service_config import ServiceConfig
+from kubeflow.vertex_api import VertexApi
 
 KEY_LABEL = "hares_key"  # marks runs as ours and says what they were started for
 _PAGE = 100  # Vertex gives at most this many at a time
@@ -48,14 +49,14 @@ _STEP_STATES = {
 class VertexService:
     """`PipelineService` for Vertex AI."""
 
-    def __init__(self, settings: VertexSettings):
-        self._api = VertexApi(settings)
+    def __init__(self, config: ServiceConfig):
+        self._api = VertexApi(config)
 
     def submit(self, compiled: Path, name: str, key: str, parameters: Mapping[str, Any]) -> ClusterRun:
         """Starts a run, as `PipelineService.submit`; the compiled file is PipelineJob JSON."""
         label = key_digest(key)
         job_id = f"hares-{label}"
-        job = _pipeline_job(compiled, name, parameters, label)
+        job = self._pipeline_job(compiled, name, parameters, label)
         full_name = self._api.name("pipelineJobs", job_id)
 
         def find() -> types.PipelineJob | None:
@@ -126,10 +127,10 @@ class VertexService:
             raise ServiceError(
                 Failure.INVALID, f"schedule {name}: max-concurrent is {max_concurrent}; give 1 or more"
             )
-        content = _pipeline_job(compiled, name, parameters, "")
+        content = self._pipeline_job(compiled, name, parameters, "")
         written = json_format.MessageToDict(types.PipelineJob.pb(content))
         label = key_digest(json.dumps([name, cron, max_concurrent, written], sort_keys=True))
-        job = _pipeline_job(compiled, name, parameters, label)
+        job = self._pipeline_job(compiled, name, parameters, label)
 
         def find() -> types.Schedule | None:
             for schedule in self._schedules():
@@ -205,6 +206,44 @@ class VertexService:
             if error.failure is not Failure.NOT_FOUND:
                 raise
 
+    def _pipeline_job(
+        self, compiled: Path, name: str, parameters: Mapping[str, Any], label: str
+    ) -> types.PipelineJob:
+        """The compiled file as Vertex's message, with the submission's name, parameters and label,
+        and the settings' account and pipeline root.
+
+        Raises:
+            ServiceError: INVALID, if it is no PipelineJob or has no such parameter.
+        """
+        try:
+            written = json.loads(compiled.read_text(encoding="utf-8"))
+            message = json_format.ParseDict(written, types.PipelineJob.pb(types.PipelineJob()))
+        except (OSError, ValueError, json_format.ParseError) as error:
+            cause = " ".join(str(error).split())
+            raise ServiceError(
+                Failure.INVALID,
+                f"{compiled}: no PipelineJob of Vertex AI: {cause}; make one with `hares compile --target vertex`",
+            ) from error
+        declared = (
+            written.get("pipelineSpec", {}).get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+        )
+        unknown = sorted(set(parameters) - set(declared))
+        if unknown:
+            raise ServiceError(
+                Failure.INVALID,
+                f"{compiled}: has no parameter {', '.join(unknown)}; there are {', '.join(sorted(declared)) or 'none'}",
+            )
+        for parameter, value in parameters.items():
+            json_format.ParseDict(value, message.runtime_config.parameter_values[parameter])
+        message.display_name = name
+        if self._api.config.pipeline_root:
+            message.runtime_config.gcs_output_directory = self._api.config.pipeline_root
+        if self._api.config.service_account:
+            message.service_account = self._api.config.service_account
+        if label:
+            message.labels[KEY_LABEL] = label
+        return types.PipelineJob.wrap(message)
+
     def _read(self, name: str) -> types.PipelineJob:
         return self._api.call(
             f"reading run {_id(name)}",
@@ -240,7 +279,7 @@ class VertexService:
         return [s for s in found if _key_of(s) and s.state != types.Schedule.State.COMPLETED]
 
     def _cluster_run(self, job: types.PipelineJob, with_steps: bool) -> ClusterRun:
-        settings = self._api.settings
+        config = self._api.config
         run_id = _id(job.name)
         return ClusterRun(
             run_id=run_id,
@@ -248,8 +287,8 @@ class VertexService:
             state=_run_state(job),
             created=types.PipelineJob.pb(job).create_time.ToJsonString() if job.create_time else "",
             steps=_steps(job) if with_steps else (),
-            url=f"https://console.cloud.google.com/vertex-ai/locations/{settings.region}/pipelines/runs/{run_id}"
-            f"?project={settings.project}",
+            url=f"https://console.cloud.google.com/vertex-ai/locations/{config.region}/pipelines/runs/{run_id}"
+            f"?project={config.project}",
             message=job.error.message,
         )
 
@@ -257,38 +296,6 @@ class VertexService:
 def key_digest(key: str) -> str:
     """An idempotency key as a label's value: 32 hexadecimal digits."""
     return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def _pipeline_job(compiled: Path, name: str, parameters: Mapping[str, Any], label: str) -> types.PipelineJob:
-    """The compiled file as Vertex's message, with the submission's name, parameters and label.
-
-    Raises:
-        ServiceError: INVALID, if it is no PipelineJob or has no such parameter.
-    """
-    try:
-        written = json.loads(compiled.read_text(encoding="utf-8"))
-        message = json_format.ParseDict(written, types.PipelineJob.pb(types.PipelineJob()))
-    except (OSError, ValueError, json_format.ParseError) as error:
-        cause = " ".join(str(error).split())
-        raise ServiceError(
-            Failure.INVALID,
-            f"{compiled}: no PipelineJob of Vertex AI: {cause}; make one with `hares compile --target vertex`",
-        ) from error
-    declared = (
-        written.get("pipelineSpec", {}).get("root", {}).get("inputDefinitions", {}).get("parameters", {})
-    )
-    unknown = sorted(set(parameters) - set(declared))
-    if unknown:
-        raise ServiceError(
-            Failure.INVALID,
-            f"{compiled}: has no parameter {', '.join(unknown)}; there are {', '.join(sorted(declared)) or 'none'}",
-        )
-    for parameter, value in parameters.items():
-        json_format.ParseDict(value, message.runtime_config.parameter_values[parameter])
-    message.display_name = name
-    if label:
-        message.labels[KEY_LABEL] = label
-    return types.PipelineJob.wrap(message)
 
 
 def _steps(job: types.PipelineJob) -> tuple[StepState, ...]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
-from vertex_kit import LASTING, LOSING, RETRIES, fails, settings
+from vertex_kit import LASTING, LOSING, RETRIES, SHORT_SECONDS, fails, patience, settings
 from vertex_server import VertexServer
 
 from kubeflow.service import Failure, State
-from kubeflow.vertex_api import VertexSettings
+from kubeflow.services import open_service
 from kubeflow.vertex_service import VertexService
 
 JOB = {
@@ -26,7 +27,7 @@ JOB = {
         },
     },
     "runtimeConfig": {
-        "gcsOutputDirectory": "gs://bucket/hares",
+        "gcsOutputDirectory": "gs://compiled/for/another",
         "parameterValues": {"steps": 10, "warm_start": ""},
     },
     "labels": {"revision": "0296b4a"},
@@ -43,8 +44,8 @@ def compiled(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def service(vertex: VertexServer, tmp_path: Path) -> VertexService:
-    return VertexService(settings(vertex, tmp_path))
+def service(vertex: VertexServer, tmp_path: Path, request: pytest.FixtureRequest) -> VertexService:
+    return VertexService(settings(vertex, tmp_path, timeout_seconds=patience(request)))
 
 
 def test_submitting_twice_with_a_key_starts_one_run(
@@ -59,6 +60,8 @@ def test_submitting_twice_with_a_key_starts_one_run(
     job = vertex.stored["pipelineJobs"][first.run_id]
     assert job.display_name == "nightly"
     assert dict(job.runtime_config.parameter_values) == {"steps": 500, "warm_start": ""}
+    assert job.runtime_config.gcs_output_directory == "gs://bucket/hares"
+    assert job.service_account == "trainer@hares-test.iam.gserviceaccount.com"
     assert job.labels["revision"] == "0296b4a"
     assert first.url.endswith(f"/europe-west4/pipelines/runs/{first.run_id}?project=hares-test")
     assert first.created == "2023-11-14T22:14:20Z"
@@ -116,22 +119,35 @@ def test_a_renewed_token_is_read_again(
 def test_missing_tokens_and_wrong_settings_are_said_before_anything_is_sent(
     vertex: VertexServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("HARES_NO_TOKEN", raising=False)
-    service = VertexService(VertexSettings("hares-test", "europe-west4", vertex.url, "HARES_NO_TOKEN"))
-    fails(lambda: service.runs(1), Failure.UNAUTHENTICATED, "HARES_NO_TOKEN")
-    monkeypatch.setenv("HARES_NO_TOKEN", vertex.token)
-    assert service.runs(1) == []
+    config = settings(vertex, tmp_path)
+    (tmp_path / "token").write_text("")
+    fails(lambda: VertexService(config).runs(1), Failure.UNAUTHENTICATED, "token_file", "is empty")
+    monkeypatch.setenv("HARES_TEST_TOKEN", vertex.token)
+    assert VertexService(replace(config, token_env="HARES_TEST_TOKEN")).runs(1) == []
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     fails(
-        VertexService(VertexSettings("hares-test", "europe-west4", vertex.url)).schedules,
+        VertexService(replace(config, token_file="")).schedules,
         Failure.UNAUTHENTICATED,
         "none.json",
+        "gcloud auth",
     )
     with pytest.raises(ValueError, match="a token travels"):
-        VertexSettings("hares-test", "europe-west4", "http://example.com")
+        VertexService(replace(config, endpoint="http://example.com"))
     with pytest.raises(ValueError, match=r"service\.region"):
-        VertexSettings("hares-test", "")
+        VertexService(replace(config, region=""))
     assert vertex.count("") == 1
+
+
+def test_the_cluster_file_leads_here(vertex: VertexServer, tmp_path: Path, compiled: Path) -> None:
+    (tmp_path / "token").write_text(vertex.token)
+    cluster = tmp_path / "cluster.yaml"
+    cluster.write_text(
+        f"service: {{project: hares-test, region: europe-west4, endpoint: '{vertex.url}', "
+        f"pipeline_root: gs://bucket/hares, token_file: {tmp_path / 'token'}}}"
+    )
+    service = open_service("vertex", cluster)
+    run = service.submit(compiled, "nightly", "key", {})
+    assert [listed.run_id for listed in service.runs(5)] == [run.run_id]
 
 
 def test_nobody_listening_is_unreachable(tmp_path: Path, vertex: VertexServer) -> None:
@@ -211,7 +227,7 @@ CALLS: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_what_changes_nothing_twice_is_retried_and_the_rest_is_one_error(
-    vertex: VertexServer, service: VertexService, compiled: Path, call: str
+    vertex: VertexServer, service: VertexService, compiled: Path, tmp_path: Path, call: str
 ) -> None:
     run = service.submit(compiled, "nightly", "key", {})
     schedule = service.create_schedule(compiled, "nightly", "0 3 * * *", 1, {})
@@ -230,7 +246,8 @@ def test_what_changes_nothing_twice_is_retried_and_the_rest_is_one_error(
     vertex.faults.clear()
     vertex.plant(pattern, "delay", after=True)
     vertex.plant(pattern, 429)
-    act(service, (run.run_id, schedule.schedule_id))
+    hasty = VertexService(settings(vertex, tmp_path, timeout_seconds=SHORT_SECONDS))
+    act(hasty, (run.run_id, schedule.schedule_id))
 
 
 def test_a_schedule_is_created_once(vertex: VertexServer, service: VertexService, compiled: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 from vertex_server import VertexServer
 
 from kubeflow.service import Failure, ServiceError
-from kubeflow.vertex_api import VertexSettings
+from kubeflow.service_config import ServiceConfig
 
 RETRIES = 2
+SHORT_SECONDS = 1.0  # the client's patience where the server is made to hang
 
 # What the server does to every request that matches, and what the caller is told.
 LASTING = [
@@ -33,12 +34,27 @@ LOSING = [500, 503, "garbage", "delay", "cut"]
 REFUSED_FOR_NOW = 429
 
 
-def settings(server: VertexServer, folder: Path, **changes: Any) -> VertexSettings:
+def settings(server: VertexServer, folder: Path, **changes: Any) -> ServiceConfig:
     """Settings for the server, with its token in a file."""
     token_file = folder / "token"
     token_file.write_text(f"{server.token}\n")
-    given = {"timeout_seconds": 0.5, "retries": RETRIES, "backoff_seconds": 0.01, **changes}
-    return VertexSettings("hares-test", "europe-west4", server.url, token_file=token_file, **given)
+    given = {"timeout_seconds": 30.0, "retries": RETRIES, "backoff_seconds": 0.01, **changes}
+    return ServiceConfig(
+        project="hares-test",
+        region="europe-west4",
+        endpoint=server.url,
+        pipeline_root="gs://bucket/hares",
+        service_account="trainer@hares-test.iam.gserviceaccount.com",
+        token_env="",
+        token_file=str(token_file),
+        **given,
+    )
+
+
+def patience(request: pytest.FixtureRequest) -> float:
+    """A timeout that only a test with a planted "delay" reaches, however busy the machine is."""
+    planted = getattr(request.node, "callspec", None)
+    return SHORT_SECONDS if planted and planted.params.get("does") == "delay" else 30.0
 
 
 def fails(call: Callable[[], Any], failure: Failure, *words: str) -> ServiceError:
