@@ -73,6 +73,8 @@ class VertexServer:
     operations: dict[str, dict[str, Any]] = field(default_factory=dict)
     page_size: int = 2  # pages are short, so that reading on is tried
     clock: int = 0
+    fail_operations: str = ""  # the message with which uploads end that were accepted
+    on_create: Callable[[], None] = lambda: None  # what happens at the same moment as a custom job's creation
 
     def plant(self, pattern: str, does: int | str, after: bool = False, times: int = 1) -> None:
         """Lets requests fail; `pattern` is searched in "POST pipelineJobs"."""
@@ -202,6 +204,7 @@ class VertexServer:
         self.stored["customJobs"][name] = job
         self.processes[name] = _start(job)
         threading.Thread(target=self._watch, args=(name,), daemon=True).start()
+        self.on_create()
         return job
 
     def cancel_customJobs(self, name: str, _: Any, body: Any) -> Any:
@@ -242,6 +245,13 @@ class VertexServer:
         name = parent or request.model_id
         if not parent and name in self.stored["models"]:
             raise Refused(409, "ALREADY_EXISTS", f"{name} already exists")
+        operation = {"name": f"{PARENT}/models/{name}/operations/{self.clock}", "done": True}
+        if self.fail_operations:
+            self.operations[str(self.clock)] = {
+                **operation,
+                "error": {"code": 3, "message": self.fail_operations},
+            }
+            return {"name": operation["name"]}
         versions = self.stored["models"].setdefault(name, [])
         model.version_id, model.version_create_time = str(len(versions) + 1), self.tick()
         model.name = f"{PARENT}/models/{name}"
@@ -249,17 +259,15 @@ class VertexServer:
         model.version_aliases = []
         versions.append(model)
         self._alias(versions, model, aliases)
-        kind = "google.cloud.aiplatform.v1.UploadModelResponse"
-        self.operations[str(self.clock)] = {
-            "name": f"{PARENT}/models/{name}/operations/{self.clock}",
-            "done": True,
+        self.operations[operation["name"].rsplit("/", 1)[-1]] = {
+            **operation,
             "response": {
-                "@type": f"type.googleapis.com/{kind}",
+                "@type": "type.googleapis.com/google.cloud.aiplatform.v1.UploadModelResponse",
                 "model": model.name,
                 "modelVersionId": model.version_id,
             },
         }
-        return {"name": f"{PARENT}/models/{name}/operations/{self.clock}"}
+        return {"name": operation["name"]}
 
     def listVersions_models(self, name: str, query: dict[str, str], body: Any) -> Any:
         return self.page("models", self.get("models", name), query)
