@@ -27,6 +27,8 @@ WEIGHTS_LABEL = "hares_weights"
 _SCORE_LABEL = "score_"
 _LABEL_LENGTH = 63
 _MOST_LABELS = 64
+_MOST_LOOKS = 60  # at an upload: about half an hour, with a pause of 1, 2, ... 32 s before each
+_LONGEST_BACKOFF = 5
 # TensorFlow's own prediction container; the version is that of the TensorFlow that exported the model.
 SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
@@ -142,15 +144,17 @@ def _uploaded(
     api: VertexApi, operation: operations_pb2.Operation, name: str, model: RegisteredModel
 ) -> types.Model:
     """Waits for the upload, which copies nothing but may take a minute, and reads the version."""
-    attempt = 0
+    looks = 0
     while not operation.done:
-        api.wait(attempt)
-        attempt += 1
-        operation = api.call(
-            f"waiting for the upload of {model.model_id}",
-            api.models.get_operation,
-            operations_pb2.GetOperationRequest(name=operation.name),
-        )
+        if looks == _MOST_LOOKS:
+            raise ServiceError(
+                Failure.TIMEOUT,
+                f"Vertex AI at {api.url}: the upload of {model.model_id} has not ended; call it again later, it looks "
+                "for the version first",
+            )
+        api.wait(min(looks, _LONGEST_BACKOFF))
+        looks += 1
+        operation = api.operation(operation.name, f"waiting for the upload of {model.model_id}")
     if operation.error.code:
         raise ServiceError(
             Failure.SERVER, f"Vertex AI at {api.url}, uploading {model.model_id}: {operation.error.message}"

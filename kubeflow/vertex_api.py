@@ -22,6 +22,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
 from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
@@ -30,7 +31,8 @@ from google.cloud.aiplatform_v1.services.pipeline_service import PipelineService
 from google.cloud.aiplatform_v1.services.pipeline_service.transports.rest import PipelineServiceRestTransport
 from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
 from google.cloud.aiplatform_v1.services.schedule_service.transports.rest import ScheduleServiceRestTransport
-from google.protobuf.json_format import ParseError
+from google.longrunning import operations_pb2
+from google.protobuf import json_format
 
 from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig
@@ -104,6 +106,24 @@ class VertexApi:
     def models(self) -> ModelServiceClient:
         """Client of models."""
         return ModelServiceClient(transport=ModelServiceRestTransport(**self._transport))
+
+    def operation(self, name: str, what: str) -> operations_pb2.Operation:
+        """Reads a long-running operation.
+
+        The clients' own method asks for the path that Google's console uses ("/ui/..."), not for the public one.
+
+        Raises:
+            ServiceError: as `call`.
+        """
+
+        def read(request: str, retry: None, timeout: float) -> operations_pb2.Operation:
+            response = self._session.get(f"{self.url}/v1/{request}", timeout=timeout)
+            if response.status_code >= 400:
+                raise exceptions.from_http_response(response)
+            return json_format.Parse(response.content, operations_pb2.Operation(), ignore_unknown_fields=True)
+
+        found: operations_pb2.Operation = self.call(what, read, name)
+        return found
 
     def call(self, what: str, method: Callable[..., Any], request: Any, repeatable: bool = True) -> Any:
         """One request, sent again as the module's header says.
@@ -188,6 +208,10 @@ class VertexApi:
         time.sleep(min(seconds, _LONGEST_WAIT_SECONDS))
 
     @cached_property
+    def _session(self) -> AuthorizedSession:
+        return AuthorizedSession(self._transport["credentials"])
+
+    @cached_property
     def _transport(self) -> dict[str, Any]:
         scheme, host = self.url.split("://", 1)
         return {"host": host, "url_scheme": scheme, "credentials": self._credentials()}
@@ -242,7 +266,7 @@ _ANSWERS = (
     exceptions.GoogleAPICallError,
     auth_exceptions.GoogleAuthError,
     requests.exceptions.RequestException,
-    ParseError,
+    json_format.ParseError,
 )
 _CODES = {
     400: Failure.INVALID,
@@ -287,6 +311,6 @@ def _kind(error: Exception) -> tuple[Failure, bool]:
         return Failure.TIMEOUT, False
     if isinstance(error, requests.exceptions.ConnectionError):
         return Failure.UNREACHABLE, "NewConnectionError" in repr(error)
-    if isinstance(error, ParseError):
+    if isinstance(error, json_format.ParseError):
         return Failure.SERVER, False
     return Failure.UNREACHABLE, False
