@@ -7,7 +7,6 @@ are really run, as subprocesses. Failures are planted with `plant`, before or af
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -21,12 +20,20 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from google.cloud.aiplatform_v1 import types
-from google.protobuf import field_mask_pb2, json_format, timestamp_pb2
+from google.protobuf import json_format, timestamp_pb2
+from vertex_messages import (
+    Refused,
+    as_dict,
+    check_job,
+    check_labels,
+    masked,
+    parsed,
+    passes,
+    start_replicas,
+)
 
 NUMBER = "123456789"  # answers name the project by its number, as Vertex does
 PARENT = f"projects/{NUMBER}/locations/europe-west4"
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_LABEL_VALUE = re.compile(r"[a-z0-9_-]{0,63}")
 _PATH = re.compile(r"/v1/projects/(hares-test|\d+)/locations/europe-west4/(.+)")
 _ENDED = {
     types.JobState.JOB_STATE_SUCCEEDED,
@@ -38,14 +45,6 @@ _RUN_ENDED = {
     types.PipelineState.PIPELINE_STATE_FAILED,
     types.PipelineState.PIPELINE_STATE_CANCELLED,
 }
-
-
-class Refused(Exception):
-    """An answer with an error status."""
-
-    def __init__(self, code: int, status: str, message: str):
-        super().__init__(message)
-        self.code, self.status = code, status
 
 
 @dataclass
@@ -123,27 +122,27 @@ class VertexServer:
         if query.get("orderBy", "create_time desc") != "create_time desc":
             raise Refused(400, "INVALID_ARGUMENT", f"order_by {query['orderBy']}")
         items.sort(key=lambda item: item.create_time, reverse=True)
-        items = [item for item in items if _passes(item, query.get("filter", ""))]
+        items = [item for item in items if passes(item, query.get("filter", ""))]
         if "readMask" in query:
-            items = [_masked(item, query["readMask"]) for item in items]
+            items = [masked(item, query["readMask"]) for item in items]
         return self.page(collection, items, query)
 
     def page(self, collection: str, items: list[Any], query: dict[str, str]) -> Any:
         start = int(query.get("pageToken") or 0)
         size = min(int(query.get("pageSize") or self.page_size), self.page_size)
-        answer: dict[str, Any] = {collection: [_dict(item) for item in items[start : start + size]]}
+        answer: dict[str, Any] = {collection: [as_dict(item) for item in items[start : start + size]]}
         if start + size < len(items):
             answer["nextPageToken"] = str(start + size)
         return answer
 
     def post_pipelineJobs(self, _: Any, query: dict[str, str], body: Any) -> Any:
-        job = _parse(types.PipelineJob, body)
+        job = parsed(types.PipelineJob, body)
         name = query.get("pipelineJobId", f"run-{self.clock}")
         if not re.fullmatch(r"[a-z][-a-z0-9]{0,127}", name):
             raise Refused(400, "INVALID_ARGUMENT", f"pipeline_job_id {name}")
         if name in self.stored["pipelineJobs"]:
             raise Refused(409, "ALREADY_EXISTS", f"{name} already exists")
-        _check_job(job)
+        check_job(job)
         job.name, job.create_time = f"{PARENT}/pipelineJobs/{name}", self.tick()
         job.state = types.PipelineState.PIPELINE_STATE_RUNNING
         self.stored["pipelineJobs"][name] = job
@@ -157,12 +156,12 @@ class VertexServer:
         return {}
 
     def post_schedules(self, _: Any, query: dict[str, str], body: Any) -> Any:
-        schedule = _parse(types.Schedule, body)
+        schedule = parsed(types.Schedule, body)
         if not schedule.display_name or not re.fullmatch(r"(TZ=\S+ )?(\S+ ){4}\S+", schedule.cron):
             raise Refused(400, "INVALID_ARGUMENT", f"display_name or cron: {schedule.cron}")
         if schedule.max_concurrent_run_count < 1:
             raise Refused(400, "INVALID_ARGUMENT", "max_concurrent_run_count must be positive")
-        _check_job(schedule.create_pipeline_job_request.pipeline_job)
+        check_job(schedule.create_pipeline_job_request.pipeline_job)
         if not schedule.create_pipeline_job_request.parent:
             raise Refused(400, "INVALID_ARGUMENT", "create_pipeline_job_request.parent")
         schedule.create_time = self.tick()
@@ -190,9 +189,9 @@ class VertexServer:
         return {"name": f"{PARENT}/schedules/{name}/operations/1", "done": True}
 
     def post_customJobs(self, _: Any, query: dict[str, str], body: Any) -> Any:
-        job = _parse(types.CustomJob, body)
+        job = parsed(types.CustomJob, body)
         pools = job.job_spec.worker_pool_specs
-        _check_labels(job.labels)
+        check_labels(job.labels)
         if not job.display_name or not pools or pools[0].replica_count != 1:
             raise Refused(400, "INVALID_ARGUMENT", "display_name, and a first worker pool of one replica")
         if any(not p.machine_spec.machine_type or not p.container_spec.image_uri for p in pools):
@@ -202,7 +201,7 @@ class VertexServer:
         job.name = f"{PARENT}/customJobs/{name}"
         job.state = types.JobState.JOB_STATE_RUNNING
         self.stored["customJobs"][name] = job
-        self.processes[name] = _start(job)
+        self.processes[name] = start_replicas(job)
         threading.Thread(target=self._watch, args=(name,), daemon=True).start()
         self.on_create()
         return job
@@ -233,7 +232,7 @@ class VertexServer:
             json_format.ParseDict(body, types.UploadModelRequest.pb(types.UploadModelRequest()))
         )
         model, parent = request.model, request.parent_model.rsplit("/", 1)[-1]
-        _check_labels(model.labels)
+        check_labels(model.labels)
         if not model.display_name or not model.container_spec.image_uri or not model.artifact_uri:
             raise Refused(
                 400, "INVALID_ARGUMENT", "display_name, container_spec and artifact_uri are required"
@@ -343,7 +342,7 @@ def _handler(state: VertexServer) -> type[BaseHTTPRequestHandler]:
                 raise Refused(400, "INVALID_ARGUMENT", f"path or query: {self.path}")
             with state.lock:
                 answer = state.answer(self.command, match.group(2), query, json.loads(body or b"{}"))
-                return answer if isinstance(answer, dict) else _dict(answer)
+                return answer if isinstance(answer, dict) else as_dict(answer)
 
         def fail(self, fault: Fault) -> None:
             if fault.does == "delay":
@@ -375,70 +374,6 @@ def _handler(state: VertexServer) -> type[BaseHTTPRequestHandler]:
 
 def _error(code: int, status: str, message: str) -> dict[str, Any]:
     return {"error": {"code": code, "status": status, "message": message}}
-
-
-def _parse(kind: Any, body: Any) -> Any:
-    return kind.wrap(json_format.ParseDict(body, kind.pb(kind())))
-
-
-def _dict(message: Any) -> dict[str, Any]:
-    return json_format.MessageToDict(type(message).pb(message), use_integers_for_enums=True)
-
-
-def _masked(item: Any, mask: str) -> Any:
-    paths = field_mask_pb2.FieldMask()
-    paths.FromJsonString(mask)
-    kind = type(item)
-    shown = kind.pb(kind())
-    if not paths.IsValidForDescriptor(shown.DESCRIPTOR):
-        raise Refused(400, "INVALID_ARGUMENT", f"read_mask {mask}")
-    paths.MergeMessage(kind.pb(item), shown)
-    return kind.wrap(shown)
-
-
-def _passes(item: Any, written: str) -> bool:
-    for term in filter(None, written.split(" AND ")):
-        match = re.fullmatch(r'labels\.(\w+)(:\*|="?([a-z0-9_-]*)"?)', term)
-        if not match:
-            raise Refused(400, "INVALID_ARGUMENT", f"filter {written}")
-        key, _, value = match.groups()
-        if key not in item.labels or (value is not None and item.labels[key] != value):
-            return False
-    return True
-
-
-def _check_labels(labels: Any) -> None:
-    if len(labels) > 64 or not all(
-        _LABEL_KEY.fullmatch(k) and _LABEL_VALUE.fullmatch(v) for k, v in labels.items()
-    ):
-        raise Refused(400, "INVALID_ARGUMENT", f"labels {dict(labels)}")
-
-
-def _check_job(job: Any) -> None:
-    _check_labels(job.labels)
-    if "root" not in job.pipeline_spec or not job.runtime_config.gcs_output_directory:
-        raise Refused(
-            400, "INVALID_ARGUMENT", "pipeline_spec and runtime_config.gcs_output_directory are required"
-        )
-
-
-def _start(job: Any) -> list[subprocess.Popen[bytes]]:
-    """Every replica as a process with the TF_CONFIG that Vertex sets: pool 0 is the chief, pool 1 the workers."""
-    pools = job.job_spec.worker_pool_specs
-    kinds = ("chief", "worker", "ps", "evaluator")
-    cluster = {
-        kinds[at]: [f"{kinds[at]}-{i}:2222" for i in range(p.replica_count)] for at, p in enumerate(pools)
-    }
-    processes = []
-    for at, pool in enumerate(pools):
-        spec = pool.container_spec
-        for index in range(pool.replica_count):
-            environment = {**os.environ, **{variable.name: variable.value for variable in spec.env}}
-            if len(pools) > 1:
-                task = {"type": kinds[at], "index": index}
-                environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-            processes.append(subprocess.Popen([*spec.command, *spec.args], env=environment))
-    return processes
 
 
 def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
