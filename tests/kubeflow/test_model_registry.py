@@ -7,7 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vertex_kit import LASTING, LOSING, RETRIES, fails, patience, settings
+from vertex_kit import (
+    LASTING,
+    LOSING,
+    RETRIES,
+    fails,
+    patience,
+    settings,
+    vertex_fixture,  # noqa: F401  (the fixture `vertex`)
+)
 from vertex_server import VertexServer
 
 from kubeflow.model_registry import RegisteredModel, register

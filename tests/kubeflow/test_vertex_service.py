@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
-from vertex_kit import LASTING, LOSING, RETRIES, SHORT_SECONDS, fails, patience, settings
+from vertex_kit import (
+    LASTING,
+    LOSING,
+    RETRIES,
+    SHORT_SECONDS,
+    fails,
+    patience,
+    settings,
+    vertex_fixture,  # noqa: F401  (the fixture `vertex`)
+)
 from vertex_server import VertexServer
 
 from kubeflow.service import Failure, State

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
-from vertex_kit import LASTING, LOSING, RETRIES, fails, patience, settings
+from vertex_kit import (
+    LASTING,
+    LOSING,
+    RETRIES,
+    fails,
+    patience,
+    settings,
+    vertex_fixture,  # noqa: F401  (the fixture `vertex`)
+)
 from vertex_server import VertexServer, until
 
 from kubeflow.service import Failure

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_server import VertexServer
+from vertex_server import VertexServer, serving
 
 from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig
@@ -32,6 +32,14 @@ LASTING = [
 # Failures after which nobody knows whether the request was carried out.
 LOSING = [500, 503, "garbage", "delay", "cut"]
 REFUSED_FOR_NOW = 429
+
+
+@pytest.fixture(name="vertex")
+def vertex_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
+    """The server on loopback; test files import this to have it."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
 
 
 def settings(server: VertexServer, folder: Path, **changes: Any) -> ServiceConfig:
