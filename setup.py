@@ -67,7 +67,13 @@ setup(
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
     include_package_data=True,
-    package_data={"hares": ["**/*.json", "**/*.j2", "**/*.csv"], "pipeline": ["**/*.pbtxt", "**/*.yaml"]},
+    package_data={
+        "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
+        "pipeline": ["**/*.pbtxt", "**/*.yaml"],
+        "kubeflow": ["**/*.yaml", "image/Dockerfile"],
+    },
+    # `hares doctor` compares what is installed with the lock file, in an image too.
+    data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
     extras_require={"dev": DEV, "torch": TORCH},
     entry_points={"console_scripts": ["hares=cli.main:main"]},
