@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,27 @@ def read_lock(text: str) -> dict[str, Pin]:
     return {pin.name: pin for pin in map(_pin, blocks)}
 
 
+def reached(pins: Mapping[str, Pin], names: Iterable[str]) -> set[str]:
+    """The packages `names` and all that they bring in."""
+    brings: dict[str, set[str]] = {}
+    for pin in pins.values():
+        for parent in pin.via:
+            brings.setdefault(parent, set()).add(pin.name)
+    found = set(names)
+    pending = sorted(found)
+    while pending:
+        new = brings.get(pending.pop(), set()) - found
+        found |= new
+        pending += sorted(new)
+    return found
+
+
+def required_names(requirements: Iterable[str]) -> set[str]:
+    """The packages that requirements name, without those of an extra."""
+    plain = (text for text in requirements if "extra ==" not in text)
+    return {normalise(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in plain}
+
+
 def runtime_pins(lock: str, setup: str) -> list[Pin]:
     """The pins that setup.py's INSTALL_REQUIRES reach, in the lock file's order.
 
@@ -70,16 +92,8 @@ def runtime_pins(lock: str, setup: str) -> list[Pin]:
         raise ValueError(
             f"setup.py requires {', '.join(missing)}, which requirements.lock has not: run `make lock`"
         )
-    brings: dict[str, set[str]] = {}
-    for pin in pins.values():
-        for parent in pin.via:
-            brings.setdefault(parent, set()).add(pin.name)
-    pending = sorted(wanted)
-    while pending:
-        new = brings.get(pending.pop(), set()) - wanted
-        wanted |= new
-        pending += sorted(new)
-    return [pin for pin in pins.values() if pin.name in wanted]
+    kept = reached(pins, wanted)
+    return [pin for pin in pins.values() if pin.name in kept]
 
 
 def _pin(lines: list[str]) -> Pin:
@@ -99,7 +113,7 @@ def _required(setup: str) -> set[str]:
     for node in ast.parse(setup).body:
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["INSTALL_REQUIRES"]:
             requirements: list[str] = ast.literal_eval(node.value)
-            return {normalise(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in requirements}
+            return required_names(requirements)
     raise ValueError("setup.py: no list INSTALL_REQUIRES, from which the image's packages follow")
 
 
