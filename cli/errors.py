@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 6  # stopped by a signal; run it again to go on
     NOT_BLESSED = 7  # the run is complete, the model did not pass
     STORE = 8  # the metadata store does not answer, or refuses us
+    BUSY = 10  # another run is at work in the workspace
 
 
 class CommandError(Exception):

@@ -44,7 +44,8 @@ def hares() -> None:
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
-    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.
+    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
+    10 another run is at work in the workspace.
     """
 
 

@@ -96,10 +96,13 @@ def _run(
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
     from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
+    from pipeline.workspace import WorkspaceBusyError
 
     try:
         with StepsView(console) as view:
             return execute(run, view, preset, address)
+    except WorkspaceBusyError as error:
+        raise CommandError(str(error), ExitCode.BUSY) from error
     except StepFailedError as error:
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
