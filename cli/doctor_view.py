@@ -13,7 +13,7 @@ import click
 import yaml
 
 from cli.errors import CommandError, ExitCode
-from kubeflow.doctor import checks, diagnose
+from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.finding import Severity, Subject, Target
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -26,7 +26,7 @@ def examine(
     name: str,
     assignments: Sequence[str],
     compiled: Path | None,
-    workspace: Path,
+    workspace: Path | None,
     metadata: str,
     as_json: bool,
 ) -> None:
@@ -38,13 +38,14 @@ def examine(
     (kind,) = (known for known in get_args(Target) if known == target)
     checkout = (PROJECT / _LOCK).is_file()
     installed = Path(sys.prefix) / "share" / "hares" / _LOCK
+    given = _read(cluster) if cluster else {}
     subject = Subject(
         kind,
-        workspace,
+        workspace or Path(str(given.get("workspace") or "workspace")),
         metadata,
         lock=PROJECT / _LOCK if checkout else installed if installed.is_file() else None,
         project=PROJECT if checkout else None,
-        cluster=_read(cluster) if cluster else {},
+        cluster=given,
         cluster_file=str(cluster or ""),
         compiled=_pipeline_spec(_read(compiled)) if compiled else {},
         compiled_file=str(compiled or ""),
@@ -59,7 +60,7 @@ def examine(
             click.echo(
                 f"{finding.severity.value}: {finding.where}: {finding.cause}\n    remedy: {finding.remedy}"
             )
-        click.echo(f"{len(checks())} checks, {len(found)} findings, {fatal} of them fatal")
+        click.echo(f"{len(all_checks())} checks, {len(found)} findings, {fatal} of them fatal")
     if fatal:
         raise CommandError(f"{fatal} of the findings would make the run fail", ExitCode.SETTINGS)
 

@@ -22,8 +22,8 @@ from cli.options import METADATA
 )
 @click.option("--compiled", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="A file that `hares compile` wrote.")  # fmt: skip
-@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
-              show_default=True, help="The workspace on this machine.")  # fmt: skip
+@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False),
+              help="The workspace; the cluster file's, or ./workspace, where not given.")  # fmt: skip
 @METADATA
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON and nothing else.")
 def command(
@@ -32,7 +32,7 @@ def command(
     name: str,
     assignments: tuple[str, ...],
     compiled: Path | None,
-    workspace: Path,
+    workspace: Path | None,
     metadata: str,
     as_json: bool,
 ) -> None:

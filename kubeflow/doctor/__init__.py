@@ -16,7 +16,7 @@ Check = Callable[[Subject], Iterator[Finding]]
 _PREFIX = "check_"
 
 
-def checks() -> dict[str, Check]:
+def all_checks() -> dict[str, Check]:
     """All checks by name, in the order of their modules' and their own names."""
     package = importlib.import_module("kubeflow.doctor.checks")
     found: dict[str, Check] = {}
@@ -30,5 +30,5 @@ def checks() -> dict[str, Check]:
 
 def diagnose(subject: Subject) -> list[Finding]:
     """What is wrong with a set-up, fatal findings first."""
-    found = [finding for check in checks().values() for finding in check(subject)]
+    found = [finding for check in all_checks().values() for finding in check(subject)]
     return sorted(found, key=lambda finding: finding.severity is not Severity.FATAL)

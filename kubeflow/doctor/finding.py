@@ -52,6 +52,7 @@ class Subject:
         compiled: the compiled pipeline's specification (a PipelineSpec); {} without one.
         compiled_file: its name for the findings.
         config: the settings of the run to be, as plain data; {} where they are not given.
+        components: folder of the sources that define artifact types.
     """
 
     target: Target
@@ -64,3 +65,4 @@ class Subject:
     compiled: Mapping[str, Any] = field(default_factory=dict)
     compiled_file: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    components: Path = Path(__file__).resolve().parents[2] / "components"

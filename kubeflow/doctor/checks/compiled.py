@@ -1,7 +1,12 @@
-"""The compiled pipeline, on its file alone: what the cluster would refuse or never execute."""
+"""Artifact types as the sources define them, and the compiled pipeline on its file alone.
+
+What the compiler would refuse is found in the sources, before it is called; what the cluster would refuse or never
+execute in the file, whoever compiled it.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,18 +32,33 @@ def check_artifact_types(subject: Subject) -> Iterator[Finding]:
         if title in seen:
             continue
         seen.add(title)
+        where = f"{subject.compiled_file}: {where}"
         if not _TYPE_NAME.match(title):
-            yield Finding(
-                "artifact_type", Severity.FATAL, f"{subject.compiled_file}: {where}",
-                f"the type {title!r} has a name that clusters refuse (accepted is {_TYPE_NAME.pattern})",
-                "give the artifact class a TYPE_NAME of that form, which is also its import path",
-            )  # fmt: skip
+            yield Finding("artifact_type", Severity.FATAL, where, *_bad_name(title))
         elif properties and not title.startswith(("tfx.", "system.", "google.")):
-            yield Finding(
-                "artifact_type", Severity.FATAL, f"{subject.compiled_file}: {where}",
-                f"the type {title} declares properties ({', '.join(sorted(properties))}), which break the compiler",
-                "write them as custom properties and drop PROPERTIES from the artifact class",
-            )  # fmt: skip
+            yield Finding("artifact_type", Severity.FATAL, where, *_declared(title))
+
+
+def check_own_types(subject: Subject) -> Iterator[Finding]:
+    """The artifact types that our sources define, without importing them."""
+    for path in sorted(subject.components.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            values = {
+                ast.unparse(target): statement.value
+                for statement in node.body
+                if isinstance(statement, ast.Assign)
+                for target in statement.targets
+            }
+            name = values.get("TYPE_NAME")
+            if not isinstance(name, ast.Constant):
+                continue
+            where = f"{path}: class {node.name}"
+            if not _TYPE_NAME.match(str(name.value)):
+                yield Finding("artifact_type", Severity.FATAL, where, *_bad_name(str(name.value)))
+            elif "PROPERTIES" in values and ast.unparse(values["PROPERTIES"]) not in ("{}", "None"):
+                yield Finding("artifact_type", Severity.FATAL, where, *_declared(str(name.value)))
 
 
 def check_resolvers(subject: Subject) -> Iterator[Finding]:
@@ -70,3 +90,17 @@ def _schemas(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield where, value
         else:
             yield from _schemas(value, f"{where}.{key}" if where else str(key))
+
+
+def _bad_name(title: str) -> tuple[str, str]:
+    return (
+        f"the type {title!r} has a name that clusters refuse (accepted is {_TYPE_NAME.pattern})",
+        "give the artifact class a TYPE_NAME of that form, which is also its import path",
+    )
+
+
+def _declared(title: str) -> tuple[str, str]:
+    return (
+        f"the type {title} declares properties, which break the compiler",
+        "write them as custom properties and drop PROPERTIES from the artifact class",
+    )

@@ -18,7 +18,8 @@ def check_python(subject: Subject) -> Iterator[Finding]:
     """Python is of the version that the locked packages are built for."""
     if not platform.python_version().startswith(f"{_PYTHON}."):
         yield Finding(
-            "python", Severity.FATAL, "Python", f"it is {platform.python_version()}, and the locked packages are for {_PYTHON}",
+            "python", Severity.FATAL, "Python",
+            f"it is {platform.python_version()}, and the locked packages are for {_PYTHON}",
             "set the environment up with `bash bootstrap.sh`, which finds or installs it",
         )  # fmt: skip
 

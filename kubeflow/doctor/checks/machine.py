@@ -17,10 +17,11 @@ _MEMINFO = Path("/proc/meminfo")
 
 
 def check_ffmpeg(subject: Subject) -> Iterator[Finding]:
-    """ffmpeg is there, which m4a and the like are read through."""
+    """There is an ffmpeg, which m4a and the like are read through."""
     if subject.target == "local" and shutil.which("ffmpeg") is None:
         yield Finding(
-            "ffmpeg", Severity.WARNING, "ffmpeg", "it is not on the PATH: clips in m4a cannot be read (wav, flac, ogg and mp3 can)",
+            "ffmpeg", Severity.WARNING, "ffmpeg",
+            "it is not on the PATH: clips in m4a cannot be read (wav, flac, ogg and mp3 can)",
             "install it, as in `apt-get install ffmpeg`, or convert such clips",
         )  # fmt: skip
 

@@ -22,6 +22,13 @@ _ROLE = "give the service account the role Storage Object User on the bucket"
 def check_workspace(subject: Subject) -> Iterator[Finding]:
     """The workspace on this machine can be written; it need not be there yet."""
     folder = subject.workspace.absolute()
+    if subject.cluster and not subject.metadata and not folder.is_dir():
+        yield Finding(
+            "storage", Severity.WARNING, f"{subject.cluster_file}: workspace {subject.workspace}",
+            "there is no such folder here: baseline and warm start would be sought in an empty metadata store",
+            "mount it on this machine too or name the store with --metadata; for a first run, make the folder",
+        )  # fmt: skip
+        return
     there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     yield from _local(there, f"--workspace {subject.workspace}")
 

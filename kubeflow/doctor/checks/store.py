@@ -18,7 +18,7 @@ def check_store(subject: Subject) -> Iterator[Finding]:
     except (ConnectionError, ValueError) as error:
         yield Finding(
             "store", Severity.FATAL, f"--metadata {subject.metadata or subject.workspace}", str(error).splitlines()[0],
-            "without it neither spans nor baseline nor warm start can be resolved; docs/metadata.md says how to set one up",
+            "without it no span, baseline or warm start can be resolved; docs/metadata.md says how to set one up",
         )  # fmt: skip
 
 
