@@ -41,6 +41,8 @@ def hares() -> None:
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
+    hares compile --target kubeflow --cluster FILE ...  the pipeline as one file that a cluster runs
+    hares run-compiled FILE --folder DIR                that file, step by step, on this machine
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,

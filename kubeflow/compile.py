@@ -19,6 +19,8 @@ from kubeflow.postprocess import complete, platform_spec
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun
 
+COMMAND = ("python", "-m", "kubeflow.entrypoint")
+
 
 def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) -> str:
     """The compiled file's text; the same input gives the same bytes.
@@ -34,16 +36,27 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     pipeline = create_pipeline(dataclasses.replace(run, workspace=Path(cluster.workspace)))
     runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
         config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
-            default_image=cluster.image, use_pipeline_spec_2_1=True
+            default_image=cluster.image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
         ),
         output_filename="unused",
     )
     job = runner.run(pipeline, write_out=False)
-    job = complete(job, cluster, {"revision": revision, "run_key": run.run_key})
+    job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
     if cluster.target == "vertex":
         return json.dumps(job, indent=1, sort_keys=True) + "\n"
     documents = [job["pipelineSpec"]]
     platform = platform_spec(job, cluster)
     if platform:
         documents.append(platform)
-    return yaml.safe_dump_all(documents, sort_keys=True, width=120)
+    return yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _represent_text)

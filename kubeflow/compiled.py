@@ -38,6 +38,13 @@ class CompiledStep:
         return self.executor.get("container")
 
     @property
+    def upstream(self) -> set[str]:
+        """Steps that come before it: those it names, and those whose outputs it takes."""
+        sources = self.task.get("inputs", {}).get("artifacts", {}).values()
+        producers = {source["taskOutputArtifact"]["producerTask"] for source in sources}
+        return producers | set(self.task.get("dependentTasks", []))
+
+    @property
     def retries(self) -> int:
         """How often a failed step is tried again."""
         return int(self.task.get("retryPolicy", {}).get("maxRetryCount", 0))
@@ -78,7 +85,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
         raise CompiledFileError(
             f"{path}: not a compiled pipeline: {error} is missing; make one with `hares compile`"
         ) from error
-    order = {step.name: sorted(step.task.get("dependentTasks", [])) for step in steps.values()}
+    order = {step.name: sorted(step.upstream) for step in steps.values()}
     unknown = sorted({before for befores in order.values() for before in befores} - set(steps))
     if unknown:
         raise CompiledFileError(f"{path}: steps wait for {', '.join(unknown)}, which are not in the file")
@@ -86,9 +93,13 @@ def read_compiled(path: Path) -> CompiledPipeline:
         names = list(TopologicalSorter(dict(sorted(order.items()))).static_order())
     except CycleError as error:
         raise CompiledFileError(f"{path}: its steps wait for one another: {error.args[1]}") from error
-    return CompiledPipeline(
-        name, tuple(steps[name] for name in names), job.get("runtimeConfig", {}).get("parameterValues", {})
-    )
+    defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    defaults = {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
+    parameters = defaults | job.get("runtimeConfig", {}).get("parameterValues", {})
+    missing = sorted(set(defined) - set(parameters))
+    if missing:
+        raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
+    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters)
 
 
 def _step(

@@ -17,16 +17,19 @@ folder of its own. A run that was stopped goes on behind the steps that are publ
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from kubeflow.compiled import CompiledPipeline, CompiledStep
 
@@ -113,7 +116,7 @@ def _run_step(
         place = _Place(home / f"attempt-{attempt}")
         place.folder.mkdir(parents=True)
         log = place.folder / LOG_FILE
-        code = _run_attempt(step, inputs, place, lambda pid, n=attempt: observer.start(step.name, n, pid))
+        code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
         if code == 0:
             artifacts = _collect(step, place)
             _write(home / PUBLISHED, {"attempt": attempt, "digest": digest, "artifacts": artifacts})
@@ -132,31 +135,75 @@ def _run_attempt(
     """Exit code of the driver, where there is one and it failed, else of the step's own command."""
     container = step.container
     assert container is not None
-    text = json.dumps({"inputs": inputs, "outputs": _outputs(step, place)}, sort_keys=True)
-    (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
-    commands = [container]
-    if "lifecycle" in container and "preCacheCheck" in container["lifecycle"]:
-        commands.insert(0, container["lifecycle"]["preCacheCheck"])
+    driver = container.get("lifecycle", {}).get("preCacheCheck")
+    given = {"inputs": inputs, "outputs": _outputs(step, place)}
+    environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
     with (place.folder / LOG_FILE).open("ab") as log:
-        for command in commands:
-            words = [*command.get("command", []), *command.get("args", [])]
-            words = [text if word == PLACEHOLDER else word.replace(PLACEHOLDER, text) for word in words]
-            if words[0] in ("python", "python3"):
-                words[0] = sys.executable
-            environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
-            process = subprocess.Popen(
-                words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
-            started(process.pid)
-            try:
-                code = process.wait()
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
+        if driver is not None:
+            code = _execute(driver, _handed(given, place), environment, log, started)
             if code != 0:
                 return code
-    return 0
+            given = _with_driver_output(given, _read_output(place))
+        return _execute(container, _handed(given, place), environment, log, started)
+
+
+def _handed(given: dict[str, Any], place: _Place) -> str:
+    """The executor input as the command gets it, kept beside the log."""
+    text = json.dumps(given, sort_keys=True)
+    (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def _execute(
+    command: Mapping[str, Any],
+    executor_input: str,
+    environment: dict[str, str],
+    log: IO[bytes],
+    started: Callable[[int], None],
+) -> int:
+    words = [*command.get("command", []), *command.get("args", [])]
+    for word in words:
+        if "{{$" in word.replace(PLACEHOLDER, ""):
+            raise ValueError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
+    words = [word.replace(PLACEHOLDER, executor_input) for word in words]
+    if words[0] in ("python", "python3"):
+        words[0] = sys.executable
+    process = subprocess.Popen(
+        words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    )
+    started(process.pid)
+    try:
+        return process.wait()
+    finally:  # with what it started: a worker that outlives its step could write into the next attempt's data
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _with_driver_output(given: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What the step itself is handed after its driver: parameters and properties as the driver left them."""
+    inputs, outputs = given["inputs"], given["outputs"]
+    artifacts = {
+        key: {"artifacts": [_merged(entry["artifacts"][0], said, key)]}
+        for key, entry in outputs["artifacts"].items()
+    }
+    values = {**inputs["parameterValues"], **said.get("parameterValues", {})}
+    return {"inputs": {**inputs, "parameterValues": values}, "outputs": {**outputs, "artifacts": artifacts}}
+
+
+def _read_output(place: _Place) -> dict[str, Any]:
+    """What a step or driver wrote into its output file; nothing where it wrote none."""
+    if not place.output_file.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(place.output_file.read_text(encoding="utf-8"))
+    return content
+
+
+def _merged(planned: dict[str, Any], said: dict[str, Any], key: str) -> dict[str, Any]:
+    """An artifact with address and properties as the output file has them; its type stays."""
+    (own,) = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
+    metadata = {**planned["metadata"], **own.get("metadata", {})}
+    return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
 
 
 def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, Artifacts]) -> dict[str, Any]:
@@ -192,16 +239,11 @@ def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
 
 def _collect(step: CompiledStep, place: _Place) -> Artifacts:
     """The artifacts as the step's output file describes them; it may leave some out and never their types."""
-    reported = {}
-    if place.output_file.is_file():
-        reported = json.loads(place.output_file.read_text(encoding="utf-8")).get("artifacts", {})
-    collected: Artifacts = {}
-    for key, entry in _outputs(step, place)["artifacts"].items():
-        (planned,) = entry["artifacts"]
-        (said,) = reported.get(key, {}).get("artifacts", [{}])
-        metadata = {**planned["metadata"], **said.get("metadata", {})}
-        collected[key] = [{**planned, "uri": said.get("uri") or planned["uri"], "metadata": metadata}]
-    return collected
+    said = _read_output(place)
+    return {
+        key: [_merged(entry["artifacts"][0], said, key)]
+        for key, entry in _outputs(step, place)["artifacts"].items()
+    }
 
 
 def _import(step: CompiledStep) -> Artifacts:

@@ -1,4 +1,4 @@
-"""What TFX's compiler leaves out of the file: retries, resources, images, labels, caching, node selectors.
+"""What TFX's compiler leaves out of the file: parameters, retries, resources, images, labels, caching, node selectors.
 
 Works on the compiled dict alone and returns a new one. Order within the file never depends on the run of Python, so
 that the same input gives the same bytes.
@@ -11,10 +11,20 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from kubeflow.config import ClusterConfig, step_kind
 
-# Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it is.
+# Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
+# is.
 CACHED_KINDS = ("ingest", "schema", "statistics", "transform", "trainer", "embed", "evaluator")
+# Steps that are Beam pipelines, and may hand their work to another runner.
+BEAM_KINDS = ("ingest", "statistics", "transform", "embed")
+# Types of ours that the clusters' pages know how to show under their own names; `kubeflow.entrypoint` maps them back.
+SYSTEM_TYPES = {"components.ScoreMetrics": "system.Metrics", "components.ReportPage": "system.HTML"}
+# What was resolved before compiling and becomes a parameter of the pipeline: a run's page shows it, and a later
+# submission of the same file may give another value.
+PARAMETERS = {"ingest": ("sources", "fingerprint"), "evaluator": ("baseline", "run_key")}
 _BACKOFF = "30s"
 _UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, which the schema counts in
 
@@ -41,15 +51,22 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
                 f"step {step}: a resolver, which the cluster does not execute; resolve it before compiling"
             )
         kind = step_kind(step)
-        task["cachingOptions"] = {"enableCache": True} if kind in CACHED_KINDS else {}
+        cached = kind in CACHED_KINDS and cluster.resources_of(kind).cache
+        task["cachingOptions"] = {"enableCache": True} if cached else {}
         if "container" in executor:
             executor["container"]["image"] = cluster.image_of(kind)
+            executor["container"]["args"] += cluster.beam_flags if kind in BEAM_KINDS else ()
             _add_resources(executor["container"], cluster, kind)
             retries = cluster.resources_of(kind).retries
             if retries:
                 task["retryPolicy"] = {
                     "maxRetryCount": retries, "backoffDuration": _BACKOFF, "backoffFactor": 2.0,
                 }  # fmt: skip
+        for key in PARAMETERS.get(kind, ()):
+            if key not in task["inputs"]["parameters"]:
+                continue  # the window's node joins what other nodes ingested
+            _make_parameter(spec, step, key, key if kind == "evaluator" else f"{step}_{key}")
+    _use_system_types(spec)
     done["labels"] = {
         **{key: _label(value) for key, value in done.get("labels", {}).items()},
         **{key: str(value) for key, value in cluster.labels.items()},
@@ -104,7 +121,27 @@ def _gigabytes(memory: str) -> float:
 
 
 def _label(value: str) -> str:
-    return re.sub(r"[^a-z0-9_-]", "-", str(value).lower())[:63]
+    return re.sub(r"[^a-z0-9_-]", "-", str(value).lower())[:63].strip("-_")
+
+
+def _make_parameter(spec: dict[str, Any], step: str, key: str, name: str) -> None:
+    """The constant `key` of a step becomes the pipeline's parameter `name`, with the constant as its default."""
+    inputs = spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"]
+    definition = spec["components"][step]["inputDefinitions"]["parameters"][key]
+    spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})[name] = {
+        "parameterType": definition["parameterType"],
+        "defaultValue": inputs[key]["runtimeValue"]["constant"],
+        "isOptional": True,
+    }
+    inputs[key] = {"componentInputParameter": name}
+
+
+def _use_system_types(spec: dict[str, Any]) -> None:
+    for component in spec["components"].values():
+        for output in component.get("outputDefinitions", {}).get("artifacts", {}).values():
+            title = yaml.safe_load(output["artifactType"]["instanceSchema"])["title"]
+            if title in SYSTEM_TYPES:
+                output["artifactType"] = {"schemaTitle": SYSTEM_TYPES[title], "schemaVersion": "0.0.1"}
 
 
 def _parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:

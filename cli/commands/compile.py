@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.errors import CommandError, ExitCode
 from cli.options import METADATA, metadata_address, parse_corpus
+
+if TYPE_CHECKING:
+    from kubeflow.config import ClusterConfig
+    from pipeline.lineage.connection import StoreAddress
 
 
 @click.command()
@@ -42,33 +48,47 @@ def command(
     stand in the file. The same input gives the same bytes.
 
     \b
-    hares compile --target kubeflow --cluster cluster.yaml --config sf_nfnet_f0 --corpus /data --output hares.yaml
+    hares compile --target kubeflow --cluster cluster.yaml --config paper_simclr --corpus /data --output hares.yaml
     hares compile --target vertex --cluster vertex.yaml --corpus /gcs/BUCKET/corpora --output hares.json
     """
     from cli.quiet import logging_to
     from kubeflow.config import load_cluster
-    from pipeline.config import load_config
-    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.settings import SettingError
 
     corpus, placements = parse_corpus(corpora)
     try:
         settings = load_cluster(cluster, "vertex" if target == "vertex" else "kubeflow")
-        config = load_config(name, assignments)
         workspace = Path(settings.workspace)
         address = metadata_address(metadata, workspace)
         with logging_to(Path(os.devnull)):
-            from kubeflow.compile import compile_pipeline
-            from pipeline.code_digest import PROJECT
-            from pipeline.lineage.record import revision_of
-            from pipeline.run import prepare
-
-            run = prepare(config, corpus, placements, workspace, address)
-            text = compile_pipeline(run, settings, revision_of(PROJECT)[0])
+            text, run_key = _compiled(settings, name, assignments, corpus, placements, address)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    except StoreUnreachableError as error:
-        raise CommandError(str(error), ExitCode.STORE) from error
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
-    click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run.run_key[:12]}")
+    click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run_key[:12]}")
+
+
+def _compiled(
+    settings: ClusterConfig,
+    name: str,
+    assignments: tuple[str, ...],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    address: StoreAddress,
+) -> tuple[str, str]:
+    """The file's text and the run key."""
+    from kubeflow.compile import compile_pipeline
+    from pipeline.code_digest import PROJECT
+    from pipeline.config import load_config
+    from pipeline.lineage.connection import StoreUnreachableError
+    from pipeline.lineage.record import revision_of
+    from pipeline.run import prepare
+
+    try:
+        config = load_config(name, assignments)
+        run = prepare(config, corpus, placements, Path(settings.workspace), address)
+    except StoreUnreachableError as error:
+        raise CommandError(str(error), ExitCode.STORE) from error
+    revision, clean = revision_of(PROJECT)
+    return compile_pipeline(run, settings, revision if clean != "no" else f"{revision}-changed"), run.run_key

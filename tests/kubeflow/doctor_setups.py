@@ -129,7 +129,7 @@ class Setup:
 
     Attributes:
         target: "vertex" or "kubeflow".
-        folder: holds `project` (a repository), `workspace`, `root`, `components`, `cluster.yaml`, `compiled.json`.
+        folder: holds `project` (a repository), `workspace`, `components`, `cluster.yaml`, `compiled.json`.
     """
 
     target: str
@@ -138,11 +138,10 @@ class Setup:
 
     def cluster(self, **changes: object) -> None:
         """Writes the cluster file, with other settings than the good ones where they are given."""
-        root = "gs://bucket/hares" if self.target == "vertex" else str(self.folder / "root")
         good = {
             "target": self.target,
             "image": f"{self.loopback.address}/hares/pipeline:1",
-            "pipeline_root": root,
+            "pipeline_root": "gs://bucket/hares",
             "workspace": str(self.folder / "workspace"),
         }
         (self.folder / "cluster.yaml").write_text(yaml.safe_dump({**good, **changes}))

@@ -24,7 +24,7 @@ def check_images(subject: Subject) -> Iterator[Finding]:
 def _images(subject: Subject) -> dict[str, str]:
     """Images to the setting or step that names them first."""
     found: dict[str, str] = {}
-    settings = {"image": subject.cluster.get("image")}
+    settings = {name: subject.cluster.get(name) for name in ("image", "beam_image")}
     for kind, image in (subject.cluster.get("images") or {}).items():
         settings[f"images.{kind}"] = image
     for setting, image in settings.items():

@@ -56,8 +56,7 @@ def check_accelerators(subject: Subject) -> Iterator[Finding]:
     known = sorted(_accelerators())
     for kind, resources in (subject.cluster.get("resources") or {}).items():
         given = str((resources or {}).get("accelerator") or "")
-        name = given.upper().replace("-", "_")
-        if name and name not in known:
+        if given and given not in known:
             yield Finding(
                 "machine", Severity.FATAL, f"{subject.cluster_file}: resources.{kind}.accelerator",
                 f"Vertex has no {given}; there are {', '.join(known)}", "give one of those",

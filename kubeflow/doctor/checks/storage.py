@@ -1,4 +1,4 @@
-"""Where artifacts go can be written: tried by writing a small file and removing it."""
+"""Where artifacts go, and the workspace, can be written: tried by writing a small file and removing it."""
 
 from __future__ import annotations
 
@@ -34,31 +34,17 @@ def check_workspace(subject: Subject) -> Iterator[Finding]:
 
 
 def check_pipeline_root(subject: Subject) -> Iterator[Finding]:
-    """The pipeline root can be written, in a bucket or a mounted folder."""
+    """The pipeline root can be written. One in no bucket at all is a fault of the cluster file."""
     root = str(subject.cluster.get("pipeline_root") or "")
-    if not root or subject.target == "local":
-        return
     where = f"{subject.cluster_file}: pipeline_root {root}"
     scheme = urlsplit(root).scheme
     if scheme == "gs":
-        yield from _bucket(root, where)
-    elif subject.target == "vertex":
-        yield Finding(
-            "storage", Severity.FATAL, where, "Vertex keeps artifacts in Cloud Storage alone",
-            "give a folder of a bucket, as in gs://BUCKET/hares",
-        )  # fmt: skip
-    elif scheme:
+        yield from _bucket(root, where, subject.target)
+    elif scheme in ("s3", "minio"):
         yield Finding(
             "storage", Severity.WARNING, where, f"whether {scheme}:// can be written is not known from here",
             "the first step of a run will show it; its pod uses the cluster's own credentials",
         )  # fmt: skip
-    elif not os.path.lexists(root):
-        yield Finding(
-            "storage", Severity.WARNING, where, "there is no such folder here, so it could not be tried",
-            "mount on this machine what the pods mount, or look at the path again",
-        )  # fmt: skip
-    else:
-        yield from _local(Path(root), where)
 
 
 def _local(folder: Path, where: str) -> Iterator[Finding]:
@@ -74,7 +60,7 @@ def _local(folder: Path, where: str) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _bucket(root: str, where: str) -> Iterator[Finding]:
+def _bucket(root: str, where: str, target: str) -> Iterator[Finding]:
     parts = urlsplit(root)
     name = f"{parts.path.strip('/')}/.hares-doctor-{uuid.uuid4().hex}".lstrip("/")
     emulator = os.environ.get(_ENDPOINT_VARIABLE, "").rstrip("/")
@@ -95,8 +81,14 @@ def _bucket(root: str, where: str) -> Iterator[Finding]:
                     f"{_ROLE}, or clean up gs://{parts.netloc}/{name} by hand",
                 )  # fmt: skip
             return
-    except NoCredentialsError:
-        return  # the check of credentials says so, once
+    except NoCredentialsError as error:
+        # On Vertex nothing works without them, and the check of credentials says so.
+        if target != "vertex":
+            yield Finding(
+                "storage", Severity.WARNING, where, f"whether it can be written is not known: {error}",
+                "log in with `gcloud auth application-default login`; the pods have credentials of their own",
+            )  # fmt: skip
+        return
     except UnreachableError as error:
         yield Finding(
             "storage", Severity.WARNING, where, f"the storage service does not answer: {error}",

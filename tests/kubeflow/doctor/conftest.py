@@ -47,7 +47,7 @@ def vertex_or_kubeflow(
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://{loopback.address}")
     monkeypatch.delenv("HARES_METADATA", raising=False)
-    for name in ("project", "workspace", "root", "components"):
+    for name in ("project", "workspace", "components"):
         (tmp_path / name).mkdir()
     project = tmp_path / "project"
     (project / "requirements.lock").write_bytes((PROJECT / "requirements.lock").read_bytes())
