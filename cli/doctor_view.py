@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import click
 import yaml
 
 from cli.errors import CommandError, ExitCode
+from cli.quiet import logging_to
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.finding import Severity, Subject, Target
 
@@ -51,7 +53,8 @@ def examine(
         compiled_file=str(compiled or ""),
         config=_settings(name, assignments) if name else {},
     )
-    found = diagnose(subject)
+    with logging_to(Path(os.devnull)):
+        found = diagnose(subject)
     fatal = sum(finding.severity is Severity.FATAL for finding in found)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
@@ -66,8 +69,9 @@ def examine(
 
 
 def _settings(name: str, assignments: Sequence[str]) -> dict[str, Any]:
-    from pipeline.config import load_config
-    from pipeline.settings import SettingError, as_dict
+    with logging_to(Path(os.devnull)):
+        from pipeline.config import load_config
+        from pipeline.settings import SettingError, as_dict
 
     try:
         return as_dict(load_config(name, assignments))

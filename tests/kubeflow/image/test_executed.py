@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from kubeflow.image.check import PROJECT, build_arguments, check, trial
 from kubeflow.image.dockerfile import DockerfileError, parse
 from kubeflow.image.executed import Built, execute
 from kubeflow.image.fetch import fetch
+from kubeflow.image.imports import first_party_modules, imports_of
 
 SMALL = """
 FROM python:3.10 AS base
@@ -116,9 +118,20 @@ def test_a_download_is_kept_only_with_its_digest(tmp_path: Path) -> None:
     assert fetch(address, hashlib.sha256(b"bytes").hexdigest(), into).read_bytes() == b"bytes"
 
 
+def test_imports_are_found_at_the_head_and_within_functions_and_not_where_they_may_fail() -> None:
+    source = (
+        "import a.b\nfrom c import d\n"
+        "def f():\n    import e\n"
+        "try:\n    import g\nexcept ImportError:\n    import h\n"
+    )
+    assert set(imports_of(source)) == {("a.b", ""), ("c", "d"), ("e", ""), ("h", "")}
+    assert {"kubeflow.image.imports", "kubeflow.image", "cli.main"} <= set(first_party_modules())
+
+
 @pytest.mark.full
-def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong(tmp_path: Path) -> None:
-    built, trials = check("pipeline", tmp_path, print)
+def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # gigabytes, which pytest would keep
+        built, trials = check("pipeline", Path(folder), print)
     assert built.labels["hares.lock.sha256"] == build_arguments(PROJECT)["LOCK_SHA256"]
     assert [(tried.words[-1], tried.code) for tried in trials] == [
         ("kubeflow.image.imports", 0),
