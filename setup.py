@@ -73,7 +73,10 @@ setup(
     package_data={
         "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
         "pipeline": ["**/*.pbtxt", "**/*.yaml", "lineage/page/*", "lineage/page/vendor/*"],
+        "kubeflow": ["**/*.yaml", "image/Dockerfile"],
     },
+    # `hares doctor` compares what is installed with the lock file, in an image too.
+    data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
     extras_require={"dev": DEV, "torch": TORCH},
     entry_points={"console_scripts": ["hares=cli.main:main"]},
