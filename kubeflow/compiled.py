@@ -52,11 +52,20 @@ class CompiledStep:
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """A file: the pipeline's name, its steps, and values of its parameters."""
+    """A file.
+
+    Attributes:
+        name: of the pipeline.
+        steps: in the order of their dependence.
+        parameters: name to value.
+        retries_in_place: whether a step that is tried again gets the addresses of the attempt before. So on Vertex,
+            where a mounted bucket keeps what a killed attempt wrote; Kubeflow's pods begin with empty folders.
+    """
 
     name: str
     steps: tuple[CompiledStep, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    retries_in_place: bool = False
 
 
 def read_compiled(path: Path) -> CompiledPipeline:
@@ -98,7 +107,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
     missing = sorted(set(defined) - set(parameters))
     if missing:
         raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
-    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters)
+    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters, "pipelineSpec" in job)
 
 
 def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
