@@ -12,6 +12,9 @@ from typing import Any
 import yaml
 
 
+SCHEMA = "2.1.0"
+
+
 class CompiledFileError(ValueError):
     """Not a compiled pipeline that can be run here; the message names the file and what is wrong."""
 
@@ -89,11 +92,13 @@ def read_compiled(path: Path) -> CompiledPipeline:
             name: _step(path, name, task, spec["components"], executors)
             for name, task in spec["root"]["dag"]["tasks"].items()
         }
-        name = spec["pipelineInfo"]["name"]
+        name, schema = spec["pipelineInfo"]["name"], spec["schemaVersion"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CompiledFileError(
             f"{path}: not a compiled pipeline: {error} is missing; make one with `hares compile`"
         ) from error
+    if schema != SCHEMA:
+        raise CompiledFileError(f"{path}: its schema is {schema}, and that of `hares compile` is {SCHEMA}")
     order = {step.name: sorted(step.upstream) for step in steps.values()}
     unknown = sorted({before for befores in order.values() for before in befores} - set(steps))
     if unknown:

@@ -236,15 +236,13 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, A
     for key, source in wanted.get("artifacts", {}).items():
         output = source["taskOutputArtifact"]
         artifacts[key] = {"artifacts": done[output["producerTask"]][output["outputArtifactKey"]]}
-    values, old_values = {}, {}
+    values = {}
     for key, source in wanted.get("parameters", {}).items():
         if "componentInputParameter" in source:
             values[key] = pipeline.parameters[source["componentInputParameter"]]
-        elif "constant" in source["runtimeValue"]:
+        else:
             values[key] = source["runtimeValue"]["constant"]
-        else:  # schema 2.0
-            old_values[key] = source["runtimeValue"]["constantValue"]
-    return {"artifacts": artifacts, "parameterValues": values, "parameters": old_values}
+    return {"artifacts": artifacts, "parameterValues": values}
 
 
 def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
@@ -272,8 +270,7 @@ def _collect(place: _Place) -> Artifacts:
 
 def _import(step: CompiledStep) -> Artifacts:
     importer = step.executor["importer"]
-    uri = importer["artifactUri"]
-    value = uri.get("constant") or uri.get("constantValue", {}).get("stringValue")
+    value = importer["artifactUri"].get("constant")
     if not value:
         raise CompiledFileError(
             f"step {step.name}: of importers, those of a constant address alone can be run"
