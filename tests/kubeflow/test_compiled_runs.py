@@ -19,6 +19,7 @@ from pipeline_runs import FEW_TASKS, SHORT, Finished
 from kubeflow.compiled import read_compiled
 from kubeflow.harness import run_compiled
 
+
 class Kills:
     """Kills the trainer with SIGKILL as soon as it has a checkpoint and a part of its output."""
 
@@ -84,7 +85,9 @@ def test_a_vertex_file_gives_the_local_runs_report(
 def twelve_here(shared_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The demo's settings on the real recordings, by the local runner."""
     workspace = tmp_path_factory.mktemp("twelve")
-    hares("run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(workspace), timeout=7000)
+    hares(
+        "run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(workspace), timeout=7000
+    )
     return Finished(0, "", "", workspace)
 
 
