@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-
 SCHEMA = "2.1.0"
 
 

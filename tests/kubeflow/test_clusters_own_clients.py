@@ -1,7 +1,7 @@
 """The clusters' own clients submit the reviewed files over real sockets, to servers that check every field.
 
-Our `hares submit` has its own way to the same servers; here kfp's Client and Google's PipelineJob read, complete and send
-the file as a user of theirs would.
+Our `hares submit` has its own way to the same servers; here kfp's Client and Google's PipelineJob read, complete and
+send the file as a user of theirs would.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`hares doctor` from outside on a whole set-up, and on the same with one of ten faults and more planted in it.
 
-The set-up is what a user has before a submission: a committed checkout, a cluster file, the file of `hares compile`
-(the reviewed ones of `golden/`), a store with the last run, credentials, a registry and a bucket. A fault is a change of
-a file, of the environment or of what a server holds, and none of our code is replaced.
+The set-up is what a user has before a submission: a committed checkout, a cluster file, the file of
+`hares compile` (the reviewed ones of `golden/`), a store with the last run, credentials, a registry and a bucket. A
+fault is a change of a file, of the environment or of what a server holds, and none of our code is replaced.
 """
 
 from __future__ import annotations
