@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+SCHEMA = "2.1.0"
+
 
 class CompiledFileError(ValueError):
     """Not a compiled pipeline that can be run here; the message names the file and what is wrong."""
@@ -52,11 +54,20 @@ class CompiledStep:
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """A file: the pipeline's name, its steps, and values of its parameters."""
+    """A file.
+
+    Attributes:
+        name: of the pipeline.
+        steps: in the order of their dependence.
+        parameters: name to value.
+        retries_in_place: whether a step that is tried again gets the addresses of the attempt before. So on Vertex,
+            where a mounted bucket keeps what a killed attempt wrote; Kubeflow's pods begin with empty folders.
+    """
 
     name: str
     steps: tuple[CompiledStep, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    retries_in_place: bool = False
 
 
 def read_compiled(path: Path) -> CompiledPipeline:
@@ -80,11 +91,13 @@ def read_compiled(path: Path) -> CompiledPipeline:
             name: _step(path, name, task, spec["components"], executors)
             for name, task in spec["root"]["dag"]["tasks"].items()
         }
-        name = spec["pipelineInfo"]["name"]
+        name, schema = spec["pipelineInfo"]["name"], spec["schemaVersion"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CompiledFileError(
             f"{path}: not a compiled pipeline: {error} is missing; make one with `hares compile`"
         ) from error
+    if schema != SCHEMA:
+        raise CompiledFileError(f"{path}: its schema is {schema}, and that of `hares compile` is {SCHEMA}")
     order = {step.name: sorted(step.upstream) for step in steps.values()}
     unknown = sorted({before for befores in order.values() for before in befores} - set(steps))
     if unknown:
@@ -98,7 +111,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
     missing = sorted(set(defined) - set(parameters))
     if missing:
         raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
-    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters)
+    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters, "pipelineSpec" in job)
 
 
 def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,13 @@ On disk, below the folder of the run:
 | path | what |
 |---|---|
 | STEP/attempt-N/ | one attempt: its outputs, `executor_input.json`, `executor_output.json`, `log.txt` |
+| STEP/task-DIGEST/ | of a Vertex file: outputs and `executor_output.json` of all attempts at the same input |
 | STEP/published.json | which attempt counts, its artifacts, and the digest of its executor input |
 
-`published.json` is written last and in one go: an attempt that was killed is never read, and a new one starts in a
-folder of its own. A run that was stopped goes on behind the steps that are published with the same input.
+`published.json` is written last and in one go: an attempt that was killed is never read. From a Kubeflow file a new one
+starts in a folder of its own; from a Vertex file it is given the same addresses, with what the killed one left there,
+and has to do away with it (`kubeflow.entrypoint`). A run that was stopped goes on behind the steps that are published
+with the same input.
 """
 
 from __future__ import annotations
@@ -59,16 +62,25 @@ class HarnessObserver(Protocol):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a step's attempt writes."""
+    """Where a step's attempt writes: log and input into its own folder, the rest into the task's."""
 
-    folder: Path
+    attempt: Path
+    task: Path
+
+    @property
+    def input_file(self) -> Path:
+        return self.attempt / INPUT_FILE
+
+    @property
+    def log_file(self) -> Path:
+        return self.attempt / LOG_FILE
 
     @property
     def output_file(self) -> Path:
-        return self.folder / OUTPUT_FILE
+        return self.task / OUTPUT_FILE
 
     def uri(self, key: str) -> Path:
-        return self.folder / "outputs" / key
+        return self.task / "outputs" / key
 
 
 Artifacts = dict[str, list[dict[str, Any]]]
@@ -102,24 +114,33 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
         published = _published(home, digest)
         outcome = "kept" if published is not None else "ran"
         if published is None:
-            published = _run_step(step, inputs, home, digest, observer)
+            task = home / f"task-{digest[:12]}" if pipeline.retries_in_place else None
+            published = _run_step(step, inputs, home, task, digest, observer)
         done[step.name] = published
         observer.finish(step.name, outcome, time.monotonic() - began)
     return done
 
 
 def _run_step(
-    step: CompiledStep, inputs: dict[str, Any], home: Path, digest: str, observer: HarnessObserver
+    step: CompiledStep,
+    inputs: dict[str, Any],
+    home: Path,
+    task: Path | None,
+    digest: str,
+    observer: HarnessObserver,
 ) -> Artifacts:
+    """Tries a step as often as its policy says; `task` is the folder of all its attempts, None for one each."""
     began, code, log = time.monotonic(), 0, home
     for _ in range(step.retries + 1):
         attempt = _next_attempt(home)
-        place = _Place(home / f"attempt-{attempt}")
-        place.folder.mkdir(parents=True)
-        log = place.folder / LOG_FILE
+        folder = home / f"attempt-{attempt}"
+        folder.mkdir(parents=True)
+        place = _Place(folder, task or folder)
+        place.task.mkdir(exist_ok=True)
+        log = place.log_file
         code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
         if code == 0:
-            artifacts = _collect(step, place)
+            artifacts = _collect(place)
             record = {"attempt": attempt, "digest": digest, "artifacts": artifacts}
             write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
             return artifacts
@@ -140,7 +161,7 @@ def _run_attempt(
     driver = container.get("lifecycle", {}).get("preCacheCheck")
     given = {"inputs": inputs, "outputs": _outputs(step, place)}
     environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
-    with (place.folder / LOG_FILE).open("ab") as log:
+    with place.log_file.open("ab") as log:
         if driver is not None:
             code = _execute(driver, _handed(given, place), environment, log, started)
             if code != 0:
@@ -152,7 +173,7 @@ def _run_attempt(
 def _handed(given: dict[str, Any], place: _Place) -> str:
     """The executor input as the command gets it, kept beside the log."""
     text = json.dumps(given, sort_keys=True)
-    (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
+    place.input_file.write_text(text, encoding="utf-8")
     return text
 
 
@@ -215,22 +236,20 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, A
     for key, source in wanted.get("artifacts", {}).items():
         output = source["taskOutputArtifact"]
         artifacts[key] = {"artifacts": done[output["producerTask"]][output["outputArtifactKey"]]}
-    values, old_values = {}, {}
+    values = {}
     for key, source in wanted.get("parameters", {}).items():
         if "componentInputParameter" in source:
             values[key] = pipeline.parameters[source["componentInputParameter"]]
-        elif "constant" in source["runtimeValue"]:
+        else:
             values[key] = source["runtimeValue"]["constant"]
-        else:  # schema 2.0
-            old_values[key] = source["runtimeValue"]["constantValue"]
-    return {"artifacts": artifacts, "parameterValues": values, "parameters": old_values}
+    return {"artifacts": artifacts, "parameterValues": values}
 
 
 def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
     artifacts = {}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
         one = {
-            "name": f"{step.name}/{key}/{place.folder.name}",
+            "name": f"{step.name}/{key}/{place.task.name}",
             "type": definition["artifactType"],
             "uri": str(place.uri(key)),
             "metadata": {**definition.get("metadata", {})},
@@ -239,19 +258,23 @@ def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
     return {"artifacts": artifacts, "outputFile": str(place.output_file)}
 
 
-def _collect(step: CompiledStep, place: _Place) -> Artifacts:
-    """The artifacts as the step's output file describes them; it may leave some out and never their types."""
+def _collect(place: _Place) -> Artifacts:
+    """The artifacts as the step was handed them, its driver's properties included, and as its output file has them.
+
+    The output file may leave some out, and never their types.
+    """
     said = _read_output(place)
-    return {
-        key: [_merged(entry["artifacts"][0], said, key)]
-        for key, entry in _outputs(step, place)["artifacts"].items()
-    }
+    handed = json.loads(place.input_file.read_text(encoding="utf-8"))["outputs"]["artifacts"]
+    return {key: [_merged(entry["artifacts"][0], said, key)] for key, entry in handed.items()}
 
 
 def _import(step: CompiledStep) -> Artifacts:
     importer = step.executor["importer"]
-    uri = importer["artifactUri"]
-    value = uri.get("constant", uri.get("constantValue", {}).get("stringValue", ""))
+    value = importer["artifactUri"].get("constant")
+    if not value:
+        raise CompiledFileError(
+            f"step {step.name}: of importers, those of a constant address alone can be run"
+        )
     one = {
         "name": f"{step.name}/result",
         "type": importer["typeSchema"],

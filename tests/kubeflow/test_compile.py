@@ -1,13 +1,16 @@
 """Compiled files: equal bytes for equal input, the golden files, and the clusters' own clients, which must take them.
 
-A golden file is reviewed, not made anew: `python tests/kubeflow/test_compile.py` writes what is compiled now beside the
-old one, for `diff`.
+A golden file is reviewed, not made anew: `python tests/kubeflow/test_compile.py [FOLDER]` writes what is compiled now
+beside the old one, or into another folder, for `diff`.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from kubeflow.compile import compile_pipeline
 from kubeflow.postprocess import complete
 from pipeline.pipeline import create_pipeline
 
+PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
 FILES = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -65,6 +69,22 @@ def spec_of(text: str) -> dict[str, Any]:
 
 def test_equal_input_gives_equal_bytes(text: str, target: str, tmp_path: Path) -> None:
     assert compiled(target, tmp_path) == text
+
+
+@pytest.mark.full
+def test_the_order_of_hashes_changes_nothing(tmp_path: Path) -> None:
+    """Two processes in which Python orders sets of strings otherwise give the reviewed files, byte by byte."""
+    processes = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)}
+        command = [sys.executable, __file__, str(tmp_path / seed)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    assert [process.wait(timeout=900) for process in processes] == [0, 0]
+    for name in FILES.values():
+        assert [(tmp_path / seed / f"new-{name}").read_bytes() for seed in ("1", "2")] == [
+            (GOLDEN / name).read_bytes()
+        ] * 2
 
 
 def test_it_is_the_reviewed_file(text: str, target: str) -> None:
@@ -201,8 +221,9 @@ def test_vertexs_client_takes_the_json(tmp_path: Path) -> None:
 if __name__ == "__main__":
     import tempfile
 
+    place = Path(sys.argv[1]) if sys.argv[1:] else GOLDEN
     for kind, name in FILES.items():
         with tempfile.TemporaryDirectory() as folder:
-            path = GOLDEN / f"new-{name}"
+            path = place / f"new-{name}"
             path.write_text(compiled(kind, Path(folder)), encoding="utf-8")
             print(f"diff {GOLDEN / name} {path}")

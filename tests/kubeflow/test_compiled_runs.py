@@ -6,50 +6,18 @@ recordings are `make test-full`.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from pipeline_runs import FEW_TASKS, SHORT, Finished, environment, project
+from compiled_kit import NAMES, compiled, files_of, hares, published, report_of
+from pipeline_runs import FEW_TASKS, SHORT, Finished
 
 from kubeflow.compiled import read_compiled
 from kubeflow.harness import run_compiled
-
-CLUSTER = {"image": "images.example/hares:1", "pipeline_root": "gs://bucket/hares"}
-NAMES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
-
-
-def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
-    """`hares`, as a user starts it."""
-    folder = project()
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def compiled(target: str, corpus: Path, folder: Path, *settings: str) -> Path:
-    """The file that `hares compile` writes for the demo's settings."""
-    cluster = folder / "cluster.yaml"
-    cluster.write_text(yaml.safe_dump({**CLUSTER, "workspace": str(folder / "workspace")}), encoding="utf-8")
-    options = [part for setting in settings for part in ("--set", setting)]
-    done = hares(
-        "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
-        "--output", str(folder / NAMES[target]), *options,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return folder / NAMES[target]
 
 
 class Kills:
@@ -77,25 +45,6 @@ class Kills:
         pass
 
 
-@pytest.fixture
-def code_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Steps inherit the environment: they run the copy of the packages that compiled them."""
-    for name, value in environment(project()).items():
-        monkeypatch.setenv(name, value)
-    yield
-
-
-def evaluation(folder: Path) -> dict[str, Any]:
-    published = json.loads((folder / "evaluator" / "published.json").read_text(encoding="utf-8"))
-    return {key: artifacts[0] for key, artifacts in published["artifacts"].items()}
-
-
-def report_of(folder: Path) -> dict[str, Any]:
-    path = Path(evaluation(folder)["report"]["uri"]) / "report.json"
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report
-
-
 def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
     made_corpus: Path, short_run: Finished, tmp_path: Path, code_of_the_test: None
 ) -> None:
@@ -106,7 +55,7 @@ def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
     assert kills.left  # the first attempt had written a model, which is not the one that was scored
     assert report_of(tmp_path / "run") == short_run.report()
 
-    found = evaluation(tmp_path / "run")
+    found = published(tmp_path / "run", "evaluator")
     report = short_run.report()
     scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}
     assert len(scores) == 3
@@ -132,15 +81,29 @@ def test_a_vertex_file_gives_the_local_runs_report(
     assert report_of(tmp_path / "run") == short_run.report()
 
 
+@pytest.fixture(scope="module")
+def twelve_here(shared_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The demo's settings on the real recordings, by the local runner."""
+    workspace = tmp_path_factory.mktemp("twelve")
+    hares(
+        "run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(workspace), timeout=7000
+    )
+    return Finished(0, "", "", workspace)
+
+
 @pytest.mark.full
 @pytest.mark.corpus
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("target", sorted(NAMES))
-def test_twelve_tasks_on_real_recordings(target: str, shared_corpus: Path, tmp_path: Path) -> None:
+def test_twelve_tasks_on_real_recordings(
+    target: str, shared_corpus: Path, twelve_here: Finished, tmp_path: Path
+) -> None:
     path = compiled(target, shared_corpus, tmp_path)
-    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"), timeout=7000)
-    local = tmp_path / "local"
-    hares("run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(local), timeout=7000)
-    report = report_of(tmp_path / "run")
-    assert report == Finished(0, "", "", local).report()
+    run = tmp_path / "run"
+    hares("run-compiled", str(path), "--folder", str(run), timeout=7000)
+    report = report_of(run)
+    assert report == twelve_here.report()
     assert len(report["tasks"]) == 12 and report["hares"] is not None
+    for task in report["tasks"]:
+        embeddings = Path(published(run, f"embed_{task}")["embeddings"]["uri"])
+        assert files_of(embeddings) == files_of(twelve_here.artifact(f"embed_{task}", "embeddings"))

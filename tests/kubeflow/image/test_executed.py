@@ -129,6 +129,7 @@ def test_imports_are_found_at_the_head_and_within_functions_and_not_where_they_m
 
 
 @pytest.mark.full
+@pytest.mark.timeout(5400)  # pip alone takes minutes on a quiet machine, and half an hour on a busy one
 def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong() -> None:
     with tempfile.TemporaryDirectory() as folder:  # gigabytes, which pytest would keep
         built, trials = check("pipeline", Path(folder), print)
