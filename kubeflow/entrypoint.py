@@ -18,10 +18,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubeflow.executor_input import FOLDERS, as_address, as_path, executor_input, with_executor_input
 from kubeflow.postprocess import SYSTEM_TYPES
-
-FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-_INVOCATION = "--json_serialized_invocation_args"
 
 
 def main() -> None:
@@ -37,8 +35,7 @@ def main() -> None:
     def run(parsed: Any) -> None:
         kubeflow_v2_run_executor.main(parsed)
         if on_files:
-            given = json.loads(arguments[arguments.index(_INVOCATION) + 1])
-            _give_addresses_back(given["outputs"]["outputFile"])
+            _give_addresses_back(executor_input(arguments)["outputs"]["outputFile"])
 
     app.run(
         run,
@@ -54,21 +51,21 @@ def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -
         arguments: of the entry point.
         folders: beginnings of addresses to the folders that hold their files.
     """
-    changed = list(arguments)
-    position = changed.index(_INVOCATION) + 1
-    invocation = json.loads(changed[position])
-    for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
-        artifact["uri"] = _replaced(artifact["uri"], folders)
-    for artifact in _artifacts(invocation["outputs"]):
-        os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
-    changed[position] = json.dumps(invocation)
-    return changed
+
+    def moved(invocation: dict[str, Any]) -> dict[str, Any]:
+        for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
+            artifact["uri"] = as_path(artifact["uri"], folders)
+        for artifact in _artifacts(invocation["outputs"]):
+            os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+        return invocation
+
+    return with_executor_input(arguments, moved)
 
 
 def with_addresses(output: dict[str, Any], folders: Mapping[str, str] = FOLDERS) -> dict[str, Any]:
     """What a step wrote into its output file, with the cluster's addresses in place of paths."""
     for artifact in _artifacts(output):
-        artifact["uri"] = _replaced(artifact["uri"], {path: address for address, path in folders.items()})
+        artifact["uri"] = as_address(artifact["uri"], folders)
     return output
 
 
@@ -85,13 +82,6 @@ def _artifacts(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         artifact for entry in values.get("artifacts", {}).values() for artifact in entry.get("artifacts", [])
     ]
-
-
-def _replaced(uri: str, beginnings: Mapping[str, str]) -> str:
-    for beginning, other in beginnings.items():
-        if uri.startswith(beginning):
-            return other + uri.removeprefix(beginning)
-    return uri
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Runs a compiled pipeline from its file alone, on this machine: what the cluster would do, without a cluster.
 
 Every step's own command is executed as a process, with the executor input that the cluster would put in place of
-`{{$}}`; drivers (`lifecycle.preCacheCheck`) first. Only the interpreter's name is replaced by this one's path, since
-no image is pulled. What a step gives is read from its output file, as the cluster reads it.
+`{{$}}`, and with names of run and task in place of theirs; drivers (`lifecycle.preCacheCheck`) first. Only the
+interpreter's name is replaced by this one's path, since no image is pulled. What a step gives is read from its output
+file, as the cluster reads it.
 
 On disk, below the folder of the run:
 
@@ -22,6 +23,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +37,8 @@ from hares.arrays import write_atomically
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
+RUN, TASK = "{{$.pipeline_job_resource_name}}", "{{$.pipeline_task_name}}"
+_PLACEHOLDERS = re.compile(r"\{\{\$.*?\}\}")
 PUBLISHED = "published.json"
 INPUT_FILE, OUTPUT_FILE, LOG_FILE = "executor_input.json", "executor_output.json", "log.txt"
 
@@ -149,25 +153,31 @@ def _run_attempt(
         return _execute(container, _handed(given, place), environment, log, started)
 
 
-def _handed(given: dict[str, Any], place: _Place) -> str:
-    """The executor input as the command gets it, kept beside the log."""
+def _handed(given: dict[str, Any], place: _Place) -> dict[str, str]:
+    """What goes in place of each placeholder; the executor input is kept beside the log.
+
+    The run is named by its folder, so that every attempt has the same names.
+    """
     text = json.dumps(given, sort_keys=True)
     (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
-    return text
+    home = place.folder.parent
+    return {PLACEHOLDER: text, RUN: str(home.parent), TASK: home.name}
 
 
 def _execute(
     command: Mapping[str, Any],
-    executor_input: str,
+    handed: Mapping[str, str],
     environment: dict[str, str],
     log: IO[bytes],
     started: Callable[[int], None],
 ) -> int:
     words = [*command.get("command", []), *command.get("args", [])]
     for word in words:
-        if "{{$" in word.replace(PLACEHOLDER, ""):
-            raise CompiledFileError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
-    words = [word.replace(PLACEHOLDER, executor_input) for word in words]
+        if set(_PLACEHOLDERS.findall(word)) - set(handed):
+            raise CompiledFileError(
+                f"{word!r}: of placeholders, {', '.join(handed)} alone can be filled in here"
+            )
+    words = [_PLACEHOLDERS.sub(lambda match: handed[match[0]], word) for word in words]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
     process = subprocess.Popen(

@@ -13,13 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from pipeline_runs import FEW_TASKS, SHORT, Finished, environment, project
+from vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
+from vertex_server import VertexServer
 
 from kubeflow.compiled import read_compiled
 from kubeflow.harness import run_compiled
@@ -39,10 +41,13 @@ def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[st
     return done
 
 
-def compiled(target: str, corpus: Path, folder: Path, *settings: str) -> Path:
-    """The file that `hares compile` writes for the demo's settings."""
+def compiled(
+    target: str, corpus: Path, folder: Path, *settings: str, more: Mapping[str, Any] | None = None
+) -> Path:
+    """The file that `hares compile` writes for the demo's settings, `more` standing in the cluster's file."""
     cluster = folder / "cluster.yaml"
-    cluster.write_text(yaml.safe_dump({**CLUSTER, "workspace": str(folder / "workspace")}), encoding="utf-8")
+    written = {**CLUSTER, "workspace": str(folder / "workspace"), **(more or {})}
+    cluster.write_text(yaml.safe_dump(written), encoding="utf-8")
     options = [part for setting in settings for part in ("--set", setting)]
     done = hares(
         "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
@@ -123,13 +128,62 @@ def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
         assert line.split()[2] == f"{100 * value:.1f}"
 
 
+class KillsTheWaiting:
+    """Kills the trainer's step, which waits for its custom job, as soon as the job has a checkpoint."""
+
+    def __init__(self, checkpoints: Path):
+        self.started: list[tuple[str, int]] = []
+        self._checkpoints = checkpoints
+
+    def start(self, step: str, attempt: int, process: int) -> None:
+        self.started.append((step, attempt))
+        if (step, attempt) == ("trainer", 1):
+            threading.Thread(target=self._kill, args=(process,), daemon=True).start()
+
+    def _kill(self, process: int) -> None:
+        while not any(self._checkpoints.glob("*/*.index")):
+            time.sleep(0.02)
+        os.kill(process, signal.SIGKILL)
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None:
+        pass
+
+
 @pytest.mark.full
-def test_a_vertex_file_gives_the_local_runs_report(
-    made_corpus: Path, short_run: Finished, tmp_path: Path
+@pytest.mark.timeout(1800)
+def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_report(
+    made_corpus: Path,
+    short_run: Finished,
+    vertex: VertexServer,
+    tmp_path: Path,
+    code_of_the_test: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS)
-    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"))
-    assert report_of(tmp_path / "run") == short_run.report()
+    """The job's own command runs in a process of the server's; its step is killed and finds it; the model is registered."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # the job's "python"
+    monkeypatch.setenv("HARES_CLUSTER_TOKEN", vertex.token)
+    more = {
+        "resources": {"trainer": {"custom_job": {"machine_type": "n1-standard-8"}, "retries": 1}},
+        "model_registry": {"model_id": "hares-demo"},
+        "service": {
+            "project": "hares-test", "region": "europe-west4", "endpoint": vertex.url,
+            "pipeline_root": CLUSTER["pipeline_root"],
+        },
+    }  # fmt: skip
+    path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS, more=more)
+    kills = KillsTheWaiting(tmp_path / "workspace" / "checkpoints")
+    run_compiled(read_compiled(path), tmp_path / "run", kills)
+    assert [step for step in kills.started if step[0] == "trainer"] == [("trainer", 1), ("trainer", 2)]
+    assert vertex.count("POST customJobs$") == 1
+    report = short_run.report()
+    assert report_of(tmp_path / "run") == report
+
+    (version,) = vertex.stored["models"]["hares-demo"]
+    scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}
+    assert len(scores) == 3 and json.loads(version.version_description) == scores
+    assert version.labels["hares_weights"] == report["encoder"]["weights_digest"][:63]
+    assert set(version.version_aliases) == {"default", "blessed"}
+    assert (Path(version.artifact_uri) / "saved_model.pb").is_file()
 
 
 @pytest.mark.full

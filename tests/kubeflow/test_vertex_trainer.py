@@ -10,10 +10,13 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
+from hand_made import step as step_by_hand
+from hand_made import write_file
 from vertex_kit import (
     LASTING,
     LOSING,
@@ -25,6 +28,9 @@ from vertex_kit import (
 )
 from vertex_server import VertexServer, until
 
+from kubeflow.compiled import read_compiled
+from kubeflow.hardware import HardwareSpec
+from kubeflow.harness import run_compiled
 from kubeflow.service import Failure
 from kubeflow.vertex_api import VertexApi
 from kubeflow.vertex_replica import own_command
@@ -32,7 +38,6 @@ from kubeflow.vertex_step import CustomJobStep, in_custom_job, main
 from kubeflow.vertex_trainer import (
     CustomJobCancelled,
     CustomJobError,
-    HardwareSpec,
     custom_job,
     run_custom_job,
 )
@@ -303,6 +308,62 @@ def test_a_step_runs_its_own_command_in_a_job_of_three_workers(
         "replicas/worker-1/executor_output.json": "worker 1",
         "replicas/worker-1/model/0/weights": "worker 1",
     }
+
+
+# The step in the job: waits for a file, then writes its output and says so, wherever it was told to.
+WAITS = """
+import time
+while not os.path.exists(values['go']): time.sleep(0.02)
+write('out', 'made in a job'); say(rows=3)
+"""
+FLAGGED = "import sys; sys.argv.pop(1)\n"  # the executor input stands behind TFX's flag
+
+
+def _in_job(one: dict[str, Any], vertex: VertexServer, folder: Path) -> dict[str, Any]:
+    """A step made by hand, its command as TFX's entry point takes it, wrapped as `hares compile` wraps it."""
+    container = {**one["container"], "args": ["--json_serialized_invocation_args", "{{$}}"]}
+    container["command"][-1] = FLAGGED + container["command"][-1]
+    wrapped = in_custom_job(container, CustomJobStep(settings(vertex, folder), HardwareSpec(), "i:1", POLL))
+    return {**one, "container": wrapped}
+
+
+class _KillsTheFirst:
+    """Kills the step's first attempt as soon as its job runs, and lets the job end when the second waits for it."""
+
+    def __init__(self, vertex: VertexServer, go: Path):
+        self.attempts = 0
+        self._vertex, self._go = vertex, go
+
+    def start(self, step: str, attempt: int, process: int) -> None:
+        if step == "trains":
+            self.attempts = attempt
+            threading.Thread(target=self._act, args=(attempt, process), daemon=True).start()
+
+    def _act(self, attempt: int, process: int) -> None:
+        if attempt == 1:
+            until(lambda: self._vertex.stored["customJobs"], 60)
+            os.kill(process, signal.SIGKILL)
+        else:
+            seen = self._vertex.count("GET customJobs/")
+            until(lambda: self._vertex.count("GET customJobs/") > seen, 60)
+            self._go.touch()
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
+
+
+def test_a_killed_step_finds_its_job_and_hands_on_what_it_wrote(vertex: VertexServer, tmp_path: Path) -> None:
+    """Both attempts have other folders for their outputs; there is one job, and its artifacts are those read on."""
+    go = tmp_path / "go"
+    trains = step_by_hand(WAITS, parameters={"go": {"runtimeValue": {"constant": str(go)}}}, retries=1)
+    reads = step_by_hand(
+        "write('out', pathlib.Path(took['x']['uri'], 'data').read_text() + json.dumps(took['x']['metadata'])); say()",
+        {"x": ("trains", "out")},
+    )
+    path = write_file(tmp_path / "p.yaml", {"trains": _in_job(trains, vertex, tmp_path), "reads": reads})
+    kills = _KillsTheFirst(vertex, go)
+    done = run_compiled(read_compiled(path), tmp_path / "run", kills)
+    assert (kills.attempts, vertex.count(CREATE)) == (2, 1)
+    assert (Path(done["reads"]["out"][0]["uri"]) / "data").read_text() == 'made in a job{"rows": 3}'
 
 
 def test_a_worker_without_an_executor_input_is_refused() -> None:
