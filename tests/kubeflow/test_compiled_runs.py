@@ -159,7 +159,7 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
     code_of_the_test: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The job's own command runs in a process of the server's; its step is killed and finds it; the model is registered."""
+    """The server runs the job's own command; its step is killed and finds the job; the model is registered."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # the job's "python"
     monkeypatch.setenv("HARES_CLUSTER_TOKEN", vertex.token)
     more = {
