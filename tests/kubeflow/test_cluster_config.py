@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from kubeflow.config import STEP_KINDS, Resources, load_cluster
+from kubeflow.config import STEP_KINDS, Resources, Target, load_cluster
 from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from pipeline.settings import SettingError
@@ -155,3 +156,14 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
     assert {step_kind(name) for name in ids} == set(STEP_KINDS)
     with pytest.raises(ValueError, match="no such kind"):
         step_kind("resolver_latest")
+
+
+@pytest.mark.parametrize(
+    "page, target", [("vertex", "vertex"), ("kubeflow", "kubeflow"), ("compile", "kubeflow")]
+)
+def test_the_documents_cluster_files_are_taken(page: str, target: Target, tmp_path: Path) -> None:
+    document = Path(__file__).resolve().parents[2] / "docs" / f"{page}.md"
+    (text,) = re.findall(r"```yaml\n(target: .*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    cluster = load_cluster(written(tmp_path, text), target)
+    assert cluster.resources_of("trainer").retries == 5
+    assert (cluster.resources_of("trainer").custom_job is None) == (target == "kubeflow")
