@@ -10,7 +10,7 @@ On disk, below the folder of the run:
 | path | what |
 |---|---|
 | STEP/attempt-N/ | one attempt: its outputs, `executor_input.json`, `executor_output.json`, `log.txt` |
-| STEP/published.json | which attempt counts, its artifacts, and the digest of its executor input |
+| STEP/published.json | which attempt counts, its artifacts and parameters, and the digest of its executor input |
 
 `published.json` is written last and in one go: an attempt that was killed is never read, and a new one starts in a
 folder of its own. A run that was stopped goes on behind the steps that are published with the same input.
@@ -29,7 +29,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -78,6 +78,14 @@ class _Place:
 Artifacts = dict[str, list[dict[str, Any]]]
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What a step gives to those after it."""
+
+    artifacts: Artifacts
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
 def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObserver) -> dict[str, Artifacts]:
     """Runs every step that is not published yet.
 
@@ -92,13 +100,13 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
     Raises:
         CompiledStepError: a step failed in every attempt; those after it were not started.
     """
-    done: dict[str, Artifacts] = {}
+    done: dict[str, _Given] = {}
     for step in pipeline.steps:
         if not _enabled(step):
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
         began = time.monotonic()
         if step.container is None:
-            done[step.name] = _import(step)
+            done[step.name] = _Given(_import(step))
             continue
         inputs = _inputs(step, pipeline, done)
         digest = _digest(step, inputs)
@@ -109,12 +117,12 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
             published = _run_step(step, inputs, home, digest, observer)
         done[step.name] = published
         observer.finish(step.name, outcome, time.monotonic() - began)
-    return done
+    return {name: given.artifacts for name, given in done.items()}
 
 
 def _run_step(
     step: CompiledStep, inputs: dict[str, Any], home: Path, digest: str, observer: HarnessObserver
-) -> Artifacts:
+) -> _Given:
     began, code, log = time.monotonic(), 0, home
     for _ in range(step.retries + 1):
         attempt = _next_attempt(home)
@@ -123,10 +131,10 @@ def _run_step(
         log = place.folder / LOG_FILE
         code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
         if code == 0:
-            artifacts = _collect(step, place)
-            record = {"attempt": attempt, "digest": digest, "artifacts": artifacts}
+            given = _collect(step, place)
+            record = {"attempt": attempt, "digest": digest, **asdict(given)}
             write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
-            return artifacts
+            return given
     observer.finish(step.name, "failed", time.monotonic() - began)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     raise CompiledStepError(
@@ -218,17 +226,20 @@ def _merged(planned: dict[str, Any], said: dict[str, Any], key: str) -> dict[str
     return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
 
 
-def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, Artifacts]) -> dict[str, Any]:
+def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _Given]) -> dict[str, Any]:
     """`ExecutorInput.inputs`: upstream artifacts as they were published, and parameters."""
     wanted = step.task.get("inputs", {})
     artifacts = {}
     for key, source in wanted.get("artifacts", {}).items():
         output = source["taskOutputArtifact"]
-        artifacts[key] = {"artifacts": done[output["producerTask"]][output["outputArtifactKey"]]}
+        artifacts[key] = {"artifacts": done[output["producerTask"]].artifacts[output["outputArtifactKey"]]}
     values, old_values = {}, {}
     for key, source in wanted.get("parameters", {}).items():
         if "componentInputParameter" in source:
             values[key] = pipeline.parameters[source["componentInputParameter"]]
+        elif "taskOutputParameter" in source:
+            output = source["taskOutputParameter"]
+            values[key] = done[output["producerTask"]].parameters[output["outputParameterKey"]]
         elif "constant" in source["runtimeValue"]:
             values[key] = source["runtimeValue"]["constant"]
         else:  # schema 2.0
@@ -249,13 +260,19 @@ def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
     return {"artifacts": artifacts, "outputFile": str(place.output_file)}
 
 
-def _collect(step: CompiledStep, place: _Place) -> Artifacts:
-    """The artifacts as the step's output file describes them; it may leave some out and never their types."""
+def _collect(step: CompiledStep, place: _Place) -> _Given:
+    """What the step's output file says: it may leave artifacts out and never their types, and no parameter."""
     said = _read_output(place)
-    return {
+    artifacts = {
         key: [_merged(entry["artifacts"][0], said, key)]
         for key, entry in _outputs(step, place)["artifacts"].items()
     }
+    wanted = step.component.get("outputDefinitions", {}).get("parameters", {})
+    parameters = {key: said.get("parameterValues", {}).get(key) for key in wanted}
+    missing = sorted(key for key, value in parameters.items() if value is None)
+    if missing:
+        raise CompiledStepError(step.name, f"step {step.name}: its output file has no {', '.join(missing)}")
+    return _Given(artifacts, parameters)
 
 
 def _import(step: CompiledStep) -> Artifacts:
@@ -271,13 +288,12 @@ def _import(step: CompiledStep) -> Artifacts:
     return {key: [one] for key in step.component["outputDefinitions"]["artifacts"]}
 
 
-def _published(home: Path, digest: str) -> Artifacts | None:
+def _published(home: Path, digest: str) -> _Given | None:
     try:
         record = json.loads((home / PUBLISHED).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    artifacts: Artifacts = record["artifacts"]
-    return artifacts if record["digest"] == digest else None
+    return _Given(record["artifacts"], record["parameters"]) if record["digest"] == digest else None
 
 
 def _digest(step: CompiledStep, inputs: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,26 @@ def test_schedules(kfp: KfpServer, folder: Path) -> None:
     assert json.loads(call("schedule list --json").output)[0]["enabled"]
     assert json.loads(call(f"schedule delete {made['schedule_id']} --json").output)["state"] == "deleted"
     assert call("schedule list").output == "no schedules\n"
+
+
+def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
+    shutil.copy(DOCUMENT.parents[1] / "tests" / "kubeflow" / "golden" / "kubeflow.yaml", "golden.yaml")
+    line = (
+        "schedule create --cron '0 3 * * *' --window 2 --source '/mnt/corpora/span-{SPAN}' golden.yaml --json"
+    )
+    made, same = (json.loads(call(line).output) for _ in range(2))
+    assert same == made and made["name"] == "golden" and kfp.got["POST", "recurringruns"] == 1
+    (stored,) = kfp.things["recurringruns"].values()
+    assert "newest_spans" in stored["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    for wrong, said in (
+        (line.replace("--window 2", "--window 3"), "compile it with --set pretraining.window=3"),
+        (line.replace("--window 2", ""), "give both or neither"),
+        (line.replace("--source '/mnt/corpora/span-{SPAN}'", ""), "give both or neither"),
+    ):
+        result = call(wrong)
+        assert code(result) == ExitCode.SETTINGS and said in str(result.exception)
+    assert code(call(line.replace("golden.yaml", "hares.yaml"))) == ExitCode.DATA
+    assert kfp.got["POST", "recurringruns"] == 1
 
 
 @pytest.mark.parametrize(
