@@ -17,6 +17,7 @@ from cli.main import hares
 
 __all__ = ["kfp"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
+GOLDEN = Path(__file__).with_name("golden") / "kubeflow.yaml"
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def test_schedules(kfp: KfpServer, folder: Path) -> None:
 
 
 def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
-    shutil.copy(DOCUMENT.parents[1] / "tests" / "kubeflow" / "golden" / "kubeflow.yaml", "golden.yaml")
+    shutil.copy(GOLDEN, "golden.yaml")
     line = (
         "schedule create --cron '0 3 * * *' --window 2 --source '/mnt/corpora/span-{SPAN}' golden.yaml --json"
     )
@@ -156,6 +157,7 @@ def test_a_wrong_cluster_file(kfp: KfpServer, folder: Path, text: str, said: str
 
 def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
     kfp.outcome = "SUCCEEDED"
+    shutil.copy(GOLDEN, "spans.yaml")
     (folder / "data" / "span-4").mkdir(parents=True)
     (folder / "data" / "span-4" / "_SUCCESS").touch()
     blocks = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
@@ -163,4 +165,4 @@ def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
         result = CliRunner().invoke(hares, shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.output, result.exception)
     assert sorted(run["display_name"] for run in kfp.things["runs"].values()) == ["hares", "span-4"]
-    assert len(kfp.things["recurringruns"]) == 1
+    assert sorted(one["display_name"] for one in kfp.things["recurringruns"].values()) == ["hares", "spans"]

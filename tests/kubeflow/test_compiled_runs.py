@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,9 @@ from pipeline_runs import FEW_TASKS, SHORT, Finished, environment, project
 from vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
 from vertex_server import VertexServer
 
-from kubeflow.compiled import read_compiled
+from kubeflow.compiled import compiled_text, read_compiled, read_documents
 from kubeflow.harness import run_compiled
+from kubeflow.newest_spans import with_newest_spans
 
 CLUSTER = {"image": "images.example/hares:1", "pipeline_root": "gs://bucket/hares"}
 NAMES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
@@ -42,7 +45,12 @@ def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[st
 
 
 def compiled(
-    target: str, corpus: Path, folder: Path, *settings: str, more: Mapping[str, Any] | None = None
+    target: str,
+    corpus: Path,
+    folder: Path,
+    *settings: str,
+    more: Mapping[str, Any] | None = None,
+    config: str = "demo",
 ) -> Path:
     """The file that `hares compile` writes for the demo's settings, `more` standing in the cluster's file."""
     cluster = folder / "cluster.yaml"
@@ -50,7 +58,7 @@ def compiled(
     cluster.write_text(yaml.safe_dump(written), encoding="utf-8")
     options = [part for setting in settings for part in ("--set", setting)]
     done = hares(
-        "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
+        "compile", "--target", target, "--cluster", str(cluster), "--config", config, "--corpus", str(corpus),
         "--output", str(folder / NAMES[target]), *options,
     )  # fmt: skip
     assert done.stderr == ""
@@ -184,6 +192,44 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
     assert version.labels["hares_weights"] == report["encoder"]["weights_digest"][:63]
     assert set(version.version_aliases) == {"default", "blessed"}
     assert (Path(version.artifact_uri) / "saved_model.pb").is_file()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
+    made_corpus: Path, tmp_path: Path, code_of_the_test: None
+) -> None:
+    """The compiled file's own first steps, cut off behind the window: the new span is in, the oldest is out."""
+    settings = tmp_path / "hares.yaml"
+    pattern = f"{tmp_path}/data/span-{{SPAN}}"
+    settings.write_text(f"preset: demo\ntasks: [esc50]\npretraining: {{source: '{pattern}', window: 2}}\n")
+
+    def arrive(span: int) -> None:
+        shutil.copytree(made_corpus / "pretrain", tmp_path / "data" / f"span-{span}")
+        (tmp_path / "data" / f"span-{span}" / "_SUCCESS").touch()
+
+    arrive(1)
+    arrive(2)
+    path = compiled("kubeflow", made_corpus, tmp_path, config=str(settings))
+    documents = with_newest_spans(read_documents(path), pattern, 2, "_SUCCESS")
+    path.write_text(compiled_text(documents))
+    pipeline = read_compiled(path)
+    first = [s for s in pipeline.steps if s.name.startswith(("newest_spans", "ingest_pretraining"))]
+    assert len(first) == 4
+    arrive(3)
+    done = run_compiled(replace(pipeline, steps=tuple(first)), tmp_path / "run", Quiet())
+    (joined,) = done["ingest_pretraining"]["examples"]
+    assert joined["metadata"]["span"] == "3,2"
+    shards = {file.name.split("-clips")[0] for file in Path(joined["uri"]).rglob("*.tfrecord")}
+    assert shards == {"span-3", "span-2"}
+
+
+class Quiet:
+    """Is told, and says nothing."""
+
+    def start(self, step: str, attempt: int, process: int) -> None: ...
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
 
 
 @pytest.mark.full

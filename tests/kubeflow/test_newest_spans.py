@@ -107,6 +107,27 @@ def test_it_stands_before_the_ingestions_of_a_compiled_file(name: str) -> None:
         assert pods[f"{STEP}_executor"]["pvcMount"] == [{"constant": "hares-data", "mountPath": "/mnt"}]
 
 
+@pytest.mark.parametrize("name", ["kubeflow.yaml", pytest.param("vertex.json", marks=pytest.mark.full)])
+def test_the_clusters_own_clients_take_such_a_file(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(compiled_text(with_newest_spans(read_documents(GOLDEN / name), SOURCE, 2, "_SUCCESS")))
+    if name == "kubeflow.yaml":
+        from kfp import components
+
+        loaded = components.load_component_from_file(str(path))
+        assert STEP in loaded.pipeline_spec.root.dag.tasks
+        assert f"{STEP}_executor" in loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
+        return
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    job = aiplatform.PipelineJob(
+        display_name="golden", template_path=str(path), project="project", location="us-central1",
+        credentials=AnonymousCredentials(), parameter_values={"baseline": ""},
+    )  # fmt: skip
+    assert STEP in job.to_dict()["pipelineSpec"]["root"]["dag"]["tasks"]
+
+
 @pytest.mark.parametrize(
     ("source", "window", "message"),
     [
