@@ -23,9 +23,8 @@ from hares import folder, reading, tfds_source
 from hares._digests import file_digest
 from hares.audio import SAMPLE_RATE, AudioError, decode
 from hares.example import ExampleClip, encode_example, level_dbfs
+from hares.folder import FOLDER
 from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
-
-FOLDER = "folder"  # the source that is any tree of audio files, without labels
 
 
 @dataclass(frozen=True)

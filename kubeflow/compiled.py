@@ -1,9 +1,9 @@
-"""A compiled pipeline read back from its file alone: steps in the order of their dependence."""
+"""Compiled pipelines as files: their text, and one read back from its file alone, its steps in order of dependence."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -42,8 +42,10 @@ class CompiledStep:
     @property
     def upstream(self) -> set[str]:
         """Steps that come before it: those it names, and those whose outputs it takes."""
-        sources = self.task.get("inputs", {}).get("artifacts", {}).values()
-        producers = {source["taskOutputArtifact"]["producerTask"] for source in sources}
+        inputs = self.task.get("inputs", {})
+        sources = [*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()]
+        outputs = [s.get("taskOutputArtifact", s.get("taskOutputParameter")) for s in sources]
+        producers = {output["producerTask"] for output in outputs if output}
         return producers | set(self.task.get("dependentTasks", []))
 
     @property
@@ -76,13 +78,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
     Raises:
         CompiledFileError: it is not one, or has a step that no container and no importer does.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        documents = [json.loads(text)] if text.lstrip().startswith("{") else list(yaml.safe_load_all(text))
-    except OSError as error:
-        raise CompiledFileError(f"{path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise CompiledFileError(f"{path}: neither JSON nor YAML: {error}") from error
+    documents = read_documents(path)
     job = documents[0] if documents and isinstance(documents[0], dict) else {}
     spec = job.get("pipelineSpec", job)
     try:
@@ -112,6 +108,40 @@ def read_compiled(path: Path) -> CompiledPipeline:
     if missing:
         raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
     return CompiledPipeline(name, tuple(steps[step] for step in names), parameters, "pipelineSpec" in job)
+
+
+def read_documents(path: Path) -> list[Any]:
+    """What stands in the file: one document of JSON, or those of YAML.
+
+    Raises:
+        CompiledFileError: it cannot be read, or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(text)] if text.lstrip().startswith("{") else list(yaml.safe_load_all(text))
+    except OSError as error:
+        raise CompiledFileError(f"{path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise CompiledFileError(f"{path}: neither JSON nor YAML: {error}") from error
+
+
+def compiled_text(documents: Sequence[Mapping[str, Any]]) -> str:
+    """A file's text: JSON for Vertex's job, YAML for Kubeflow's documents; the same content gives the same bytes."""
+    if "pipelineSpec" in documents[0]:
+        return json.dumps(documents[0], indent=1, sort_keys=True) + "\n"
+    text: str = yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
+    return text
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _represent_text)
 
 
 def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,10 +21,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubeflow.executor_input import FOLDERS, as_address, as_path, executor_input, with_executor_input
 from kubeflow.postprocess import SYSTEM_TYPES
-
-FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-_INVOCATION = "--json_serialized_invocation_args"
 
 
 def main() -> None:
@@ -39,7 +37,7 @@ def main() -> None:
     arguments = with_paths(given) if on_files else given
 
     def run(parsed: Any) -> None:
-        outputs = _invocation(arguments)["outputs"]
+        outputs = executor_input(arguments)["outputs"]
         remove_leftovers(outputs)
         kubeflow_v2_run_executor.main(parsed)
         if on_files:
@@ -59,14 +57,15 @@ def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -
         arguments: of the entry point.
         folders: beginnings of addresses to the folders that hold their files.
     """
-    changed = list(arguments)
-    invocation = _invocation(changed)
-    for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
-        artifact["uri"] = _replaced(artifact["uri"], folders)
-    for artifact in _artifacts(invocation["outputs"]):
-        os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
-    changed[changed.index(_INVOCATION) + 1] = json.dumps(invocation)
-    return changed
+
+    def moved(invocation: dict[str, Any]) -> dict[str, Any]:
+        for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
+            artifact["uri"] = as_path(artifact["uri"], folders)
+        for artifact in _artifacts(invocation["outputs"]):
+            os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+        return invocation
+
+    return with_executor_input(arguments, moved)
 
 
 def remove_leftovers(outputs: Mapping[str, Any]) -> None:
@@ -98,14 +97,8 @@ def remove_leftovers(outputs: Mapping[str, Any]) -> None:
 def with_addresses(output: dict[str, Any], folders: Mapping[str, str] = FOLDERS) -> dict[str, Any]:
     """What a step wrote into its output file, with the cluster's addresses in place of paths."""
     for artifact in _artifacts(output):
-        artifact["uri"] = _replaced(artifact["uri"], {path: address for address, path in folders.items()})
+        artifact["uri"] = as_address(artifact["uri"], folders)
     return output
-
-
-def _invocation(arguments: Sequence[str]) -> dict[str, Any]:
-    """The executor input among the entry point's arguments."""
-    invocation: dict[str, Any] = json.loads(arguments[arguments.index(_INVOCATION) + 1])
-    return invocation
 
 
 def _give_addresses_back(output_file: str) -> None:
@@ -121,13 +114,6 @@ def _artifacts(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         artifact for entry in values.get("artifacts", {}).values() for artifact in entry.get("artifacts", [])
     ]
-
-
-def _replaced(uri: str, beginnings: Mapping[str, str]) -> str:
-    for beginning, other in beginnings.items():
-        if uri.startswith(beginning):
-            return other + uri.removeprefix(beginning)
-    return uri
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,21 @@ def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[st
     return done
 
 
-def compiled(target: str, corpus: Path, folder: Path, *settings: str) -> Path:
-    """The file that `hares compile` writes for the demo's settings; its workspace is `folder/workspace`."""
+def compiled(
+    target: str,
+    corpus: Path,
+    folder: Path,
+    *settings: str,
+    more: Mapping[str, Any] | None = None,
+    config: str = "demo",
+) -> Path:
+    """The file that `hares compile` writes; `more` stands in the cluster's file, the workspace in `folder`."""
     cluster = folder / "cluster.yaml"
-    cluster.write_text(yaml.safe_dump({**CLUSTER, "workspace": str(folder / "workspace")}), encoding="utf-8")
+    written = {**CLUSTER, "workspace": str(folder / "workspace"), **(more or {})}
+    cluster.write_text(yaml.safe_dump(written), encoding="utf-8")
     options = [part for setting in settings for part in ("--set", setting)]
     done = hares(
-        "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
+        "compile", "--target", target, "--cluster", str(cluster), "--config", config, "--corpus", str(corpus),
         "--output", str(folder / NAMES[target]), *options,
     )  # fmt: skip
     assert done.stderr == ""

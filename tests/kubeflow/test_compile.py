@@ -91,17 +91,20 @@ def test_it_is_the_reviewed_file(text: str, target: str) -> None:
     assert text == (GOLDEN / FILES[target]).read_text(encoding="utf-8")
 
 
-def test_the_schema_takes_every_field(text: str) -> None:
+def test_the_schema_takes_every_field(text: str, target: str) -> None:
     """kfp's own messages refuse a field that they do not know."""
     spec = json_format.ParseDict(spec_of(text), pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
     executors = json_format.ParseDict(
         spec_of(text)["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig()
     ).executors
-    trainer = executors["trainer_executor"].container
-    assert (trainer.resources.cpu_limit, trainer.resources.accelerator.count) == (24.0, 8)
-    assert trainer.resources.memory_limit == pytest.approx(96 * 2**30 / 1e9)
-    assert trainer.image == "images.example/hares-tpu:1"
+    embed = executors["embed_esc50_executor"].container
+    assert embed.resources.cpu_limit == 4.0
+    assert embed.resources.memory_limit == pytest.approx(16 * 2**30 / 1e9)
+    if target == "kubeflow":
+        trainer = executors["trainer_executor"].container
+        assert (trainer.resources.cpu_limit, trainer.resources.accelerator.count) == (24.0, 8)
+        assert trainer.image == "images.example/hares-tpu:1"
     assert executors["pusher_executor"].container.image == "images.example/hares:1"
     tasks = spec.root.dag.tasks
     assert tasks["trainer"].retry_policy.max_retry_count == 5
@@ -111,6 +114,31 @@ def test_the_schema_takes_every_field(text: str) -> None:
         "ingest_esc50", "ingest_pretraining", "ingest_pretraining_span_1", "ingest_pretraining_span_2",
         "schema", "statistics", "transform", "trainer", "evaluator",
     }  # fmt: skip
+
+
+def _settings(container: dict[str, Any], module: str) -> tuple[dict[str, Any], list[str]]:
+    """What a step of ours is given before the executor's command, and what follows."""
+    assert container["command"] == ["python", "-m", module]
+    settings, *rest = container["args"]
+    return json.loads(settings), rest
+
+
+def test_on_vertex_the_trainer_waits_for_a_job_and_the_pusher_registers(tmp_path: Path) -> None:
+    executors = spec_of(compiled("vertex", tmp_path))["deploymentSpec"]["executors"]
+    trainer, pusher = (executors[f"{name}_executor"]["container"] for name in ("trainer", "pusher"))
+    step, command = _settings(trainer, "kubeflow.vertex_step")
+    assert step["hardware"]["machine_type"] == "cloud-tpu" and step["hardware"]["accelerator"] == "TPU_V3"
+    assert step["image"] == "images.example/hares-tpu:1" and trainer["image"] == "images.example/hares:1"
+    assert "resources" not in trainer
+    assert command[:4] == [
+        "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}", "python", "-m", "kubeflow.entrypoint",
+    ]  # fmt: skip
+    pushes, command = _settings(pusher, "kubeflow.vertex_register")
+    assert pushes["registration"]["model_id"] == "hares-golden"
+    assert pushes["labels"] == {"cost_centre": "audio", "revision": REVISION, "run_key": "run-key"}
+    assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]
+    for settings in (step, pushes):  # a file of the submitter's is not in the image
+        assert settings["service"]["project"] == "audio" and settings["service"]["token_file"] == ""
 
 
 def test_nothing_is_left_to_resolve(text: str) -> None:

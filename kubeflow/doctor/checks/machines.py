@@ -17,7 +17,7 @@ from kubeflow.doctor.finding import Finding, Severity, Subject
 TABLE = Path(__file__).resolve().parents[1] / "vertex_machines.yaml"
 _KEYS = {
     "machine_type": ("machineType", "machine_type"),
-    "accelerator_type": ("acceleratorType", "accelerator_type"),
+    "accelerator_type": ("acceleratorType", "accelerator_type", "accelerator"),
     "accelerator_count": ("acceleratorCount", "accelerator_count"),
     "tpu_topology": ("tpuTopology", "tpu_topology"),
 }
