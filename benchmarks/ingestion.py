@@ -87,7 +87,9 @@ def compare(kind: str, clips: int, seconds: float, rounds: int) -> float:
         used = ingest(folder, output)
         if used != clips:
             raise RuntimeError(f"{kind}: {used} of {clips} clips were ingested")
-        turns = [(timed(lambda: bare_loop(folder)), timed(lambda: ingest(folder, output))) for _ in range(rounds)]
+        turns = [
+            (timed(lambda: bare_loop(folder)), timed(lambda: ingest(folder, output))) for _ in range(rounds)
+        ]
     bare, own = (
         [statistics.median(turn[place][what] for turn in turns) for what in (0, 1)] for place in (0, 1)
     )
@@ -111,7 +113,9 @@ def main() -> None:
     parser.add_argument("--kinds", default="wav,flac,ogg,mp3")
     arguments = parser.parse_args()
     print(f"{arguments.clips} clips of {arguments.seconds:g} s, {RATE} Hz stereo, {arguments.rounds} rounds")
-    print("| kind | bare loop, s | ingestion, s | speed | of the rounds | by wall time | ms a clip above | clips/s |")
+    print(
+        "| kind | bare loop, s | ingestion, s | speed | of the rounds | by wall time | ms a clip above | clips/s |"
+    )
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     ratios = [
         compare(kind, arguments.clips, arguments.seconds, arguments.rounds)

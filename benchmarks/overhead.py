@@ -88,7 +88,7 @@ def run_once(folder: Path, corpus: Path, assignments: list[str]) -> dict[str, An
     clocks = Clocks()
     with clocks.part("rest"):
         with clocks.part("imports"):
-            import pipeline.training  # noqa: F401
+            import pipeline.training
             from pipeline.run import execute, prepare
         from tfx.dsl.compiler import compiler
         from tfx.orchestration.portable import launcher, python_executor_operator
@@ -139,7 +139,9 @@ def show(title: str, found: dict[str, Any]) -> None:
     """Prints where a run's time went."""
     parts, steps = found["parts"], found["steps"]
     ran = [step for step in steps if step["outcome"] == "ran"]
-    print(f"\n{title}: {len(ran)} steps ran, {len(steps) - len(ran)} cached, {found['whole']:.1f} s with the process")
+    print(
+        f"\n{title}: {len(ran)} steps ran, {len(steps) - len(ran)} cached, {found['whole']:.1f} s with the process"
+    )
     print("| part | wall s | processor s | processor s a step |")
     print("|---|--:|--:|--:|")
     for name in PARTS:

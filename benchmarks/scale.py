@@ -73,11 +73,11 @@ def resolve_run(corpus: Path, workspace: Path, clips: int) -> None:
 def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, Any]:
     """Runs one step in this process and measures it. Raises what the step raises."""
     _import_all()
-    from pipeline.local_runner import Outcome, launch
-    from pipeline.run import own_store
     from tfx.proto.orchestration import pipeline_pb2
 
     from pipeline.lineage.tfx_store import TfxStore
+    from pipeline.local_runner import Outcome, launch
+    from pipeline.run import own_store
 
     ir = pipeline_pb2.Pipeline()
     if step != RESOLVE:
@@ -190,9 +190,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, help="where corpora, runs and scale.json go; none is needed twice")
+    parser.add_argument(
+        "--folder", type=Path, help="where corpora, runs and scale.json go; none is needed twice"
+    )
     parser.add_argument("--sizes", default="1000,10000,100000", help="clips, smallest first")
-    parser.add_argument("--keep", action="store_true", help="keep a size's corpus and run when it is measured")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep a size's corpus and run when it is measured"
+    )
     for own in ("--step", "--corpus", "--workspace", "--clips", "--result"):
         parser.add_argument(own, help=argparse.SUPPRESS)  # of the process that runs one step
     arguments = parser.parse_args()

@@ -53,7 +53,9 @@ def make_spans(folder: Path, rounds: int) -> Path:
     corpus = folder / "corpus"
     if not corpus.is_dir():
         make_corpus(corpus, scale=0.3)
-    files = sorted(path for path in (corpus / "pretrain").rglob("*") if path.suffix in (".wav", ".flac", ".ogg"))
+    files = sorted(
+        path for path in (corpus / "pretrain").rglob("*") if path.suffix in (".wav", ".flac", ".ogg")
+    )
     for number, path in enumerate(files):
         span = folder / "spans" / f"span-{number % rounds}" / path.name
         if not span.is_file():
@@ -85,7 +87,13 @@ def run_round(number: int, folder: Path, corpus: Path, assignments: list[str]) -
     outcome = execute(prepare(config, corpus, {}, workspace), Silent())
     took = {"wall": time.monotonic() - wall, "processor": time.process_time() - processor}
     ran = sorted(step.node for step in outcome.steps if step.outcome.value == "ran")
-    return {"round": number, **took, **state(workspace), "ran": len(ran), "cached": len(outcome.steps) - len(ran)}
+    return {
+        "round": number,
+        **took,
+        **state(workspace),
+        "ran": len(ran),
+        "cached": len(outcome.steps) - len(ran),
+    }
 
 
 def state(workspace: Path) -> dict[str, int | float]:
@@ -97,7 +105,9 @@ def state(workspace: Path) -> dict[str, int | float]:
         "open_files": len(os.listdir("/proc/self/fd")),
         "threads": len(os.listdir("/proc/self/task")),
         "temporary_files": sum(1 for _ in _files(Path(tempfile.gettempdir()))),
-        "other_files": sum(1 for path in _files(workspace) if path.relative_to(workspace).parts[0] not in MADE),
+        "other_files": sum(
+            1 for path in _files(workspace) if path.relative_to(workspace).parts[0] not in MADE
+        ),
         "scratch_files": sum(1 for path in _files(workspace / "artifacts") if ".system" in path.parts),
         "store_bytes": (workspace / "metadata.sqlite").stat().st_size,
     }
@@ -135,7 +145,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--folder", type=Path, required=True, help="where corpus, spans, workspace and figures go")
+    parser.add_argument(
+        "--folder", type=Path, required=True, help="where corpus, spans, workspace and figures go"
+    )
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tasks", default="birdsong,speech_commands_v1", help="tasks to score each round")
     parser.add_argument("--steps", type=int, default=20, help="of pretraining, each round")

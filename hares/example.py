@@ -50,7 +50,9 @@ def level_dbfs(waveform: np.ndarray) -> float:
 def encode_example(clip: ExampleClip) -> bytes:
     """The serialised tf.Example of a clip. Deterministic: the same clip gives the same bytes."""
     example = tf.train.Example()
-    feature = example.features.feature  # filled in place: each message made apart would copy the waveform once more
+    feature = (
+        example.features.feature
+    )  # filled in place: each message made apart would copy the waveform once more
     feature["clip_id"].bytes_list.value.append(clip.clip_id.encode("utf-8"))
     feature["waveform"].bytes_list.value.append(clip.waveform.astype("<i2", copy=False).tobytes())
     feature["label"].int64_list.value.extend(clip.labels)
