@@ -53,11 +53,9 @@ def make_spans(folder: Path, rounds: int) -> Path:
     corpus = folder / "corpus"
     if not corpus.is_dir():
         make_corpus(corpus, scale=0.3)
-    files = sorted(
-        path for path in (corpus / "pretrain").rglob("*") if path.suffix in (".wav", ".flac", ".ogg")
-    )
+    files = sorted((corpus / "pretrain").glob("*/*.wav"))
     for number, path in enumerate(files):
-        span = folder / "spans" / f"span-{number % rounds}" / path.name
+        span = folder / "spans" / f"span-{number % rounds}" / f"{path.parent.name}-{path.name}"
         if not span.is_file():
             span.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, span)
