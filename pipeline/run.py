@@ -82,7 +82,7 @@ def execute(
     workspace = Workspace(run.workspace)
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
-    with workspace.held():
+    with workspace.held(), workspace.temporary_files():
         run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
     verdict = verdict_of_run(address.open(), run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))

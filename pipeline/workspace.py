@@ -7,7 +7,9 @@ import datetime
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ class Workspace:
     | checkpoints/ | training state, by digest of settings, code and data |
     | pushed/ | blessed models, a folder a version |
     | logs/ | TFX's log, a file a run |
+    | tmp/ | what a run's libraries write for a while; gone when it ends |
     | run.lock | who is at work in it |
     """
 
@@ -84,6 +87,29 @@ class Workspace:
             file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
             file.flush()
             yield
+
+    @contextlib.contextmanager
+    def temporary_files(self) -> Iterator[Path]:
+        """Gives a run's temporary files a folder here, and removes it with all that is in it when the run ends.
+
+        TFX, Beam and TensorFlow leave some behind in the system's folder. What a killed run left here goes first:
+        the caller holds the workspace (`held`), so no other run is using it.
+        """
+        folder = self.folder / "tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        # C++ and child processes read the variable; Python has looked it up already.
+        before, found = os.environ.get("TMPDIR"), tempfile.gettempdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder.resolve())
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = found
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
+            shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, kind: str, name: str, text: str) -> Path:
         """Writes a small file under a folder named by its content, and gives its path.
