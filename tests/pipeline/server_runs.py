@@ -1,4 +1,4 @@
-"""Real runs of `hares run` into a store on a server, watched while they run: what any user of the machine sees of them."""
+"""Real runs of `hares run` into a store on a server, watched while they run: what any user of the machine sees."""
 
 from __future__ import annotations
 

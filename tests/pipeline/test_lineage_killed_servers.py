@@ -1,8 +1,8 @@
 """A store's server is killed with -9 while a run is at work, and started again on what it left.
 
 The run ends with one error that names the store, or goes on; what was recorded before is there afterwards, as it was;
-and the re-run does nothing again that the store knows to be done. Steps take no time here, so a kill some
-hundredths of a second after one falls into what is recorded of it; TFX's launcher, ML Metadata and the servers are real.
+and the re-run does nothing again that the store knows to be done. Steps take no time here, so a kill some hundredths of
+a second after one falls into what is recorded of it; TFX's launcher, ML Metadata and the servers are real.
 """
 
 from __future__ import annotations
