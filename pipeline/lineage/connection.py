@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +28,9 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 ADDRESS_VARIABLE = "HARES_METADATA"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
+
+# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, the others from gRPC.
+LOST = (errors.InternalError, errors.UnavailableError, errors.DeadlineExceededError)
 
 _MYSQL_SSL = {
     "ssl_key": "key",
@@ -92,6 +97,20 @@ class StoreAddress:
                 f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}). Is the server "
                 f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
             ) from None  # the cause would carry the unredacted text
+
+    @contextmanager
+    def asking(self) -> Iterator[MetadataStore]:
+        """The store, for questions in a row.
+
+        Raises:
+            FileNotFoundError: as `open` does.
+            StoreUnreachableError: as `open` does, and where the server stops answering in between.
+        """
+        store = self.open()
+        try:
+            yield store
+        except LOST as error:
+            raise self.lost(error) from None
 
     def lost(self, error: Exception) -> StoreUnreachableError:
         """What to raise where the store stops answering in the middle of a run."""
