@@ -88,17 +88,29 @@ class StoreAddress:
                 store.get_context_types()  # a gRPC client connects at the first question
             return store
         except (errors.StatusError, RuntimeError) as error:
+            remedy = (
+                "Is another program at work on it?"
+                if self.file
+                else f"Is the server running, and is the password in {PASSWORD_VARIABLE} or in the file that "
+                "password_file names?"
+            )
             raise StoreUnreachableError(
-                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}). Is the server "
-                f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
+                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}"
+                f"{self._locked(error)}). {remedy}"
             ) from None  # the cause would carry the unredacted text
 
     def lost(self, error: Exception) -> StoreUnreachableError:
         """What to raise where the store stops answering in the middle of a run."""
         return StoreUnreachableError(
-            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}). All that it "
-            "recorded is kept: once it answers again, the same command goes on after the last step that ended"
+            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}"
+            f"{self._locked(error)}). All that it recorded is kept: once it answers again, the same command goes on "
+            "after the last step that ended"
         )
+
+    def _locked(self, error: Exception) -> str:
+        """What ML Metadata means where it gives up on a SQLite file."""
+        locked = self.file is not None and "Concurrent writes aborted" in str(error)
+        return ": another process keeps the file locked" if locked else ""
 
 
 def store_address(text: str, default: Path) -> StoreAddress:

@@ -15,8 +15,9 @@ from tfx.orchestration import metadata
 
 from pipeline.lineage.connection import StoreAddress
 
-# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, the others from gRPC.
-LOST = (errors.InternalError, errors.UnavailableError, errors.DeadlineExceededError)
+# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file
+# that another process keeps locked for longer than its retries take (some 15 s), the others from gRPC.
+LOST = (errors.InternalError, errors.AbortedError, errors.UnavailableError, errors.DeadlineExceededError)
 
 
 class TfxStore(metadata.Metadata):

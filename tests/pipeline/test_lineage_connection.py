@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_metadata import errors
 
 from pipeline.lineage.connection import StoreUnreachableError, store_address
+from pipeline.lineage.tfx_store import TfxStore
 
 CANARY = "canary-7f3a"
 DEFAULT = Path("W/metadata.sqlite")
@@ -102,3 +104,15 @@ def test_the_command_says_so_in_one_line_and_exit_code_8() -> None:
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 8 and "the metadata store cannot be opened" in done.stderr.splitlines()[-1]
     assert CANARY not in done.stdout + done.stderr
+
+
+def test_a_store_that_another_process_keeps_locked_is_named_as_such(tmp_path: Path) -> None:
+    """What ML Metadata says of it, after its retries, is AbortedError; a server's says the same of other things."""
+    aborted = errors.AbortedError("Concurrent writes aborted after max number of retries.")
+    file, server = store_address("", tmp_path / "m.sqlite"), store_address("mysql://u@h/d", DEFAULT)
+    assert "m.sqlite" in str(file.lost(aborted)) and "another process keeps the file locked" in str(
+        file.lost(aborted)
+    )
+    assert "locked" not in str(server.lost(aborted))
+    with pytest.raises(StoreUnreachableError, match="keeps the file locked"), TfxStore(file):
+        raise aborted
