@@ -104,7 +104,9 @@ def main() -> int:
             make_rows(names, record, work)
     write_table(arguments.document, table(list(record.rows.values()), NAMES))
     bad = [row.name for row in record.rows.values() if row.name in (names or NAMES) and not row.sound]
-    print("\n".join(["not sound:", *bad]) if bad else "all sound")
+    print(
+        "\n".join(["not sound:", *bad]) if bad else f"{len(record.rows)} of {len(NAMES)} rows done, all sound"
+    )
     return 1 if bad else 0
 
 

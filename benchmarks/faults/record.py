@@ -56,20 +56,24 @@ class Row:
 
 
 class Record:
-    """The rows that are done, in a file that is always whole."""
+    """The rows that are done, in a file that is always whole and that two programs may add to in turns."""
 
     def __init__(self, path: Path):
         self._path = path
-        self.rows: dict[str, Row] = {}
-        if path.is_file():
-            rows = [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-            self.rows = {row.name: row for row in rows}
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """The rows by name, as the file has them now."""
+        if not self._path.is_file():
+            return {}
+        rows = [Row(**row) for row in json.loads(self._path.read_text(encoding="utf-8"))["rows"]]
+        return {row.name: row for row in rows}
 
     def add(self, row: Row) -> None:
         """Puts a row in the place of an earlier one of its name, and writes the file."""
-        self.rows[row.name] = row
+        rows = {**self.rows, row.name: row}
         part = self._path.with_suffix(".part")
-        text = json.dumps({"rows": [asdict(row) for row in self.rows.values()]}, indent=1, ensure_ascii=False)
+        text = json.dumps({"rows": [asdict(row) for row in rows.values()]}, indent=1, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8")
         os.replace(part, self._path)
 
