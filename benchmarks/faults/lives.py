@@ -122,7 +122,8 @@ class Life:
     ):
         self._workspace = workspace
         self._printed = [setup.scratch / f"{name}.{end}" for end in ("out", "err")]
-        environment = {**os.environ, "PYTHONPATH": str(setup.project), "TF_CPP_MIN_LOG_LEVEL": "2",
+        inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        environment = {**inherited, "PYTHONPATH": str(setup.project), "TF_CPP_MIN_LOG_LEVEL": "2",
                        **(variables or {})}  # fmt: skip
         with self._printed[0].open("wb") as out, self._printed[1].open("wb") as err:
             self._process = subprocess.Popen(
