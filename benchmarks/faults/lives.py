@@ -162,9 +162,6 @@ class Life:
         """Ends a stop."""
         continue_process(self.pid)
 
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
     def wait(self, seconds: float = float("inf")) -> Ended | None:
         """Waits for its end; None where it is still at work after so long. One that hangs is killed."""
         until = time.monotonic() + seconds
@@ -172,8 +169,7 @@ class Life:
             time.sleep(0.05)
         hung = self._process.poll() is None and self._over()
         if hung:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
         if self._process.poll() is None:
             return None
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in self._printed]
@@ -184,6 +180,12 @@ class Life:
         ended = self.wait()
         assert ended is not None
         return ended
+
+    def kill(self) -> None:
+        """Ends it, should it still be there."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
 
     def _over(self) -> bool:
         return time.monotonic() - self._began > _SECONDS

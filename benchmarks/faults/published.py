@@ -48,8 +48,8 @@ def open_store(path: Path) -> MetadataStore:
     return MetadataStore(config)
 
 
-def published(store: MetadataStore) -> list[Published]:
-    """Live artifacts with files, each under the execution that made it and not those that had it from the cache."""
+def published(store: MetadataStore, root: Path) -> list[Published]:
+    """Live artifacts below `root`, each under the execution that made it and not those that had it from the cache."""
     executions = {e.id: e for e in store.get_executions()}
     nodes = _nodes(store)
     artifacts = {a.id: a for a in store.get_artifacts() if a.state == pb.Artifact.LIVE}
@@ -60,7 +60,8 @@ def published(store: MetadataStore) -> list[Published]:
             continue
         artifact = artifacts[event.artifact_id]
         properties = artifact.custom_properties
-        if "pushed" in properties and not properties["pushed"].int_value:
+        not_pushed = "pushed" in properties and not properties["pushed"].int_value
+        if not_pushed or root not in Path(artifact.uri).parents:
             continue
         place = f"{nodes[execution.id]}/{event.path.steps[0].key}"
         found.append(Published(place, Path(artifact.uri), properties["content_digest"].string_value))
@@ -104,9 +105,9 @@ def partial(workspace: Path, artifacts: list[Published], reference: Reference | 
     return found
 
 
-def reference_of(workspace: Path) -> Reference:
-    """Scores, weights and contents of a finished run."""
-    artifacts = published(open_store(workspace / "metadata.sqlite"))
+def reference_of(workspace: Path, store: Path) -> Reference:
+    """Scores, weights and contents of a finished run, which recorded into `store`."""
+    artifacts = published(open_store(store), workspace / "artifacts")
     folders = {artifact.place: artifact.folder for artifact in artifacts}
     report = json.loads((folders["evaluator/report"] / "report.json").read_text(encoding="utf-8"))
     scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}

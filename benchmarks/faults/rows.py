@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmarks.faults.causes import Cause, NotPossibleHereError, mount_workspace, unmount
@@ -47,6 +47,7 @@ class Matrix:
 
     def __init__(self, folder: Path, setup: Setup, revision: str, say: Say):
         self._workspace = folder / "workspace"
+        self._store = self._workspace / "metadata.sqlite"
         self._snapshots = folder / "snapshots" / digest_of(setup.project)
         self._setup = setup
         self._revision = revision
@@ -76,7 +77,7 @@ class Matrix:
             ended = life.end()
             if ended.code:
                 raise RuntimeError(f"the undisturbed run ended with {ended.ending()}: {ended.stderr[-2000:]}")
-            self._reference = reference_of(self._workspace)
+            self._reference = reference_of(self._workspace, self._store)
             kept.write_text(json.dumps(asdict(self._reference), indent=1), encoding="utf-8")
         return self._reference
 
@@ -101,14 +102,43 @@ class Matrix:
         return self._rerun(step.name, cause.name, ended, reference, began)
 
     def one_workspace(self) -> Row:
-        """A second run while the first one's Trainer is at work, in the same workspace."""
-        return self._together(ONE_WORKSPACE, self._workspace)
+        """A second run while the first one's Trainer is at work, in the same workspace: refused."""
+        reference = self.undisturbed()
+        began = time.monotonic()
+        first = self._training("first")
+        # The first stands until the second has been refused: it could else end before the second has begun.
+        second = Life(self._setup, self._workspace, "second").end()
+        first.go_on()
+        return self._together(ONE_WORKSPACE, first.end(), second, reference, began)
 
     def one_store(self) -> Row:
-        """A second run in a workspace of its own that records into the first one's store."""
-        return self._together(
-            ONE_STORE, self._workspace / "second", "--metadata", str(self._workspace / "metadata.sqlite")
-        )
+        """A second run in a workspace of its own that records into the first one's store: both right."""
+        reference = self.undisturbed()
+        began = time.monotonic()
+        first = self._training("first")
+        first.go_on()
+        other = self._workspace / "second"
+        second = Life(self._setup, other, "second", "--metadata", str(self._store)).end()
+        row = self._together(ONE_STORE, first.end(), second, reference, began)
+        same = row.same and second.code == 0 and self._same(other, reference)
+        return replace(row, same=same, partial=[*row.partial, *self._partial_in(other, reference)])
+
+    def _training(self, name: str) -> Life:
+        """A run that stands in the middle of its Trainer."""
+        trainer = next(step for step in STEPS if step.name == "Trainer")
+        self._restore(trainer)
+        life = Life(self._setup, self._workspace, name)
+        if not life.stop_when(lambda: any(any(self._workspace.glob(p)) for p in trainer.at_work)):
+            raise RuntimeError(
+                f"{name}: it ended before its Trainer was met at work: {life.end().stderr[-2000:]}"
+            )
+        return life
+
+    def _together(self, name: str, one: Ended, other: Ended, reference: Reference, began: float) -> Row:
+        said = other.message(self._workspace)
+        self._say(f"{name}: {one.ending()} and {other.ending()} {said}")
+        row = self._rerun(TOGETHER, name, other, reference, began, 2 if name == ONE_STORE else 1)
+        return replace(row, ending=f"{one.ending()} and {other.ending()}", same=row.same and one.code == 0)
 
     def _disturbed(self, step: Step, cause: Cause) -> Ended | None:
         """The run that the cause meets; None where the step had ended before."""
@@ -116,76 +146,64 @@ class Matrix:
         variables = cause.environment()
         cause.prepare()
         life = Life(self._setup, self._workspace, "disturbed", variables=variables)
-        if not life.stop_when(lambda: any(any(self._workspace.glob(p)) for p in step.at_work)):
-            life.end()
-            return None
-        if self._finished()[step.node]:
-            life.go_on()
-            life.end()
-            return None
-        while not cause.apply(life.pid):
-            life.run_a_little()
-            life.pause()
-        life.go_on()
-        ended = life.wait(cause.held_seconds)
-        if ended is None:
-            self._say(
-                f"{step.name}, {cause.name}: taken away after {cause.held_seconds:.0f} s, the run still waits"
-            )
-        cause.remove()
-        return ended or life.end()
+        try:
+            if not life.stop_when(lambda: any(any(self._workspace.glob(p)) for p in step.at_work)):
+                return None
+            if self._finished()[step.node]:
+                return None
+            while not cause.apply(life.pid):
+                life.run_a_little()
+                life.pause()
+            try:
+                life.go_on()
+                ended = life.wait(cause.held_seconds)
+                if ended is None:
+                    self._say(f"taken away after {cause.held_seconds:.0f} s, in which the run has not ended")
+            finally:
+                cause.remove()
+            return ended or life.end()
+        finally:
+            life.kill()
 
     def _restore(self, step: Step) -> None:
         mount_workspace(self._workspace)
         if step is not STEPS[0]:
             shutil.copytree(self._snapshots / step.node, self._workspace, dirs_exist_ok=True)
 
-    def _rerun(self, step: str, cause: str, ended: Ended, reference: Reference, began: float) -> Row:
-        """One plain re-run, and what is promised held against the store and the disk, before it and after."""
+    def _rerun(
+        self, step: str, cause: str, ended: Ended, reference: Reference, began: float, workspaces: int = 1
+    ) -> Row:
+        """One plain re-run, and what is promised held against the store and the disk, before it and after.
+
+        With two workspaces in one store each may have done a step once.
+        """
         before = self._finished()
         found = self._partial(reference)
         again = Life(self._setup, self._workspace, "rerun").end()
         after = self._finished()
         found += [text for text in self._partial(reference) if text not in found]
-        same = False
-        if again.code == 0:
-            result = reference_of(self._workspace)
-            same = result.scores == reference.scores and result.weights == reference.weights
         return Row(
             step, cause, True, ended.ending(), ended.message(self._workspace), again.ending(), again.steps("done"),
-            same, found, sorted(node for node in before if after[node] > before[node] or before[node] > 1),
+            again.code == 0 and self._same(self._workspace, reference), found,
+            sorted(node for node in after if after[node] > workspaces or 0 < before[node] < after[node]),
             self._revision, round(time.monotonic() - began, 1),
         )  # fmt: skip
 
-    def _together(self, name: str, workspace: Path, *options: str) -> Row:
-        reference = self.undisturbed()
-        began = time.monotonic()
-        trainer = next(step for step in STEPS if step.name == "Trainer")
-        self._restore(trainer)
-        first = Life(self._setup, self._workspace, "first")
-        seen = first.stop_when(lambda: any(any(self._workspace.glob(p)) for p in trainer.at_work))
-        if not seen:
-            raise RuntimeError(f"{name}: the first run ended before its Trainer was met at work")
-        if workspace == self._workspace:
-            # The first stands until the second has been refused: it would else end before the second has begun.
-            second = Life(self._setup, workspace, "second", *options).end()
-            first.go_on()
-        else:
-            first.go_on()
-            second = Life(self._setup, workspace, "second", *options).end()
-        one = first.end()
-        self._say(f"{name}: {one.ending()} and {second.ending()} {second.message(self._workspace)}")
-        ending = Ended(second.code, second.stdout, second.stderr, second.hung or one.hung)
-        row = self._rerun(TOGETHER, name, ending, reference, began)
-        return Row(**{**asdict(row), "ending": f"{one.ending()} and {second.ending()}"})
-
     def _finished(self) -> Counter[str]:
-        store = self._workspace / "metadata.sqlite"
-        return finished_steps(open_store(store)) if store.is_file() else Counter()
+        return finished_steps(open_store(self._store)) if self._store.is_file() else Counter()
+
+    def _same(self, workspace: Path, reference: Reference) -> bool:
+        """Whether a finished run came to the scores and weights of the undisturbed one."""
+        result = reference_of(workspace, self._store)
+        return result.scores == reference.scores and result.weights == reference.weights
 
     def _partial(self, reference: Reference) -> list[str]:
-        store = self._workspace / "metadata.sqlite"
-        return partial(self._workspace, published(open_store(store)), reference) if store.is_file() else []
+        return self._partial_in(self._workspace, reference)
+
+    def _partial_in(self, workspace: Path, reference: Reference) -> list[str]:
+        if not self._store.is_file():
+            return []
+        return partial(workspace, published(open_store(self._store), workspace / "artifacts"), reference)
 
     def close(self) -> None:
         """Takes the workspace away."""

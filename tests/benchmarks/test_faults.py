@@ -53,7 +53,7 @@ class Written:
         return uri
 
     def partial(self, reference: Reference | None = None) -> list[str]:
-        return partial(self.folder, published(self.store), reference)
+        return partial(self.folder, published(self.store, self.folder / "artifacts"), reference)
 
 
 @pytest.fixture
