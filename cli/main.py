@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-import signal
 import sys
-from types import FrameType
 
 import click
 
@@ -57,7 +55,6 @@ def hares() -> None:
 
 def main() -> None:
     """Entry point: a foreseen failure is one line on stderr and an exit code of its kind."""
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         hares.main(standalone_mode=False)
     except click.exceptions.Exit as exit_:
@@ -71,12 +68,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("hares: interrupted; the same command goes on where it stopped", err=True)
         sys.exit(int(ExitCode.INTERRUPTED))
-
-
-def _terminated(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a command as Ctrl-C does, so that a run records that it has ended; a second one ends it at once."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

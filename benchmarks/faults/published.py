@@ -15,9 +15,11 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 Content = dict[str, str]  # path below a folder -> SHA-256 of its bytes
 _EVENTS = re.compile(r"events\.out\.tfevents\..*$")  # TensorBoard's names hold time, host and process
-# Outputs whose bytes hold a time, a path or a map in any order. Their files must be those of the undisturbed run by
-# name, and those that were recorded by bytes; what they are made of is compared by weights and scores.
-LOOSE = {"trainer/model", "trainer/model_run", "evaluator/report", "evaluator/page", "evaluator/metrics",
+# Outputs whose bytes hold a time, a path, a map in any order, or records in the order in which Beam came by them. Their
+# files must be those of the undisturbed run by name, and those that were recorded by bytes; that nothing is missing in
+# them shows in the weights and scores that are made of them.
+LOOSE = {"transform/transformed_examples",
+         "trainer/model", "trainer/model_run", "evaluator/report", "evaluator/page", "evaluator/metrics",
          "evaluator/blessing_artifact", "pusher/pushed_model", "transform/transform_graph"}  # fmt: skip
 _INGESTION = "ingest_"  # its digest is one over the sound of the clips, not over the files
 

@@ -62,26 +62,26 @@ def written(tmp_path: Path) -> Written:
 
 
 def test_a_file_that_was_cut_short_or_lost_after_it_was_recorded_is_found(written: Written) -> None:
-    transform = written.done("transform", "examples", {"a": "whole", "b/c": "whole"})
+    other = written.done("embed_y", "embeddings", {"a": "whole", "b/c": "whole"})
     embed = written.done("embed_x", "embeddings", {"a": "whole"})
     assert written.partial() == []
-    (transform / "b" / "c").write_text("who")
+    (other / "b" / "c").write_text("who")
     (embed / "a").unlink()
     assert written.partial() == [
-        "transform/examples is not what was recorded",
+        "embed_y/embeddings is not what was recorded",
         "embed_x/embeddings has no files",
     ]
 
 
 def test_a_file_that_was_cut_short_before_it_was_recorded_is_found(written: Written) -> None:
     """The record agrees with the disk; the undisturbed run does not."""
-    whole = written.done("transform", "examples", {"a": "whole"})
-    reference = Reference({}, "", {"transform/examples": content_of(whole)})
+    whole = written.done("embed_y", "embeddings", {"a": "whole"})
+    reference = Reference({}, "", {"embed_y/embeddings": content_of(whole)})
     assert written.partial(reference) == []
-    written.done("transform", "examples", {"a": "who"})
-    assert written.partial(reference) == ["transform/examples differs from the undisturbed run's"]
-    written.done("transform", "examples", {"a": "whole", "a.part": ""})
-    assert "transform/examples has other files than the undisturbed run's" in written.partial(reference)
+    written.done("embed_y", "embeddings", {"a": "who"})
+    assert written.partial(reference) == ["embed_y/embeddings differs from the undisturbed run's"]
+    written.done("embed_y", "embeddings", {"a": "whole", "a.part": ""})
+    assert "embed_y/embeddings has other files than the undisturbed run's" in written.partial(reference)
 
 
 def test_a_version_that_is_a_part_of_the_model_is_found_and_a_hidden_folder_is_none(written: Written) -> None:
@@ -102,8 +102,8 @@ def test_only_steps_that_were_done_count_and_not_those_from_the_cache(written: W
     for state in (pb.Execution.COMPLETE, pb.Execution.CACHED, pb.Execution.FAILED, pb.Execution.RUNNING):
         written.done("trainer", "model", {"a": "x"}, state)
     written.done("trainer", "model", {"a": "x"})
-    written.done("transform", "examples", {"a": "x"})
-    assert finished_steps(written.store) == {"trainer": 2, "transform": 1}
+    written.done("embed_y", "embeddings", {"a": "x"})
+    assert finished_steps(written.store) == {"trainer": 2, "embed_y": 1}
 
 
 def test_rows_that_are_done_are_not_run_again_unless_they_are_named() -> None:
