@@ -29,8 +29,9 @@ PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 ADDRESS_VARIABLE = "HARES_METADATA"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
 
-# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, the others from gRPC.
-LOST = (errors.InternalError, errors.UnavailableError, errors.DeadlineExceededError)
+# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file
+# that another process keeps locked for longer than its retries take (some 15 s), the others from gRPC.
+LOST = (errors.InternalError, errors.AbortedError, errors.UnavailableError, errors.DeadlineExceededError)
 
 _MYSQL_SSL = {
     "ssl_key": "key",
@@ -93,9 +94,15 @@ class StoreAddress:
                 store.get_context_types()  # a gRPC client connects at the first question
             return store
         except (errors.StatusError, RuntimeError) as error:
+            remedy = (
+                "Is another program at work on it?"
+                if self.file
+                else f"Is the server running, and is the password in {PASSWORD_VARIABLE} or in the file that "
+                "password_file names?"
+            )
             raise StoreUnreachableError(
-                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}). Is the server "
-                f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
+                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}"
+                f"{self._locked(error)}). {remedy}"
             ) from None  # the cause would carry the unredacted text
 
     @contextmanager
@@ -115,9 +122,15 @@ class StoreAddress:
     def lost(self, error: Exception) -> StoreUnreachableError:
         """What to raise where the store stops answering in the middle of a run."""
         return StoreUnreachableError(
-            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}). All that it "
-            "recorded is kept: once it answers again, the same command goes on after the last step that ended"
+            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}"
+            f"{self._locked(error)}). All that it recorded is kept: once it answers again, the same command goes on "
+            "after the last step that ended"
         )
+
+    def _locked(self, error: Exception) -> str:
+        """What ML Metadata means where it gives up on a SQLite file."""
+        locked = self.file is not None and "Concurrent writes aborted" in str(error)
+        return ": another process keeps the file locked" if locked else ""
 
 
 def store_address(text: str, default: Path) -> StoreAddress:
@@ -258,8 +271,8 @@ def _refuse(options: dict[str, str], accepted: tuple[str, ...]) -> None:
 
 
 def _safe(error: Exception, config: Config) -> str:
-    """An error's first line, without the password, should a library have put it there."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    """An error's first line, without the query that met it, nor the password, should a library have put it there."""
+    text = (str(error) or type(error).__name__).splitlines()[0].partition(" query:")[0]
     kind = config.WhichOneof("config") if isinstance(config, pb.ConnectionConfig) else None
     password = getattr(getattr(config, kind), "password", "") if kind else ""
     return text.replace(password, "***") if password else text

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_metadata import errors
 
 from pipeline.lineage.connection import StoreUnreachableError, store_address
 
@@ -123,3 +124,13 @@ def test_the_demo_takes_the_store_it_is_given(made_corpus: Path, tmp_path: Path)
     assert done.returncode == 8, done.stderr
     assert "postgresql://u@127.0.0.1:1/d: the metadata store cannot be opened" in done.stderr
     assert not (tmp_path / "metadata.sqlite").exists()
+
+
+def test_a_store_that_another_process_keeps_locked_is_named_as_such(tmp_path: Path) -> None:
+    """What ML Metadata says of it, after its retries, is AbortedError; a server's says the same of other things."""
+    aborted = errors.AbortedError("Concurrent writes aborted after max number of retries.")
+    file, server = store_address("", tmp_path / "m.sqlite"), store_address("mysql://u@h/d", DEFAULT)
+    assert "m.sqlite" in str(file.lost(aborted)) and "another process keeps the file locked" in str(
+        file.lost(aborted)
+    )
+    assert "locked" not in str(server.lost(aborted))
