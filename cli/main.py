@@ -43,6 +43,7 @@ def hares() -> None:
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
     hares compile --target kubeflow --cluster FILE ...  the pipeline as one file that a cluster runs
     hares run-compiled FILE --folder DIR                that file, step by step, on this machine
+    hares workspace gc --workspace W                    what nothing in a workspace refers to, and its removal
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,

@@ -82,6 +82,7 @@ def execute(
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
     with workspace.held():
+        workspace.note_store(address.shown)
         run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
     verdict = verdict_of_run(address.open(), run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
