@@ -52,6 +52,8 @@ DEV = [
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",
+    "pip-audit>=2.10",
+    "cyclonedx-bom>=7.5",
     "uv",
 ]
 
