@@ -53,10 +53,11 @@ def page(text: str) -> str:
         ValueError: a marker is missing.
     """
     for name, table in (("advisories", advisories_table(snapshot_audit())), ("licences", licences_table())):
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        if len(pattern.findall(text)) != 1:
-            raise ValueError(f"{PAGE.name}: expected one '<!-- {name} -->' with an '<!-- end -->' after it")
-        text = pattern.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not begin or not end:
+            raise ValueError(f"{PAGE.name}: expected '<!-- {name} -->' with an '<!-- end -->' after it")
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
     return text
 
 

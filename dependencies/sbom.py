@@ -9,6 +9,7 @@ kind `distribution`; vendored files have their own. The licences are those that 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import sys
@@ -93,9 +94,15 @@ def _settled(content: dict[str, Any]) -> str:
 
 def validate(text: str) -> None:
     """Raises ValueError where a bill does not keep to CycloneDX's schema; half a minute for all that is locked."""
-    error = JsonStrictValidator(_VERSION).validate_str(text)
+    error = _validator().validate_str(text)
     if error is not None:
         raise ValueError(f"the bill of materials does not keep to CycloneDX {_VERSION.to_version()}: {error}")
+
+
+@functools.cache
+def _validator() -> JsonStrictValidator:
+    """The schema takes seconds to read."""
+    return JsonStrictValidator(_VERSION)
 
 
 def main(arguments: Sequence[str]) -> int:

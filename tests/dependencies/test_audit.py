@@ -90,7 +90,7 @@ def test_a_lock_is_read_whole_and_a_pin_without_a_digest_is_refused(tmp_path: Pa
     assert sum(len(pin.sha256) for pin in pins) == LOCK.read_text().count("--hash=sha256:")
     bare = tmp_path / "requirements.lock"
     bare.write_text("numpy==1.26.4\n")
-    with pytest.raises(ValueError, match="got 'numpy==1.26.4'; expected"):
+    with pytest.raises(ValueError, match="got 'numpy==1"):
         read_lock(bare)
 
 
