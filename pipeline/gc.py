@@ -88,7 +88,7 @@ def find_garbage(
     by_path = defaultdict(list)
     for artifact in live:
         if artifact.id in old:
-            by_path[_path(artifact.uri)].append(artifact.id)
+            by_path[_folder_of(artifact.uri, workspace.root)].append(artifact.id)
     found = [
         *_artifact_folders(workspace.root, named, by_path),
         *_checkpoints(workspace.checkpoints, named, _finished(live)),
@@ -208,7 +208,7 @@ def _temporary(root: Path, gone: Collection[Path], changed_before: float) -> Ite
 
 def _superseded(store: MetadataStore, live: Sequence[pb.Artifact], root: Path, keep_runs: int) -> set[int]:
     """Ids of the artifacts below `root` that only runs made or used which are not kept."""
-    here = {a.id: a for a in live if _is_local(a.uri) and _path(a.uri).startswith(f"{root}{os.sep}")}
+    here = {a.id: a for a in live if _folder_of(a.uri, root)}
     by_run = {
         run.id: {a.id for a in store.get_artifacts_by_context(run.id)} & set(here) for run in _runs(store)
     }
@@ -273,6 +273,15 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     with os.scandir(folder) as listing:
         return sorted(listing, key=lambda entry: os.fsencode(entry.name))
+
+
+def _folder_of(uri: str, root: Path) -> str:
+    """The folder `<root>/<node>/<output>/<execution>` that a URI is, or is in; "" where it is in none."""
+    path = Path(_path(uri))
+    if not _is_local(uri) or not path.is_relative_to(root):
+        return ""
+    parts = path.relative_to(root).parts[:3]
+    return str(root.joinpath(*parts)) if len(parts) == 3 else ""
 
 
 def _is_local(uri: str) -> bool:

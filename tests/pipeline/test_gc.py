@@ -201,9 +201,8 @@ def test_kept_runs_keep_all_they_stand_on(runs: list, keep: int, stop: int) -> N
                 )
                 last = len(fresh) == count
                 paths.append(made.output("trainer", "model", 100 + number))
-                ids.append(
-                    made.writer.artifact(kind if last else "Model", str(paths[-1]), **(facts if last else {}))
-                )
+                uri = str(paths[-1] / "deep" if number % 3 == 1 else paths[-1])
+                ids.append(made.writer.artifact(kind if last else "Model", uri, **(facts if last else {})))
                 inputs[number] = uses
                 fresh.add(number)
             made.writer.step(
@@ -268,6 +267,33 @@ def test_a_workspace_that_was_moved_or_is_a_link_keeps_all(tmp_path: Path) -> No
     (other / "artifacts").symlink_to(tmp_path / "w" / "artifacts", target_is_directory=True)
     assert find_garbage(Workspace(other), made.writer.store, NOW) == []
     assert [item.path for item in made.find()] == [tmp_path / "w" / "artifacts" / "trainer" / "model" / "9"]
+
+
+def test_an_artifact_around_the_folders_of_runs_keeps_them_all(tmp_path: Path) -> None:
+    made = planted(tmp_path / "w")
+    made.output("trainer", "model", 1)
+    whole = made.writer.artifact("Model", str(made.workspace.root / "trainer"))
+    made.writer.step("run1", "trainer", [], [("model", whole)])
+    later = made.writer.artifact("Model", str(made.output("evaluator", "report", 2)))
+    made.writer.step("run2", "evaluator", [], [("report", later)])
+    assert made.find() == made.find(1) == []
+
+
+def test_killed_while_it_removes_the_command_goes_on(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    folder.mkdir()
+    made = Planted(Workspace(folder), StoreWriter(MetadataStore(sqlite_config(folder / "metadata.sqlite"))))
+    kept = made.output("trainer", "model", 1)
+    made.writer.step("run1", "trainer", [], [("model", made.writer.artifact("Model", str(kept)))])
+    for number in range(2, 600):
+        made.write("artifacts", "trainer", "model", str(number), "data.bin")
+    command = [sys.executable, "-m", "cli.main", "workspace", "gc", "--workspace", str(folder), "--yes"]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+        assert process.stdout is not None and process.stdout.readline().startswith("files")
+        process.kill()
+    assert len(list((made.workspace.root / "trainer" / "model").iterdir())) < 599
+    assert call("--workspace", str(folder), "--yes").returncode == 0
+    assert list((made.workspace.root / "trainer" / "model").iterdir()) == [kept]
 
 
 def test_bytes_are_what_becomes_free(tmp_path: Path) -> None:
