@@ -36,6 +36,7 @@ def hares() -> None:
     hares demo                                          everything, on a corpus it makes itself
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
+    hares workspace gc --workspace W                    what nothing in a workspace refers to, and its removal
     hares report W                                      its scores again, beside the paper's
     hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
@@ -43,7 +44,6 @@ def hares() -> None:
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
     hares compile --target kubeflow --cluster FILE ...  the pipeline as one file that a cluster runs
     hares run-compiled FILE --folder DIR                that file, step by step, on this machine
-    hares workspace gc --workspace W                    what nothing in a workspace refers to, and its removal
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
