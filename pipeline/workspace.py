@@ -90,6 +90,21 @@ class Workspace:
             file.flush()
             yield
 
+    def keep(self, kind: str, name: str, text: str) -> Path:
+        """Writes a small file under a folder named by its content, and gives its path.
+
+        TFX's cache sees the path of an imported file and not what is in it: with the digest in the path, a
+        changed file is another one.
+        """
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        path = self.folder / "imported" / kind / digest / name
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
+        return path
+
     @property
     def stores(self) -> list[str]:
         """The stores in which runs of the workspace are recorded, as `store_name` names them."""
@@ -115,18 +130,3 @@ class Workspace:
             part = self.folder / f"{_STORES}.part"
             part.write_text("".join(f"{line}\n" for line in (*stores, name)), encoding="utf-8")
             os.replace(part, self.folder / _STORES)
-
-    def keep(self, kind: str, name: str, text: str) -> Path:
-        """Writes a small file under a folder named by its content, and gives its path.
-
-        TFX's cache sees the path of an imported file and not what is in it: with the digest in the path, a
-        changed file is another one.
-        """
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        path = self.folder / "imported" / kind / digest / name
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
-        return path
