@@ -79,7 +79,7 @@ def bill(pins: Sequence[Pin]) -> str:
 def _distribution(pin: Pin, digest: str) -> ExternalReference:
     return ExternalReference(
         type=ExternalReferenceType.DISTRIBUTION,
-        url=XsUri(f"https://pypi.org/project/{pin.name}/{pin.version}/#files"),
+        url=XsUri(f"pkg:pypi/{pin.name}@{pin.version}"),  # from whichever index the lock is installed
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
     )
 
