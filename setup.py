@@ -51,6 +51,8 @@ DEV = [
     "pytest-xdist>=3.6",
     "ruff",
     "mypy",
+    "pip-audit>=2.10",
+    "cyclonedx-bom>=7.5",
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",

@@ -84,6 +84,7 @@ def execute(
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
     with workspace.held(), workspace.temporary_files():
+        workspace.note_store(address.shown)
         run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
     with address.asking() as store:
         verdict = verdict_of_run(store, run.config.name, run_id)
