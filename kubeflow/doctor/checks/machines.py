@@ -56,7 +56,9 @@ def check_accelerators(subject: Subject) -> Iterator[Finding]:
     known = sorted(_accelerators())
     for kind, resources in (subject.cluster.get("resources") or {}).items():
         given = str((resources or {}).get("accelerator") or "")
-        if given and given not in known:
+        if (
+            given and "/" not in given and given not in known
+        ):  # Kubernetes' names are a fault of the cluster file
             yield Finding(
                 "machine", Severity.FATAL, f"{subject.cluster_file}: resources.{kind}.accelerator",
                 f"Vertex has no {given}; there are {', '.join(known)}", "give one of those",

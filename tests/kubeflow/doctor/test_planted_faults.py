@@ -179,7 +179,7 @@ def resolver_left(whole: Whole) -> None:
 
 
 def other_settings(whole: Whole) -> None:
-    whole.options += ["--set", "training.steps=7"]
+    whole.options += ["--set", "training.steps=300"]
 
 
 def other_package(whole: Whole) -> None:
@@ -229,7 +229,7 @@ def test_a_good_setup_gives_no_finding(whole: Whole) -> None:
         (type_without_a_module, "artifact_type", "fatal", "'Embeddings' has a name"),
         (type_that_declares_properties, "artifact_type", "fatal", "components.Mine declares properties"),
         (resolver_left, "resolver", "fatal", "resolver"),
-        (other_settings, "settings", "warning", "training.steps 400 -> 7"),
+        (other_settings, "settings", "warning", "training.steps 400 -> 300"),
         (other_package, "packages", "fatal", "numpy is 1.26.4, locked is 1.26.3"),
         (uncommitted_change, "git", "warning", "hares/new.py"),
         (store_that_does_not_answer, "store", "fatal", "127.0.0.1:9"),
