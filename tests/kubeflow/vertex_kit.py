@@ -46,7 +46,7 @@ def vertex_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
 
 @pytest.fixture(autouse=True)
 def path_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ "python" in a job is this environment's; test files that run jobs import this."""
+    """Lets jobs find this environment under the name `python`; test files that run jobs import this."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
