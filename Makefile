@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test test-full lint lock clean
 
 setup: $(STAMP)
 
@@ -16,6 +16,9 @@ demo: setup
 
 test: setup
 	$(PY) -m pytest --numprocesses 2 --dist loadfile
+
+test-full: setup
+	$(PY) -m pytest -m full
 
 lint: setup
 	$(VENV)/bin/ruff check .

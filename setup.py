@@ -21,6 +21,8 @@ INSTALL_REQUIRES = [
     "dill==0.3.1.1",  # tfx-bsl and TFT import it; Beam no longer brings it
     "kfp>=2.5,<2.6",
     "google-cloud-aiplatform>=1.165,<1.166",
+    "google-auth>=2.62,<3",
+    "requests>=2.34,<3",
     "tensorflow-addons>=0.23,<0.24",
     "tensorflow-datasets>=4.9.10,<4.10",
     "scikit-learn>=1.7,<1.8",
@@ -56,6 +58,7 @@ DEV = [
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",
+    "websocket-client>=1.8",  # the tests of pages drive Chromium with it
     "uv",
 ]
 
@@ -71,7 +74,13 @@ setup(
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
     include_package_data=True,
-    package_data={"hares": ["**/*.json", "**/*.j2", "**/*.csv"], "pipeline": ["**/*.pbtxt", "**/*.yaml"]},
+    package_data={
+        "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
+        "pipeline": ["**/*.pbtxt", "**/*.yaml", "lineage/page/*", "lineage/page/vendor/*"],
+        "kubeflow": ["**/*.yaml", "image/Dockerfile"],
+    },
+    # `hares doctor` compares what is installed with the lock file, in an image too.
+    data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
     extras_require={"dev": DEV, "torch": TORCH, "dask": DASK},
     entry_points={"console_scripts": ["hares=cli.main:main"]},

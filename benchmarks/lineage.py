@@ -1,7 +1,7 @@
 """How long `hares lineage` takes on a store of many runs, and how that grows.
 
     python -m benchmarks.lineage [--runs 100,1000,10000] [--folder DIR]
-    python -m benchmarks.lineage --runs 1000 --metadata mysql://hares@127.0.0.1:3306/empty
+    python -m benchmarks.lineage --folder DIR --metadata mysql://hares@127.0.0.1:3306/empty
 
 Writes stores through the ML Metadata API, each run with the 31 steps of a full pipeline (12 tasks): a new seed trains,
 embeds and scores again, all before the trainer comes from the cache; every hundredth run the corpus has changed and
@@ -9,8 +9,9 @@ all runs anew. Then each command is called as a person calls it, in a process of
 line a command and size: seconds (the median of three calls), processor seconds of the process (which a busy machine
 changes less), and its highest memory.
 
-With --folder the stores are kept there, and used again by a later call. With --metadata an empty store on a server is
-filled with the first size and measured (the password from the environment variable HARES_METADATA_PASSWORD).
+With --folder the stores are kept there, and used again by a later call. With --metadata one empty store on a server
+grows from size to size (the password from the environment variable HARES_METADATA_PASSWORD); one that an earlier call
+with the same --folder filled to a size is measured at that size.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from hares.task import task_names
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
+from pipeline.lineage.record import RUN_TYPE
 from pipeline.workspace import Workspace
 
 REPEATS = 3
@@ -63,7 +65,7 @@ class RunWriter:
 
     def write(self, number: int) -> None:
         """One run with all its steps, in two calls."""
-        run = _Run(self, f"run-{number:06d}", 0.3 + 0.4 * (number * 7919 % 1000) / 1000, number)
+        run = _Run(self, _run_id(number), 0.3 + 0.4 * (number * 7919 % 1000) / 1000, number)
         reuse = number % CORPUS_CHANGES_EVERY != 0
         for node in (*(f"ingest_{task}" for task in task_names()), "ingest_pretraining"):
             run.step(node, [], {"examples": "Examples", "manifest": "components.AudioManifest"}, reuse)
@@ -145,7 +147,7 @@ class _Run:
             "encoder": "sf_nfnet_f0", "objective": "simclr", "blessed": 1,
             "code": json.dumps(dict.fromkeys(("trainer", "embedder", "evaluator", "transform"), "c" * 64)),
         }  # fmt: skip
-        run = writer.context("pipeline_run", self.run_id, {**facts, **scores})
+        run = writer.context(RUN_TYPE, self.run_id, {**facts, **scores})
         pipeline = writer.context("pipeline", "benchmark", {})
         executions, artifacts, _ = store.put_lineage_subgraph(self.executions, self.artifacts, [], self.edges)
         if executions[0] != writer.executions + 1 or artifacts[0] != writer.artifacts + 1:
@@ -193,32 +195,37 @@ class _Run:
         return artifact
 
 
+def _run_id(number: int) -> str:
+    return f"run-{number:06d}"
+
+
 def _fill(node: pb.Artifact | pb.Execution | pb.Context, properties: dict[str, str | int | float]) -> None:
     for name, value in properties.items():
         kind = {str: "string_value", int: "int_value", float: "double_value"}[type(value)]
         setattr(node.custom_properties[name], kind, value)
 
 
-def make_store(workspace: Workspace, address: StoreAddress, runs: int) -> None:
-    """A store of that many runs; a SQLite file that is there already is taken as it is."""
-    if address.file is not None:
-        if address.file.is_file():
-            return
-        address.file.parent.mkdir(parents=True)
-        part = address.file.with_suffix(".part")
-        fill_store(MetadataStore(sqlite_config(part)), workspace, runs)
-        part.rename(address.file)
-    elif address.open().get_executions(ListOptions(limit=1)):
-        raise SystemExit(f"{address.shown}: the store is not empty")
-    else:
-        fill_store(address.open(), workspace, runs)
+def make_file(workspace: Workspace, address: StoreAddress, runs: int) -> None:
+    """A SQLite store of that many runs; one that is there already is taken as it is."""
+    assert address.file is not None
+    if address.file.is_file():
+        return
+    address.file.parent.mkdir(parents=True)
+    part = address.file.with_suffix(".part")
+    fill(RunWriter(MetadataStore(sqlite_config(part)), workspace.root), 0, runs)
+    part.rename(address.file)
 
 
-def fill_store(store: MetadataStore, workspace: Workspace, runs: int) -> None:
-    """Writes that many runs."""
-    writer = RunWriter(store, workspace.root)
-    for number in range(runs):
+def fill(writer: RunWriter, first: int, runs: int) -> None:
+    """Writes runs from number `first` on, so that there are `runs` of them."""
+    for number in range(first, runs):
         writer.write(number)
+
+
+def has_runs(store: MetadataStore, runs: int) -> bool:
+    """Whether an earlier call filled this store to that size."""
+    last, next_one = (store.get_context_by_type_and_name(RUN_TYPE, _run_id(n)) for n in (runs - 1, runs))
+    return last is not None and next_one is None
 
 
 def measure(options: Sequence[str]) -> tuple[float, float, int]:
@@ -246,21 +253,45 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="Where the stores are kept; else they are removed.")
     parser.add_argument("--metadata", default="", help="An empty store on a server, by address.")
     options = parser.parse_args()
+    sizes = sorted(map(int, options.runs.split(",")))
     with tempfile.TemporaryDirectory() as temporary:
         folder = (options.folder or Path(temporary)).resolve()
         print(f"{'command':<30}{'runs':>8}{'seconds':>9}{'cpu':>6}{'MB':>6}")
-        for runs in map(int, options.runs.split(",")):
+        if options.metadata:
+            _measure_server(store_address(options.metadata, Path()), options.metadata, folder, sizes)
+            return
+        for runs in sizes:
             workspace = Workspace(folder / str(runs))
-            address = store_address(options.metadata, workspace.store)
+            address = store_address("", workspace.store)
             began = time.perf_counter()
-            make_store(workspace, address, runs)
-            print(f"# {runs} runs in {address.shown}, {time.perf_counter() - began:.0f} s", flush=True)
-            place = ["--workspace", str(workspace.folder), "--metadata", options.metadata]
-            for name, arguments in COMMANDS.items():
-                seconds, processor, memory = measure([*arguments, *place])
-                print(f"{name:<30}{runs:>8}{seconds:>9.2f}{processor:>6.2f}{memory:>6}", flush=True)
-            if options.metadata:
-                break
+            make_file(workspace, address, runs)
+            _measure_all(workspace, "", runs, address.shown, time.perf_counter() - began)
+
+
+def _measure_server(address: StoreAddress, text: str, folder: Path, sizes: Sequence[int]) -> None:
+    workspace, store, written = Workspace(folder / "server"), address.open(), 0
+    filled = next((runs for runs in sizes if has_runs(store, runs)), None)
+    if filled is not None:
+        _measure_all(workspace, text, filled, address.shown, 0)
+        return
+    if store.get_executions(ListOptions(limit=1)):
+        raise SystemExit(
+            f"{address.shown}: the store is neither empty nor filled by this benchmark to {sizes} runs"
+        )
+    writer = RunWriter(store, workspace.root)
+    for runs in sizes:
+        began = time.perf_counter()
+        fill(writer, written, runs)
+        written = runs
+        _measure_all(workspace, text, runs, address.shown, time.perf_counter() - began)
+
+
+def _measure_all(workspace: Workspace, metadata: str, runs: int, shown: str, seconds: float) -> None:
+    print(f"# {runs} runs in {shown}, {seconds:.0f} s", flush=True)
+    place = ["--workspace", str(workspace.folder), "--metadata", metadata]
+    for name, arguments in COMMANDS.items():
+        wall, processor, memory = measure([*arguments, *place])
+        print(f"{name:<30}{runs:>8}{wall:>9.2f}{processor:>6.2f}{memory:>6}", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def show_trace(address: StoreAddress, what: str, run_name: str, only_clips: bool
     from pipeline.lineage.targets import find_target
     from pipeline.lineage.trace import clip_data, trace, trace_data
 
-    with _answering(address) as store:
+    with answering(address) as store:
         found = trace(store, find_target(store, what, run_name))
         if as_json:
             _print_with_clips(trace_data(found), (clip_data(clip) for clip in found.clips()))
@@ -62,7 +62,7 @@ def show_impact(address: StoreAddress, what: str, as_json: bool) -> None:
     from pipeline.lineage.impact import impact_data, impact_of_artifact, impact_of_file
     from pipeline.lineage.targets import artifact_at
 
-    with _answering(address) as store:
+    with answering(address) as store:
         artifact = None if what.isdecimal() else artifact_at(store, what)
         if what.isdecimal() and not store.get_artifacts_by_id([int(what)]):
             raise LookupError(f"artifact {what}: the store has none with this id")
@@ -98,7 +98,7 @@ def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
     from pipeline.lineage.runs import find_run
     from pipeline.lineage.why import why, why_data
 
-    with _answering(address) as store:
+    with answering(address) as store:
         found = why(store, find_run(store, run))
         if as_json:
             _print_json(why_data(found))
@@ -125,7 +125,7 @@ def show_diff(address: StoreAddress, first: str, second: str, as_json: bool) -> 
     from pipeline.lineage.diff import diff, diff_data, paired_scores
     from pipeline.lineage.runs import find_run
 
-    with _answering(address) as store:
+    with answering(address) as store:
         found = diff(store, find_run(store, first), find_run(store, second))
         scores = paired_scores(found)
         if as_json:
@@ -149,7 +149,7 @@ def show_runs(
     from pipeline.lineage.runs import RunFilter, list_runs, parse_moment
     from pipeline.lineage.trace import run_data
 
-    with _answering(address) as store:
+    with answering(address) as store:
         wanted = RunFilter(
             tuple(scores), encoder, span, status,
             parse_moment(since) if since else None, parse_moment(until) if until else None,
@@ -166,7 +166,7 @@ def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> No
     from pipeline.lineage.export import openlineage, prov
     from pipeline.lineage.runs import find_run
 
-    with _answering(address) as store:
+    with answering(address) as store:
         summary = find_run(store, run)
         if form == "prov":
             _print_json(prov(store, summary))
@@ -178,7 +178,7 @@ def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> No
 
 
 @contextmanager
-def _answering(address: StoreAddress) -> Iterator[MetadataStore]:
+def answering(address: StoreAddress) -> Iterator[MetadataStore]:
     """The store of a workspace; what cannot be found is one line and exit code 4, a wrong filter 3."""
     try:
         yield address.open()

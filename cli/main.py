@@ -39,12 +39,17 @@ def hares() -> None:
     hares report W                                      its scores again, beside the paper's
     hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
+    hares doctor --target vertex --cluster FILE         what would fail there, before it is submitted
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it
+    hares compile --target kubeflow --cluster FILE ...  the pipeline as one file that a cluster runs
+    hares run-compiled FILE --folder DIR                that file, step by step, on this machine
+    hares submit --target kubeflow --cluster FILE X     a compiled pipeline on a cluster; schedule, runs as well
     hares import-weights --encoder NAME --from FILE     published weights, made ready for it
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
-    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached.
+    7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
+    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace.
     """
 
 

@@ -18,6 +18,19 @@ if TYPE_CHECKING:
 os.environ.setdefault("GLOG_minloglevel", "2")
 
 TFDS = "tfds:"
+CONFIG = click.option(
+    "--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file."
+)
+SET = click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
+)
+CORPUS = click.option(
+    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
+)
+PLUGIN = click.option(
+    "--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
+    help="A Python file with encoders of your own; it is executed.",
+)  # fmt: skip
 METADATA = click.option(
     "--metadata", default="", envvar="HARES_METADATA", metavar="PATH|URL",
     help="The metadata store: a SQLite file, mysql://user@host/db, postgresql://user@host/db or grpc://host:port; "

@@ -96,14 +96,19 @@ def _run(
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
     from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
+    from pipeline.workspace import WorkspaceBusyError
 
     try:
         with StepsView(console) as view:
             return execute(run, view, preset, address)
+    except WorkspaceBusyError as error:
+        raise CommandError(str(error), ExitCode.BUSY) from error
     except StepFailedError as error:
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
         raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+    except StoreUnreachableError as error:
+        raise CommandError(str(error), ExitCode.STORE) from error
 
 
 def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:

@@ -83,10 +83,13 @@ def _run(
     console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
     from pipeline.local_runner import StepFailedError
     from pipeline.study import run_study
+    from pipeline.workspace import WorkspaceBusyError
 
     with console.status("") as status:
         try:
             return run_study(grid, corpus, placements, workspace, _View(console, status))
+        except WorkspaceBusyError as error:
+            raise CommandError(str(error), ExitCode.BUSY) from error
         except StepFailedError as error:
             if isinstance(error.cause, TrainingInterrupted):
                 raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error

@@ -4,6 +4,6 @@ Custom artifact types are exported here because an artifact's TYPE_NAME is also 
 container (`components.Embeddings`).
 """
 
-from components.artifacts import AudioManifest, Embeddings, ProbeReport
+from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
 
-__all__ = ["AudioManifest", "Embeddings", "ProbeReport"]
+__all__ = ["AudioManifest", "Embeddings", "ProbeReport", "ReportPage", "ScoreMetrics"]

@@ -23,3 +23,15 @@ class ProbeReport(Artifact):
     """The HARES scores of one model: `report.json`, `report.html` and per-clip predictions."""
 
     TYPE_NAME = "components.ProbeReport"
+
+
+class ScoreMetrics(Artifact):
+    """The scores alone, as numbers in its properties; on a cluster a `system.Metrics`, which its page tabulates."""
+
+    TYPE_NAME = "components.ScoreMetrics"
+
+
+class ReportPage(Artifact):
+    """The report as one HTML file; on a cluster a `system.HTML`, which its page shows."""
+
+    TYPE_NAME = "components.ReportPage"

@@ -60,6 +60,15 @@ def _hidden_part(path: str) -> str | None:
     return None if first is None else "/".join(names[: first + 1])
 
 
+def spans(pattern: str) -> dict[int, Path]:
+    """The folders of all spans there are by number; none where none has come yet.
+
+    Raises:
+        ValueError: the pattern does not hold `{SPAN}` once, or two folders have the same number.
+    """
+    return {number: resolve_span(pattern, number)[0] for number in sorted(_spans(pattern))}
+
+
 def latest_span(pattern: str) -> int:
     """The highest span number for which the pattern's folder exists. Raises as `resolve_span` does."""
     return resolve_span(pattern, None)[1]

@@ -110,7 +110,13 @@ def load_encoder(name: str) -> EncoderRecord:
 def built_encoder(record: EncoderRecord, frontend: FrontendConfig, seed: int) -> Encoder:
     """An encoder with fresh weights, its variables made, as Keras does at the first call."""
     second = frontend.sample_rate
-    log_mel = (1, frontend.num_frames(second), frontend.num_mel_bins, 1)
+    log_mel = (frontend.num_frames(second), frontend.num_mel_bins)
+    return built_for(record, log_mel if record.input_kind == "log_mel" else (second,), seed)
+
+
+def built_for(record: EncoderRecord, crop_shape: tuple[int, ...], seed: int) -> Encoder:
+    """As `built_encoder`, called with a crop of this shape: (t, f) of a log-mel, (n,) of a waveform."""
     encoder = record.build(seed)
-    encoder(tf.zeros(log_mel if record.input_kind == "log_mel" else (1, second)), training=False)
+    channel = (1,) if record.input_kind == "log_mel" else ()
+    encoder(tf.zeros((1, *crop_shape, *channel)), training=False)
     return encoder

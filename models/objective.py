@@ -118,6 +118,7 @@ class Objective(tf.Module, abc.ABC):
 
     def after_update(self, encoder: Encoder) -> None:
         """Called in replica context after each update of the encoder's and the objective's weights."""
+        return None  # AutoGraph cannot convert a function without a statement, and warns on every run
 
     def classifier(self) -> tf.Module | None:
         """What turns an embedding (b, d) into scores (b, k) in [0, 1] of the pretraining classes, if anything."""

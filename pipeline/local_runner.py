@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from ml_metadata import errors
 from tfx.dsl.compiler import compiler, constants
-from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
@@ -25,8 +23,9 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from pipeline.code_digest import PROJECT
-from pipeline.lineage.connection import StoreAddress
+from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
+from pipeline.lineage.tfx_store import TfxStore
 from pipeline.listener import listening
 
 _LOG = logging.getLogger(__name__)
@@ -91,6 +90,7 @@ def run_locally(
 
     Raises:
         StepFailedError: a step failed; those after it were not started.
+        StoreUnreachableError: the store stopped answering; the run goes on where it is run again.
     """
     ir = compiler.Compiler().compile(pipeline)
     run_id = datetime.datetime.now().isoformat()
@@ -99,7 +99,7 @@ def run_locally(
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
-    connection = metadata.Metadata(store.config)
+    connection = TfxStore(store)
     with connection as handle:
         begin_run(handle.store, run_id, facts, PROJECT)
     try:
@@ -108,10 +108,7 @@ def run_locally(
         try:
             with connection as handle:
                 end_run(handle.store, run_id, FAILED)
-        except (
-            errors.StatusError,
-            RuntimeError,
-        ) as error:  # a store that is gone must not hide why the run failed
+        except StoreUnreachableError as error:  # a store that is gone must not hide why the run failed
             _LOG.warning("the end of run %s is not recorded: %s", run_id, error)
         raise
     with connection as handle:
@@ -123,7 +120,7 @@ def _run_steps(
     nodes: list[pipeline_pb2.PipelineNode],
     ir: pipeline_pb2.Pipeline,
     observer: Observer,
-    connection: metadata.Metadata,
+    connection: TfxStore,
 ) -> list[StepResult]:
     results = []
     for node in nodes:
@@ -135,7 +132,7 @@ def _run_steps(
                 outcome = _launch(node, ir, connection)
         except BaseException as error:
             observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))
-            if isinstance(error, Exception):
+            if isinstance(error, Exception) and not isinstance(error, StoreUnreachableError):
                 raise StepFailedError(node_id, error) from error
             raise
         results.append(StepResult(node_id, outcome, time.monotonic() - began))
@@ -143,9 +140,7 @@ def _run_steps(
     return results
 
 
-def _launch(
-    node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: metadata.Metadata
-) -> Outcome:
+def _launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
     info = launcher.Launcher(

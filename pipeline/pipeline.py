@@ -5,7 +5,7 @@ ingest_pretraining [_span_<n>, joined as one]
                    -> statistics, transform (with schema)     -> log-mel spectrograms
 trainer                                                       -> model, model_run
 embed_<task> (12)                                             -> embeddings
-evaluator                                                     -> report, blessing
+evaluator                                                     -> report, blessing, metrics and page for clusters
 pusher                                                        -> pushed model, where blessed
 """
 

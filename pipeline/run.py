@@ -76,12 +76,14 @@ def execute(
 
     Raises:
         StepFailedError: a step failed.
+        WorkspaceBusyError: another run is at work in the workspace.
+        StoreUnreachableError: the store stopped answering.
     """
     workspace = Workspace(run.workspace)
-    workspace.folder.mkdir(parents=True, exist_ok=True)
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
-    run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+    with workspace.held():
+        run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
     verdict = verdict_of_run(address.open(), run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
+from cli.options import SET
+
 
 @click.command()
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"),
               show_default=True, help="Where the corpus, the store and the report go.")  # fmt: skip
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
-)
+@SET
 def command(workspace: Path, assignments: tuple[str, ...]) -> None:
     """Make a small corpus, run the whole pipeline on it, and print the twelve scores.
 

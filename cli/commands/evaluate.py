@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import PLUGIN
+
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -34,8 +36,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--cache", type=_FOLDER, help="Embeddings, shared by any number of runs.  [default: OUTPUT/cache]"
 )
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
-              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
     spec: str,

@@ -170,3 +170,51 @@ def export(run: str, form: str, workspace: Path, metadata: str, as_json: bool) -
     from cli.lineage_view import show_export
 
     show_export(metadata_address(metadata, workspace), run, form, as_json)
+
+
+@command.command()
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="The file to write."
+)
+@click.option("--serve", is_flag=True, help="Serve it on this machine instead, read anew at every load.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --serve; 0 takes any."
+)
+@click.option("--runs", "run_count", type=click.IntRange(1), default=5000, show_default=True,
+              help="How many runs the page holds, the newest.")  # fmt: skip
+@click.option("--graphs", type=click.IntRange(0), default=500, show_default=True,
+              help="Of how many of them the whole lineage is in it.")  # fmt: skip
+@click.option("--paired", type=click.IntRange(0), default=8, show_default=True,
+              help="Of how many of them every pair is compared clip by clip.")  # fmt: skip
+@WORKSPACE
+@METADATA
+def page(
+    output: Path | None,
+    serve: bool,
+    port: int,
+    run_count: int,
+    graphs: int,
+    paired: int,
+    workspace: Path,
+    metadata: str,
+) -> None:
+    """Write one self-contained page: runs and scores over time, lineage graphs, comparisons, search.
+
+    It opens from the disk, asks for nothing from a network, and holds no password.
+
+    \b
+    hares lineage page --output lineage.html --workspace W
+    hares lineage page --serve --workspace W --metadata postgresql://hares@db/hares
+    """
+    from cli.lineage_page import serve_page, write_page
+
+    if bool(output) == serve:
+        raise click.UsageError("give --output FILE, or --serve")
+    from pipeline.lineage.page.data import PageLimits
+
+    address = metadata_address(metadata, workspace)
+    limits = PageLimits(runs=run_count, graphs=graphs, paired=paired)
+    if output:
+        write_page(address, output, limits)
+    else:
+        serve_page(address, port, limits)

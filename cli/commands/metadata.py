@@ -96,3 +96,76 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     else:
         counts = ", ".join(f"{count} {name}" for name, count in dataclasses.asdict(done).items())
         click.echo(f"copied {counts} from {origin.shown} into {goal.shown}")
+
+
+@command.command("import")
+@click.option("--vertex", default="", metavar="PROJECT/REGION[/METADATA_STORE]",
+              help="Import from the metadata service of Vertex AI.")  # fmt: skip
+@click.option("--kubeflow", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Import the executor inputs and outputs of one run.")  # fmt: skip
+@click.option("--run", "run", default="", metavar="RUN",
+              help="With --vertex the run's id; with --kubeflow a name, the folder's where not given.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="With --vertex: every run not imported whole before.")
+@click.option("--pipeline", default="hares", show_default=True, help="With --kubeflow: name of the pipeline.")
+@click.option("--endpoint", default="", metavar="URL", help="With --vertex: another address of the service.")
+@click.option(
+    "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File with an access token."
+)
+@click.option("--token-env", default="", metavar="NAME", help="Environment variable with an access token.")
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
+              help="Seconds for an answer.")  # fmt: skip
+@click.option("--attempts", type=click.IntRange(1, 20), default=5, show_default=True,
+              help="Of one request, with growing waits between them.")  # fmt: skip
+@click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
+              show_default=True, help="The workspace whose store is written.")  # fmt: skip
+@METADATA
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+def import_runs(
+    vertex: str, kubeflow: Path | None, run: str, everything: bool, pipeline: str, endpoint: str,
+    token_file: Path | None, token_env: str, timeout: float, attempts: int, workspace: Path, metadata: str,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Bring runs that a cluster recorded into the store; again, and only what is new is added.
+
+    \b
+    hares metadata import --vertex my-project/europe-west4 --run hares-20261124100000 --workspace W
+    hares metadata import --vertex my-project/europe-west4 --all --metadata mysql://hares@db/hares
+    hares metadata import --kubeflow RUN_FOLDER --workspace W
+
+    An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that
+    of Google's application default credentials.
+    """
+    from ml_metadata.errors import StatusError
+
+    from cli.metadata_import import import_from_folder, import_from_vertex
+    from pipeline.lineage.connection import StoreUnreachableError
+    from pipeline.lineage.importing.foreign import ImportFailedError
+    from pipeline.lineage.importing.rest import Patience
+
+    if bool(vertex) == (kubeflow is not None):
+        raise CommandError("give one of --vertex and --kubeflow", ExitCode.SETTINGS)
+    if vertex and bool(run) == everything:
+        raise CommandError("--vertex: give one of --run RUN and --all", ExitCode.SETTINGS)
+    if token_file is not None and token_env:
+        raise CommandError("give one of --token-file and --token-env", ExitCode.SETTINGS)
+    if kubeflow is not None and (everything or endpoint or token_file or token_env):
+        raise CommandError(
+            "--all, --endpoint, --token-file and --token-env go with --vertex", ExitCode.SETTINGS
+        )
+    address = metadata_address(metadata, workspace)
+    try:
+        if kubeflow is not None:
+            done = import_from_folder(address, kubeflow, run, pipeline)
+        else:
+            patience = Patience(timeout=timeout, attempts=attempts)
+            done = import_from_vertex(address, vertex, run, endpoint, token_file, token_env, patience)
+    except ImportFailedError as error:
+        raise CommandError(str(error), ExitCode.STORE if error.refused else ExitCode.DATA) from error
+    except (StoreUnreachableError, StatusError) as error:
+        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
+    if as_json:
+        click.echo(json.dumps({name: dataclasses.asdict(new) for name, new in done.items()}))
+    else:
+        for name, new in done.items():
+            click.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
+        click.echo(f"{len(done)} run(s) imported into {address.shown}")

@@ -6,21 +6,16 @@ from pathlib import Path
 
 import click
 
-from cli.options import METADATA
+from cli.options import CONFIG, CORPUS, METADATA, PLUGIN, SET
 
 
 @click.command()
-@click.option("--config", "name", default="demo", show_default=True, help="A preset's name, or a YAML file.")
-@click.option(
-    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
-)
-@click.option(
-    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
-)
+@CONFIG
+@SET
+@CORPUS
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
               show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
-              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
+@PLUGIN
 @METADATA
 @click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")

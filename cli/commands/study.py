@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.options import CORPUS, PLUGIN
+
 
 @click.command()
 @click.option("--grid", "name", default="tiny", show_default=True, metavar="NAME|FILE",
@@ -13,13 +15,10 @@ import click
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting of every cell."
 )
-@click.option(
-    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
-)
+@CORPUS
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
               show_default=True, help="Store, artifacts, checkpoints and the study's files.")  # fmt: skip
-@click.option("--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
-              help="A Python file with encoders of your own; it is executed.")  # fmt: skip
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="Print the study as JSON and nothing else.")
 def command(
     name: str,

@@ -8,7 +8,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
-from components.artifacts import AudioManifest, Embeddings, ProbeReport
+from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
 from components.evaluator.executor import Executor, embeddings_key, examples_key, manifest_key
 from hares.task import task_names
 
@@ -41,6 +41,8 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     OUTPUTS = {
         "report": component_spec.ChannelParameter(type=ProbeReport),
         "blessing_artifact": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "metrics": component_spec.ChannelParameter(type=ScoreMetrics),
+        "page": component_spec.ChannelParameter(type=ReportPage),
     }
 
 
@@ -84,6 +86,8 @@ class Evaluator(base_component.BaseComponent):
             code_digest=code_digest,
             report=channel_utils.as_channel([ProbeReport()]),
             blessing_artifact=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
+            metrics=channel_utils.as_channel([ScoreMetrics()]),
+            page=channel_utils.as_channel([ReportPage()]),
             **{embeddings_key(task): channel for task, channel in embeddings.items()},
             **{manifest_key(task): channel for task, channel in manifests.items()},
             **{examples_key(task): channel for task, channel in (examples or {}).items()},

@@ -21,6 +21,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.audio_example_gen.executor import MANIFEST_FILE
+from components.evaluator.shown import show_page, show_scores
 from components.outputs import record_outputs
 from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.embedding_collector import collect
@@ -65,6 +66,9 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """See `Evaluator` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
+        # Training turns it on for its process. Where steps have processes of their own, or the trainer comes from the
+        # cache, probes would else differ in their last bits from run to run.
+        tf.config.experimental.enable_op_determinism()
         model = artifact_utils.get_single_instance(input_dict["model"])
         report_artifact = artifact_utils.get_single_instance(output_dict["report"])
         settings = from_json(ProtocolSettings, exec_properties["protocol"])
@@ -97,6 +101,8 @@ class Executor(base_executor.BaseExecutor):
         blessed, reasons = judge(rule, report, comparison)
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
+        show_scores(artifact_utils.get_single_instance(output_dict["metrics"]), report)
+        show_page(artifact_utils.get_single_instance(output_dict["page"]), report_artifact.uri)
         _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
         record_outputs(output_dict, self._context)
 
@@ -230,11 +236,14 @@ def _bless(
     """The verdict in the form that TFX's Pusher reads, with its reasons."""
     artifact = artifact_utils.get_single_instance(output_dict["blessing_artifact"])
     name = "BLESSED" if blessed else "NOT_BLESSED"
+    fileio.makedirs(artifact.uri)  # a cluster makes no folder for an output
     with fileio.open(os.path.join(artifact.uri, name), "w") as file:
         file.write("\n".join(reasons) + "\n")
     artifact.set_int_custom_property("blessed", int(blessed))
     artifact.set_string_custom_property("current_model", model.uri)
-    artifact.set_int_custom_property("current_model_id", model.id)
+    # A cluster's ids are larger, and JSON, by which it passes them on, would round them.
+    if model.id < 1 << 53:
+        artifact.set_int_custom_property("current_model_id", model.id)
     artifact.set_string_custom_property("report", report.uri)
     artifact.set_string_custom_property("reasons", "; ".join(reasons))
     artifact.set_string_custom_property("run_key", run_key)

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.compute_dtype import computing_in
-from models.encoder import Encoder, EncoderRecord, load_encoder
+from models.encoder import Encoder, EncoderRecord, built_for, load_encoder
 from models.frontend import FrontendConfig
 from models.objective import Objective, ObjectiveRecord, load_objective
 from models.training.checkpoints import Checkpoints, restore_encoder
@@ -172,7 +172,7 @@ def train(
         num_examples,
     )
     with strategy.scope(), computing_in(config.compute_dtype):
-        encoder = _built(encoder_record, config.seed, spec)
+        encoder = built_for(encoder_record, spec.crop_shape, config.seed)
         objective = objective_record.build(config, encoder_record, num_classes, spec.crop_shape)
         optimizer = build_optimizer(config, trainable_variables(encoder, objective))
     spec = dataclasses.replace(
@@ -249,14 +249,6 @@ def _input_spec(
         shuffle_buffer=config.shuffle_buffer,
         seed=config.seed,
     )
-
-
-def _built(record: EncoderRecord, seed: int, spec: InputSpec) -> Encoder:
-    """The encoder with its variables made: Keras makes them at the first call."""
-    encoder = record.build(seed)
-    channel = [1] if spec.input_kind == "log_mel" else []
-    encoder(tf.zeros([1, *spec.crop_shape, *channel]), training=False)
-    return encoder
 
 
 def _deciding_settings(

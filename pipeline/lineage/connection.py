@@ -12,6 +12,8 @@ HARES_METADATA_PASSWORD, or from a file that `?password_file=` names. It goes in
 from __future__ import annotations
 
 import os
+import random
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -34,6 +36,16 @@ _MYSQL_SSL = {
 }
 _POSTGRESQL_SSL = ("sslmode", "sslcert", "sslkey", "sslrootcert")
 _GRPC_SSL = ("client_key", "server_cert", "custom_ca")
+# What ML Metadata's C++ part says, all in RuntimeErrors, where two make the database or its tables at once.
+_TABLES_BEING_MADE = (
+    "concurrent connection",
+    "already exists",
+    "duplicate key",
+    "Please retry",
+    "tuple concurrently",
+    "Deadlock",
+)
+_TABLES_WITHIN = 30.0  # seconds
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": 8080}
 
 
@@ -71,7 +83,7 @@ class StoreAddress:
                 f"{self.file}: no metadata store; has `hares run` been run in this workspace?"
             )
         try:
-            store = MetadataStore(self.config)
+            store = _opened(self.config)
             if isinstance(self.config, pb.MetadataStoreClientConfig):
                 store.get_context_types()  # a gRPC client connects at the first question
             return store
@@ -80,6 +92,13 @@ class StoreAddress:
                 f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}). Is the server "
                 f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
             ) from None  # the cause would carry the unredacted text
+
+    def lost(self, error: Exception) -> StoreUnreachableError:
+        """What to raise where the store stops answering in the middle of a run."""
+        return StoreUnreachableError(
+            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}). All that it "
+            "recorded is kept: once it answers again, the same command goes on after the last step that ended"
+        )
 
 
 def store_address(text: str, default: Path) -> StoreAddress:
@@ -130,6 +149,19 @@ def sqlite_config(path: Path) -> pb.ConnectionConfig:
     return config
 
 
+def _opened(config: Config) -> MetadataStore:
+    """The store. Who comes while another makes the tables of an empty store waits until they are there."""
+    deadline = time.monotonic() + _TABLES_WITHIN
+    while True:
+        try:
+            return MetadataStore(config)
+        except RuntimeError as error:
+            being_made = any(text in str(error) for text in _TABLES_BEING_MADE)
+            if not being_made or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.05, 0.5))  # apart from the others that wait
+
+
 @dataclass(frozen=True)
 class _Place:
     host: str
@@ -174,7 +206,7 @@ def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfi
     config = pb.MetadataStoreClientConfig(host=place.host, port=place.port)
     for name in _GRPC_SSL:
         if name in options:
-            setattr(config.ssl_config, name, Path(options.pop(name)).read_text(encoding="utf-8"))
+            setattr(config.ssl_config, name, _file_text(name, options.pop(name)))
     _refuse(options, _GRPC_SSL)
     return config
 
@@ -182,11 +214,15 @@ def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfi
 def _password(options: dict[str, str]) -> str:
     path = options.pop("password_file", "")
     if path:
-        try:
-            return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-        except OSError as error:
-            raise ValueError(f"--metadata: password_file {path} cannot be read ({error.strerror})") from error
+        return _file_text("password_file", path).rstrip("\r\n")
     return os.environ.get(PASSWORD_VARIABLE, "")
+
+
+def _file_text(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"--metadata: {name} {path} cannot be read ({error.strerror})") from error
 
 
 def _truth(name: str, text: str) -> bool:

@@ -6,10 +6,11 @@ for the same clips.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -19,6 +20,9 @@ from pipeline.lineage.runs import RunSummary, config_of
 from pipeline.lineage.store import REPORT_TYPE
 from pipeline.lineage.trace import MANIFEST_TYPE, clip_data, run_data
 from pipeline.lineage.why import nested_differences
+
+if TYPE_CHECKING:
+    from hares.report.runs import Difference
 
 _CODE_FACTS = ("git_revision", "git_clean", "lock_digest")
 
@@ -108,6 +112,32 @@ def paired_scores(found: RunDifference) -> list[dict[str, Any]]:
         for uri, run in zip(found.reports, (found.first, found.second), strict=True)
     ]
     (rows,) = differences(runs)
+    return _score_rows(rows)
+
+
+def paired_among(reports: Mapping[str, Path]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+    """As `paired_scores`, of every pair of runs; each report is read and resampled once.
+
+    Args:
+        reports: folders of the reports by run; those that cannot be read are left out.
+
+    Yields:
+        The two runs, in the order of `reports`, and the second's scores against the first's.
+    """
+    from hares.report.runs import compare, load_run, resampled_answers
+
+    runs = []
+    for name, folder in reports.items():
+        try:
+            runs.append(load_run(folder, name))
+        except (ValueError, OSError):
+            continue
+    resampled = [resampled_answers(run) for run in runs] if len(runs) > 1 else []
+    for (first, ours), (second, theirs) in itertools.combinations(zip(runs, resampled, strict=False), 2):
+        yield first.name, second.name, _score_rows(compare(first, ours, second, theirs))
+
+
+def _score_rows(rows: Iterable[Difference]) -> list[dict[str, Any]]:
     return [
         {
             "kind": row.kind,

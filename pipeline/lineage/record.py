@@ -10,6 +10,7 @@ hold them once. When a run has ended its scores stand on its context as well, so
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import hashlib
 import json
@@ -22,6 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
@@ -184,7 +186,10 @@ def _put_config(store: MetadataStore, digest: str, text: str) -> None:
     if store.get_context_by_type_and_name(CONFIG_TYPE, digest) is None:
         context = pb.Context(name=digest, type_id=_context_type(store, CONFIG_TYPE))
         context.custom_properties["config"].string_value = text
-        store.put_contexts([context])
+        with contextlib.suppress(
+            errors.AlreadyExistsError
+        ):  # another run, at this moment, with the same settings
+            store.put_contexts([context])
 
 
 def _update(store: MetadataStore, run_id: str, values: Mapping[str, str | int | float]) -> None:

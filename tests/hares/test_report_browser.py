@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import subprocess
 
 import numpy as np
 import pytest
+from chromium import CHROMIUM, QUIET
 from PIL import Image
 
 from hares.embeddings import TaskEmbeddings
@@ -20,11 +20,6 @@ from hares.report.spectrogram import spectrogram_png
 from hares.scoring import SourceSummary, build_report, score_task
 from hares.task import load_task, task_names
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 NAMES = ("tut18", "magnatagatune", "voxceleb1")
 SETTINGS = ProtocolSettings(
     name="quick", max_steps=40, learning_rate=5e-2, bootstrap_resamples=60, probe_seeds=2

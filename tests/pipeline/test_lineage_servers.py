@@ -1,30 +1,20 @@
-"""Stores on real MariaDB and PostgreSQL servers, started here on loopback with data folders of their own.
-
-Skipped where a server is not installed (Debian: mariadb-server-core, postgresql).
-"""
+"""Stores on real MariaDB and PostgreSQL servers answer as a SQLite file does."""
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
-import pwd
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_servers import KINDS, DatabaseServer, database_server
 from lineage_stores import RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
-from pipeline.lineage.connection import StoreUnreachableError, sqlite_config, store_address
+from pipeline.lineage.connection import sqlite_config, store_address
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.runs import RunFilter, find_run, list_runs
 
@@ -32,112 +22,16 @@ PASSWORD = "canary-5d1e"
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="module", params=KINDS)
+def server(request: pytest.FixtureRequest) -> Iterator[DatabaseServer]:
+    with database_server(request.param, PASSWORD) as running:
+        yield running
 
 
-def found_program(name: str, *folders: str) -> str:
-    places = [folder for pattern in folders for folder in map(str, sorted(Path("/").glob(pattern)))]
-    path = shutil.which(name, path=os.pathsep.join([os.environ["PATH"], *places]))
-    if path is None:
-        pytest.skip(f"{name} is not installed")
-    return path
-
-
-def server_user() -> str:
-    """Servers refuse to run as root."""
-    if os.geteuid() != 0:
-        return getpass.getuser()
-    try:
-        return pwd.getpwnam("nobody").pw_name
-    except KeyError:
-        pytest.skip("servers do not run as root, and there is no user 'nobody'")
-
-
-@contextmanager
-def running(command: list[str], user: str, folder: Path) -> Iterator[None]:
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen(command, user=user, stdout=log, stderr=log, cwd=folder)
-        try:
-            yield
-        finally:
-            process.send_signal(
-                signal.SIGINT if "postgres" in command[0] else signal.SIGTERM
-            )  # without waiting for clients
-            process.wait(timeout=60)
-
-
-def waiting(address: str) -> None:
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            store_address(address, Path()).open()
-            return
-        except StoreUnreachableError:
-            assert time.monotonic() < deadline, "the server does not answer"
-            time.sleep(0.2)
-
-
-@pytest.fixture(scope="module")
-def data_folder() -> Iterator[Callable[[str], Path]]:
-    """Folders that the server's user may write; a socket's path must be short."""
-    folders: list[Path] = []
-
-    def make(user: str) -> Path:
-        folders.append(Path(tempfile.mkdtemp(prefix="hares-db-")))
-        if os.geteuid() == 0:
-            shutil.chown(folders[-1], user)
-        return folders[-1]
-
-    yield make
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="module", params=["mariadb", "postgresql"])
-def address(request: pytest.FixtureRequest, data_folder: Callable[[str], Path]) -> Iterator[str]:
-    """The address of an empty store on a server of that kind."""
-    user, port = server_user(), free_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HARES_METADATA_PASSWORD", PASSWORD)
-        if request.param == "mariadb":
-            server = found_program("mariadbd", "usr/sbin")
-            install = found_program("mariadb-install-db")
-            base, folder = str(Path(server).parents[1]), data_folder(user)
-            common = ["--no-defaults", f"--basedir={base}", f"--datadir={folder / 'data'}"]
-            subprocess.run(
-                [install, *common, "--auth-root-authentication-method=normal", "--skip-test-db"],
-                check=True, capture_output=True, user=user, cwd=folder,
-            )  # fmt: skip
-            start = folder / "init.sql"
-            start.write_text(
-                f"CREATE USER hares@'127.0.0.1' IDENTIFIED BY '{PASSWORD}';\nGRANT ALL ON *.* TO hares@'127.0.0.1';\n"
-            )
-            options = [
-                "--bind-address=127.0.0.1",
-                f"--port={port}",
-                f"--socket={folder / 's'}",
-                f"--init-file={start}",
-            ]
-            with running([server, *common, *options], user, folder):
-                waiting(f"mysql://hares@127.0.0.1:{port}/hares")
-                yield f"mysql://hares@127.0.0.1:{port}/hares"
-        else:
-            server = found_program("postgres", "usr/lib/postgresql/*/bin")
-            install, folder = found_program("initdb", "usr/lib/postgresql/*/bin"), data_folder(user)
-            (folder / "password").write_text(PASSWORD)
-            (folder / "password").chmod(0o644)
-            subprocess.run(
-                [install, "-D", str(folder / "data"), "-U", "hares", f"--pwfile={folder / 'password'}", "-A",
-                 "scram-sha-256", "--no-sync"],
-                check=True, capture_output=True, user=user, cwd=folder,
-            )  # fmt: skip
-            options = ["-D", str(folder / "data"), "-h", "127.0.0.1", "-p", str(port), "-k", str(folder)]
-            with running([server, *options], user, folder):
-                waiting(f"postgresql://hares@127.0.0.1:{port}/hares")
-                yield f"postgresql://hares@127.0.0.1:{port}/hares"
+@pytest.fixture
+def address(server: DatabaseServer) -> str:
+    """The address of a store on a server of that kind."""
+    return server.address()
 
 
 def write_runs(store: MetadataStore) -> None:
@@ -195,3 +89,40 @@ def test_a_wrong_password_is_refused_and_no_password_is_printed(
         done = hares("lineage", "runs", "--metadata", address)
         assert done.returncode == code, done.stderr
         assert PASSWORD not in done.stdout + done.stderr
+
+
+def test_a_page_from_a_server_holds_no_password(address: str, tmp_path: Path) -> None:
+    output = tmp_path / "page.html"
+    done = hares("lineage", "page", "--output", str(output), "--metadata", address)
+    assert done.returncode == 0, done.stderr
+    page = output.read_text(encoding="utf-8")
+    assert address in page
+    assert PASSWORD not in page + done.stdout + done.stderr
+
+
+def test_an_empty_store_may_be_opened_by_many_at_once(
+    server: DatabaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ML Metadata makes the tables one after the other; who comes in between is refused by it, and waits here."""
+    script = (
+        "import sys, time\nfrom pathlib import Path\nfrom pipeline.lineage.connection import store_address\n"
+        "address = store_address(sys.argv[1], Path())\nprint('ready', flush=True)\nsys.stdin.readline()\n"
+        "address.open().get_contexts()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, server.address("fresh")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(4)
+    ]  # fmt: skip
+    for opener in openers:
+        assert opener.stdout is not None and opener.stdout.readline() == "ready\n"
+    for opener in openers:
+        assert opener.stdin is not None
+        opener.stdin.write("go\n")
+        opener.stdin.flush()
+    for opener in openers:
+        _, complaints = opener.communicate(timeout=120)
+        assert opener.returncode == 0, complaints

@@ -1,0 +1,69 @@
+"""Options and errors that the commands for clusters share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from kubeflow.service import PipelineService
+
+_TARGET = click.option(
+    "--target", type=click.Choice(["kubeflow", "vertex"]), required=True, help="The kind of cluster."
+)
+_CLUSTER = click.option(
+    "--cluster", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
+    help="How it is reached: the group 'service:' of a YAML file.",
+)  # fmt: skip
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+PARAMETERS = click.option(
+    "--parameter", "assignments", multiple=True, metavar="NAME=VALUE",
+    help="A value of one of the pipeline's parameters; may be repeated.",
+)  # fmt: skip
+COMPILED = click.argument("compiled", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+
+
+def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds --target and --cluster."""
+    return _TARGET(_CLUSTER(function))
+
+
+@contextmanager
+def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
+    """The service; what it refuses inside the block ends the command with one line and exit code 9.
+
+    Raises:
+        CommandError: the cluster file is wrong, or the service refused or did not answer.
+    """
+    from kubeflow.service import ServiceError
+    from kubeflow.services import open_service
+
+    try:
+        service = open_service(target, cluster)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    try:
+        yield service
+    except ServiceError as error:
+        raise CommandError(str(error), ExitCode.SERVICE) from error
+
+
+def parse_parameters(assignments: Sequence[str]) -> dict[str, str]:
+    """`NAME=VALUE` texts; every parameter of our compiled files is a string.
+
+    Raises:
+        CommandError: no `=`, or one name twice.
+    """
+    parameters: dict[str, str] = {}
+    for text in assignments:
+        name, sign, value = text.partition("=")
+        if not sign or not name or name in parameters:
+            raise CommandError(f"--parameter {text}: give NAME=VALUE, each name once", ExitCode.SETTINGS)
+        parameters[name] = value
+    return parameters

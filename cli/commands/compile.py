@@ -1,0 +1,90 @@
+"""`hares compile`: the pipeline as one file for a cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.errors import CommandError, ExitCode
+from cli.options import CONFIG, CORPUS, METADATA, SET, metadata_address, parse_corpus
+
+if TYPE_CHECKING:
+    from kubeflow.config import ClusterConfig
+    from pipeline.lineage.connection import StoreAddress
+
+
+@click.command()
+@click.option(
+    "--target", type=click.Choice(["vertex", "kubeflow"]), required=True, help="The kind of cluster."
+)
+@click.option("--cluster", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
+              help="Images, storage and resources (YAML).")  # fmt: skip
+@CONFIG
+@SET
+@CORPUS
+@METADATA
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), required=True, metavar="FILE",
+              help="The file to write: JSON for Vertex, YAML for Kubeflow.")  # fmt: skip
+def command(
+    target: str,
+    cluster: Path,
+    name: str,
+    assignments: tuple[str, ...],
+    corpora: tuple[str, ...],
+    metadata: str,
+    output: Path,
+) -> None:
+    """Write the pipeline as one file that a cluster runs.
+
+    Data, span window, warm start and baseline are resolved here and now, from the indexes and the metadata store, and
+    stand in the file. The same input gives the same bytes.
+
+    \b
+    hares compile --target kubeflow --cluster cluster.yaml --config paper_simclr --corpus /data --output hares.yaml
+    hares compile --target vertex --cluster vertex.yaml --corpus /gcs/BUCKET/corpora --output hares.json
+    """
+    from cli.quiet import logging_to
+    from kubeflow.config import load_cluster
+    from pipeline.settings import SettingError
+
+    corpus, placements = parse_corpus(corpora)
+    try:
+        settings = load_cluster(cluster, "vertex" if target == "vertex" else "kubeflow")
+        workspace = Path(settings.workspace)
+        address = metadata_address(metadata, workspace)
+        with logging_to(Path(os.devnull)):
+            text, run_key = _compiled(settings, name, assignments, corpus, placements, address)
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run_key[:12]}")
+
+
+def _compiled(
+    settings: ClusterConfig,
+    name: str,
+    assignments: tuple[str, ...],
+    corpus: Path | None,
+    placements: Mapping[str, Path],
+    address: StoreAddress,
+) -> tuple[str, str]:
+    """The file's text and the run key."""
+    from kubeflow.compile import compile_pipeline
+    from pipeline.code_digest import PROJECT
+    from pipeline.config import load_config
+    from pipeline.lineage.connection import StoreUnreachableError
+    from pipeline.lineage.record import revision_of
+    from pipeline.run import prepare
+
+    try:
+        config = load_config(name, assignments)
+        run = prepare(config, corpus, placements, Path(settings.workspace), address)
+    except StoreUnreachableError as error:
+        raise CommandError(str(error), ExitCode.STORE) from error
+    revision, clean = revision_of(PROJECT)
+    return compile_pipeline(run, settings, revision if clean != "no" else f"{revision}-changed"), run.run_key

@@ -1,0 +1,102 @@
+"""`hares schedule`: runs by the clock on a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import click
+
+from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters
+from cli.errors import CommandError, ExitCode
+
+
+@click.group()
+def command() -> None:
+    """Create, list, pause, resume and delete schedules on a cluster.
+
+    \b
+    hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' hares.yaml
+    hares schedule list --target kubeflow --cluster cluster.yaml
+    hares schedule pause --target kubeflow --cluster cluster.yaml SCHEDULE
+    """
+
+
+@command.command()
+@cluster_options
+@COMPILED
+@click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: '0 3 * * *'.")
+@click.option("--max-concurrent", type=click.IntRange(1, 10), default=1, show_default=True,
+              help="How many runs may be at work at once.")  # fmt: skip
+@click.option("--name", default="", help="Its name, one of a kind; the file's name where not given.")
+@PARAMETERS
+@JSON
+def create(
+    target: str,
+    cluster: Path,
+    compiled: Path,
+    cron: str,
+    max_concurrent: int,
+    name: str,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Run COMPILED by the clock; the same call again changes nothing.
+
+    \b
+    hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' --max-concurrent 1 hares.yaml
+    """
+    from kubeflow.cron import checked_cron
+
+    try:
+        cron = checked_cron(cron)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    parameters = parse_parameters(assignments)
+    with opened(target, cluster) as service:
+        made = service.create_schedule(compiled, name or compiled.stem, cron, max_concurrent, parameters)
+    click.echo(
+        json.dumps(dataclasses.asdict(made), indent=1)
+        if as_json
+        else f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once"
+    )
+
+
+@command.command("list")
+@cluster_options
+@JSON
+def list_schedules(target: str, cluster: Path, as_json: bool) -> None:
+    """All schedules. Example: hares schedule list --target kubeflow --cluster cluster.yaml."""
+    with opened(target, cluster) as service:
+        found = service.schedules()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(schedule) for schedule in found], indent=1))
+        return
+    for schedule in found:
+        state = "on" if schedule.enabled else "paused"
+        click.echo(f"{schedule.schedule_id:<38} {state:<7} {schedule.cron:<16} {schedule.name}")
+    if not found:
+        click.echo("no schedules")
+
+
+def _change(verb: str, done: str, text: str) -> None:
+    @command.command(
+        verb, help=f"{text} Example: hares schedule {verb} --target kubeflow --cluster cluster.yaml ID."
+    )
+    @cluster_options
+    @click.argument("schedule_id", metavar="SCHEDULE")
+    @JSON
+    def change(target: str, cluster: Path, schedule_id: str, as_json: bool) -> None:
+        with opened(target, cluster) as service:
+            if verb == "delete":
+                service.delete_schedule(schedule_id)
+            else:
+                service.set_enabled(schedule_id, verb == "resume")
+        state = {"schedule_id": schedule_id, "state": done}
+        click.echo(json.dumps(state) if as_json else f"schedule {schedule_id}: {done}")
+
+
+_change("pause", "paused", "Start no runs until it is resumed.")
+_change("resume", "resumed", "Go on by the clock; what was missed is not made up for.")
+_change("delete", "deleted", "Remove a schedule; its runs stay.")

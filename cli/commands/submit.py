@@ -1,0 +1,89 @@
+"""`hares submit`: a compiled pipeline as a run on a cluster."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters
+from cli.errors import CommandError, ExitCode
+
+if TYPE_CHECKING:
+    from kubeflow.service import ClusterRun, PipelineService
+
+
+@click.command()
+@cluster_options
+@COMPILED
+@click.option("--name", default="", help="Shown beside the run; the file's name where not given.")
+@PARAMETERS
+@click.option("--again", is_flag=True, help="Start another run of what was submitted before.")
+@click.option("--wait", "waits", is_flag=True, help="Show the steps until the run has ended.")
+@click.option("--poll", type=click.FloatRange(min=0.01), default=10.0, show_default=True, metavar="SECONDS",
+              help="How often --wait asks.")  # fmt: skip
+@JSON
+def command(
+    target: str,
+    cluster: Path,
+    compiled: Path,
+    name: str,
+    assignments: tuple[str, ...],
+    again: bool,
+    waits: bool,
+    poll: float,
+    as_json: bool,
+) -> None:
+    """Start a run of COMPILED, the file that `hares compile` wrote.
+
+    The same file with the same name and parameters is one run however often this is called, so that it may be called
+    again after an error; --again starts another.
+
+    \b
+    hares submit --target kubeflow --cluster cluster.yaml hares.yaml --wait
+    hares submit --target vertex --cluster vertex.yaml hares.json --name nightly --json
+
+    With --wait, exit code 5 where the run failed or was cancelled. Exit code 9 where the cluster refused.
+    """
+    parameters = parse_parameters(assignments)
+    name = name or compiled.stem
+    content = json.dumps(
+        [name, hashlib.sha256(compiled.read_bytes()).hexdigest(), parameters], sort_keys=True
+    )
+    key = uuid.uuid4().hex if again else hashlib.sha256(content.encode()).hexdigest()
+    with opened(target, cluster) as service:
+        run = service.submit(compiled, name, key, parameters)
+        if not as_json:
+            click.echo(
+                f"run {run.run_id} ({run.name}), made {run.created}: {run.state.value}\n{run.url}".rstrip()
+            )
+        if waits:
+            run = _wait(service, run, poll, shows=not as_json)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(run), indent=1))
+    if waits and run.state.value != "succeeded":
+        failed = [f"{s.name}: {s.message or s.state.value}" for s in run.steps if s.state.value == "failed"]
+        raise CommandError(
+            f"run {run.run_id} {run.state.value}; {'; '.join(failed) or run.message or 'see its page'}",
+            ExitCode.STEP,
+        )
+
+
+def _wait(service: PipelineService, run: ClusterRun, poll: float, shows: bool) -> ClusterRun:
+    from rich.console import Console
+
+    from cli.cluster_view import ClusterView
+
+    with ClusterView(Console(quiet=not shows)) as view:
+        while True:
+            run = service.run(run.run_id)
+            view.show(run)
+            if run.state.ended:
+                return run
+            time.sleep(poll)

@@ -1,0 +1,99 @@
+"""Reads what `hares doctor` is given, has it looked at, and prints what is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import yaml
+
+from cli.errors import CommandError, ExitCode
+from cli.quiet import logging_to
+from kubeflow.doctor import all_checks, diagnose
+from kubeflow.doctor.finding import Severity, Subject, Target
+
+PROJECT = Path(__file__).resolve().parents[1]
+_LOCK = "requirements.lock"
+
+
+def examine(
+    target: str,
+    cluster: Path | None,
+    name: str,
+    assignments: Sequence[str],
+    compiled: Path | None,
+    workspace: Path | None,
+    metadata: str,
+    as_json: bool,
+) -> None:
+    """Looks at a set-up and prints the findings.
+
+    Raises:
+        CommandError: a file that cannot be read, a wrong setting, or a fatal finding.
+    """
+    (kind,) = (known for known in get_args(Target) if known == target)
+    checkout = (PROJECT / _LOCK).is_file()
+    installed = Path(sys.prefix) / "share" / "hares" / _LOCK
+    given = _read(cluster) if cluster else {}
+    subject = Subject(
+        kind,
+        workspace or Path(str(given.get("workspace") or "workspace")),
+        metadata,
+        lock=PROJECT / _LOCK if checkout else installed if installed.is_file() else None,
+        project=PROJECT if checkout else None,
+        cluster=given,
+        cluster_file=str(cluster or ""),
+        compiled=_pipeline_spec(_read(compiled)) if compiled else {},
+        compiled_file=str(compiled or ""),
+        config=_settings(name, assignments) if name else {},
+    )
+    with logging_to(Path(os.devnull)):
+        found = diagnose(subject)
+    fatal = sum(finding.severity is Severity.FATAL for finding in found)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
+    else:
+        for finding in found:
+            click.echo(
+                f"{finding.severity.value}: {finding.where}: {finding.cause}\n    remedy: {finding.remedy}"
+            )
+        click.echo(f"{len(all_checks())} checks, {len(found)} findings, {fatal} of them fatal")
+    if fatal:
+        raise CommandError(f"{fatal} of the findings would make the run fail", ExitCode.SETTINGS)
+
+
+def _settings(name: str, assignments: Sequence[str]) -> dict[str, Any]:
+    with logging_to(Path(os.devnull)):
+        from pipeline.config import load_config
+        from pipeline.settings import SettingError, as_dict
+
+    try:
+        return as_dict(load_config(name, assignments))
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The first document of a YAML or JSON file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if text.lstrip().startswith("{") else next(yaml.safe_load_all(text), None)
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}", ExitCode.SETTINGS) from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise CommandError(f"{path}: neither JSON nor YAML: {error}", ExitCode.SETTINGS) from error
+    if not isinstance(content, dict):
+        raise CommandError(f"{path}: expected `key: value` at its top", ExitCode.SETTINGS)
+    return content
+
+
+def _pipeline_spec(content: dict[str, Any]) -> dict[str, Any]:
+    """Of a Vertex job the pipeline in it; Kubeflow's file is one."""
+    spec = content.get("pipelineSpec", content)
+    return spec if isinstance(spec, dict) else {}

@@ -1,0 +1,62 @@
+"""The pipeline as one file that a cluster runs: PipelineJob JSON for Vertex, schema 2.1 YAML for Kubeflow.
+
+TFX's compiler makes the graph from the same `create_pipeline` that runs here; `postprocess` adds what it leaves out.
+Span window, fingerprints, baseline and warm start were resolved from our store before (`pipeline.run.prepare`): they
+stand in the file as parameters and importers, so that the cluster resolves nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import yaml
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
+
+from kubeflow.config import ClusterConfig
+from kubeflow.postprocess import complete, platform_spec
+from pipeline.pipeline import create_pipeline
+from pipeline.resolve import ResolvedRun
+
+COMMAND = ("python", "-m", "kubeflow.entrypoint")
+
+
+def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) -> str:
+    """The compiled file's text; the same input gives the same bytes.
+
+    Args:
+        run: settings and data, made concrete.
+        cluster: images, storage and resources.
+        revision: git revision of the code in the images, for the labels.
+
+    Raises:
+        ValueError: a resolver is left in the graph.
+    """
+    pipeline = create_pipeline(dataclasses.replace(run, workspace=Path(cluster.workspace)))
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        config=kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=cluster.image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True
+        ),
+        output_filename="unused",
+    )
+    job = runner.run(pipeline, write_out=False)
+    job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
+    if cluster.target == "vertex":
+        return json.dumps(job, indent=1, sort_keys=True) + "\n"
+    documents = [job["pipelineSpec"]]
+    platform = platform_spec(job, cluster)
+    if platform:
+        documents.append(platform)
+    return yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _represent_text)

@@ -1,0 +1,217 @@
+"""What a compiled pipeline needs to know of a cluster: images, storage, and what each step runs on.
+
+One YAML file (`--cluster FILE`); its `service` group says how to reach the cluster and is read elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from pipeline.settings import SettingError, override
+
+Target = Literal["vertex", "kubeflow"]
+# Kinds of steps, each with images and resources of its own; `pipeline.pipeline` names the steps.
+STEP_KINDS = (
+    "ingest",
+    "base",
+    "schema",
+    "statistics",
+    "transform",
+    "trainer",
+    "embed",
+    "evaluator",
+    "pusher",
+)
+# What Kubernetes and Vertex both take as a label.
+_LABEL = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")
+_LABEL_VALUE = re.compile(r"([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)?")
+_MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Gi|G|Mi|M)")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a step's pod or machine has; "" and 0 leave it to the cluster.
+
+    Attributes:
+        cpu: cores, as in "4" or "0.5".
+        memory: as in "16Gi" or "500M".
+        accelerator: on Vertex a type, as in "NVIDIA_TESLA_T4" or "TPU_V3"; on Kubeflow the resource's name
+            "nvidia.com/gpu" or "google.com/tpu".
+        accelerator_count: how many.
+        node_selector: labels that the node must have, Kubeflow only.
+        retries: how often a failed step is tried again.
+        cache: whether the cluster may take the result of an earlier, equal step.
+    """
+
+    cpu: str = ""
+    memory: str = ""
+    accelerator: str = ""
+    accelerator_count: int = 0
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    retries: int = 2
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.cpu and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", self.cpu):
+            raise SettingError(f"cpu: got {self.cpu!r}; accepted are cores, as in '4' or '0.5'")
+        if self.memory and not _MEMORY.fullmatch(self.memory):
+            raise SettingError(f"memory: got {self.memory!r}; accepted are sizes, as in '16Gi' or '500M'")
+        if bool(self.accelerator) != (self.accelerator_count > 0):
+            raise SettingError(
+                f"accelerator and accelerator_count: got {self.accelerator!r} and {self.accelerator_count}; "
+                "give both or neither"
+            )
+        if not 0 <= self.retries <= 10:
+            raise SettingError(f"retries: got {self.retries}; accepted are 0 to 10")
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Settings of `hares compile`.
+
+    Attributes:
+        target: "vertex" or "kubeflow".
+        image: what every step runs in.
+        images: kind of step (`STEP_KINDS`) to another image, as for a trainer on TPUs.
+        pipeline_root: address of all artifacts, as in "gs://bucket/hares".
+        workspace: folder of checkpoints, pushed models and imported files, by a path that every step and the machine
+            that compiles see: a mounted volume, or on Vertex the bucket's "/gcs/BUCKET/...".
+        volumes: name of a persistent volume claim to the path at which every step has it, Kubeflow only.
+        resources: kind of step to `Resources`.
+        labels: put on the run, as in {"cost_centre": "audio"}.
+        beam_args: flags for the Beam steps, after the pipeline's own, as in "--runner=DataflowRunner".
+        beam_image: what Beam's workers run in, where they are others than the step's own pod; "" leaves it to Beam.
+    """
+
+    target: Target = "kubeflow"
+    image: str = ""
+    images: Mapping[str, str] = field(default_factory=dict)
+    pipeline_root: str = ""
+    workspace: str = ""
+    volumes: Mapping[str, str] = field(default_factory=dict)
+    resources: Mapping[str, Resources] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    beam_args: tuple[str, ...] = ()
+    beam_image: str = ""
+
+    def __post_init__(self) -> None:
+        for name in _EXAMPLES:
+            if not getattr(self, name):
+                raise SettingError(f"{name}: is missing; {_EXAMPLES[name]}")
+        roots = ("gs://",) if self.target == "vertex" else ("gs://", "s3://", "minio://")
+        if not self.pipeline_root.startswith(roots):
+            raise SettingError(
+                f"pipeline_root: got {self.pipeline_root!r}; accepted on {self.target} are addresses with "
+                f"{', '.join(roots)}"
+            )
+        if not Path(self.workspace).is_absolute():
+            raise SettingError(
+                f"workspace: got {self.workspace!r}; accepted is a path from the root, as steps see it"
+            )
+        for group in ("images", "resources"):
+            for kind in getattr(self, group):
+                if kind not in STEP_KINDS:
+                    raise SettingError(
+                        f"{group}.{kind}: no such kind of step; there are {', '.join(STEP_KINDS)}"
+                    )
+        if self.volumes and self.target == "vertex":
+            raise SettingError("volumes: Vertex mounts none; its steps see buckets below /gcs")
+        for kind, resources in self.resources.items():
+            if resources.node_selector and self.target == "vertex":
+                raise SettingError(
+                    f"resources.{kind}.node_selector: Vertex has no nodes to select; give an accelerator"
+                )
+            _check_accelerator(f"resources.{kind}.accelerator", resources.accelerator, self.target)
+        for key, value in self.labels.items():
+            if not _LABEL.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
+                raise SettingError(
+                    f"labels.{key}: {value!r}: accepted are up to 63 of a-z, 0-9, _ and -, which begin and end with a "
+                    "letter or digit, keys with a letter"
+                )
+
+    @property
+    def beam_flags(self) -> tuple[str, ...]:
+        """What the Beam steps are told beside the pipeline's own flags."""
+        image = (f"--sdk_container_image={self.beam_image}",) if self.beam_image else ()
+        return (*self.beam_args, *image)
+
+    def image_of(self, kind: str) -> str:
+        """The image that steps of a kind run in."""
+        return self.images.get(kind, self.image)
+
+    def resources_of(self, kind: str) -> Resources:
+        """What steps of a kind run on."""
+        return self.resources.get(kind, Resources())
+
+
+_EXAMPLES = {
+    "image": "as in REGION-docker.pkg.dev/PROJECT/hares/pipeline:TAG",
+    "pipeline_root": "as in gs://BUCKET/hares",
+    "workspace": "as in /gcs/BUCKET/hares on Vertex, or a folder that all pods mount",
+}
+
+
+def _check_accelerator(name: str, accelerator: str, target: str) -> None:
+    """Kubernetes counts resources, which have a domain in their name; Vertex has types of its own."""
+    if accelerator and ("/" in accelerator) != (target == "kubeflow"):
+        example = "nvidia.com/gpu" if target == "kubeflow" else "NVIDIA_TESLA_T4"
+        raise SettingError(f"{name}: got {accelerator!r}; accepted on {target} are names as in {example}")
+
+
+def load_cluster(path: Path, target: Target) -> ClusterConfig:
+    """The cluster file's settings for a target.
+
+    Raises:
+        SettingError: no such file, not YAML, or a wrong setting; the message names it.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"--cluster {path}: {error.strerror}; docs/compile.md shows one") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"--cluster {path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingError(f"--cluster {path}: expected settings as `key: value` lines")
+    values = {key: value for key, value in values.items() if key != "service"}
+    written = values.pop("target", target)
+    if written != target:
+        raise SettingError(f"--cluster {path}: it is for target {written}, and --target is {target}")
+    try:
+        return _cluster(values, target)
+    except SettingError as error:
+        raise SettingError(f"--cluster {path}: {error}") from error
+
+
+def _cluster(values: dict[str, Any], target: Target) -> ClusterConfig:
+    groups = values.get("resources") or {}
+    if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
+        raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
+    resources = {kind: override(Resources(), group, f"resources.{kind}.") for kind, group in groups.items()}
+    known = [field.name for field in fields(ClusterConfig) if field.name != "target"]
+    beam_args = values.get("beam_args") or []
+    if not isinstance(beam_args, list):
+        raise SettingError(
+            f"beam_args: got {beam_args!r}; accepted is a list, as in ['--runner=DataflowRunner']"
+        )
+    for name in values:
+        if name not in known:
+            raise SettingError(f"unknown setting {name}. There are: {', '.join(known)}, service, target")
+    return ClusterConfig(
+        target, str(values.get("image", "")), values.get("images") or {}, str(values.get("pipeline_root", "")),
+        str(values.get("workspace", "")), values.get("volumes") or {}, resources, values.get("labels") or {},
+        tuple(map(str, beam_args)), str(values.get("beam_image") or ""),
+    )  # fmt: skip
+
+
+def step_kind(step: str) -> str:
+    """The kind of a step, by its id in the pipeline: embed_esc50 is "embed"."""
+    head = step.split("_", 1)[0]
+    if head not in STEP_KINDS:
+        raise ValueError(f"step {step}: no such kind; there are {', '.join(STEP_KINDS)}")
+    return head

@@ -1,0 +1,106 @@
+"""Artifact types as the sources define them, and the compiled pipeline on its file alone.
+
+What the compiler would refuse is found in the sources, before it is called; what the cluster would refuse or never
+execute in the file, whoever compiled it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from kubeflow.doctor.finding import Finding, Severity, Subject
+
+# What the Kubeflow Pipelines compiler accepts as a type's name.
+_TYPE_NAME = re.compile(r"^[a-z][a-z0-9-_]{2,20}[.][A-Z][a-zA-Z0-9-_]{2,49}$")
+
+
+def check_artifact_types(subject: Subject) -> Iterator[Finding]:
+    """Types of artifacts have names that clusters accept, and declare no properties."""
+    seen: set[str] = set()
+    for where, schema in _schemas(subject.compiled, ""):
+        title = str(schema.get("schemaTitle") or "")
+        properties: Mapping[str, Any] = {}
+        if "instanceSchema" in schema:
+            read = yaml.safe_load(str(schema["instanceSchema"]))
+            if isinstance(read, dict):
+                title, properties = str(read.get("title", title)), read.get("properties") or {}
+        if title in seen:
+            continue
+        seen.add(title)
+        where = f"{subject.compiled_file}: {where}"
+        if not _TYPE_NAME.match(title):
+            yield Finding("artifact_type", Severity.FATAL, where, *_bad_name(title))
+        elif properties and not title.startswith(("tfx.", "system.", "google.")):
+            yield Finding("artifact_type", Severity.FATAL, where, *_declared(title))
+
+
+def check_own_types(subject: Subject) -> Iterator[Finding]:
+    """The artifact types that our sources define, without importing them."""
+    for path in sorted(subject.components.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            values = {
+                ast.unparse(target): statement.value
+                for statement in node.body
+                if isinstance(statement, ast.Assign)
+                for target in statement.targets
+            }
+            name = values.get("TYPE_NAME")
+            if not isinstance(name, ast.Constant):
+                continue
+            where = f"{path}: class {node.name}"
+            if not _TYPE_NAME.match(str(name.value)):
+                yield Finding("artifact_type", Severity.FATAL, where, *_bad_name(str(name.value)))
+            elif "PROPERTIES" in values and ast.unparse(values["PROPERTIES"]) not in ("{}", "None"):
+                yield Finding("artifact_type", Severity.FATAL, where, *_declared(str(name.value)))
+
+
+def check_resolvers(subject: Subject) -> Iterator[Finding]:
+    """No step is left to a resolver, which open-source Kubeflow does not execute."""
+    for label, executor in subject.compiled.get("deploymentSpec", {}).get("executors", {}).items():
+        if "resolver" in executor:
+            yield Finding(
+                "resolver", Severity.FATAL, f"{subject.compiled_file}: {label}",
+                "it is a resolver, which no open-source cluster executes",
+                "compile again with `hares compile`, which resolves spans, baseline and warm start before submission",
+            )  # fmt: skip
+
+
+def check_compiled_file(subject: Subject) -> Iterator[Finding]:
+    """The file is a compiled pipeline, where one is given."""
+    if subject.compiled_file and not {"deploymentSpec", "components", "root"} <= set(subject.compiled):
+        yield Finding(
+            "compiled", Severity.FATAL, subject.compiled_file, "it is no compiled pipeline",
+            "make one with `hares compile --target ... --output FILE`",
+        )  # fmt: skip
+
+
+def _schemas(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every `artifactType` and `typeSchema` below a node, with the path of names to it."""
+    if not isinstance(node, Mapping):
+        return
+    for key, value in node.items():
+        if key in ("artifactType", "typeSchema") and isinstance(value, Mapping):
+            yield where, value
+        else:
+            yield from _schemas(value, f"{where}.{key}" if where else str(key))
+
+
+def _bad_name(title: str) -> tuple[str, str]:
+    return (
+        f"the type {title!r} has a name that clusters refuse (accepted is {_TYPE_NAME.pattern})",
+        "give the artifact class a TYPE_NAME of that form, which is also its import path",
+    )
+
+
+def _declared(title: str) -> tuple[str, str]:
+    return (
+        f"the type {title} declares properties, which break the compiler",
+        "write them as custom properties and drop PROPERTIES from the artifact class",
+    )

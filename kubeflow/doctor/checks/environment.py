@@ -1,0 +1,68 @@
+"""This machine's Python and packages, against the lock file; and whether the code is what a revision names."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from collections.abc import Iterator
+
+from kubeflow.doctor.finding import Finding, Severity, Subject
+from kubeflow.image.runtime_lock import normalise, reached, read_lock, required_names
+
+_PYTHON = "3.10"
+_SHOWN = 5
+
+
+def check_python(subject: Subject) -> Iterator[Finding]:
+    """Python is of the version that the locked packages are built for."""
+    if not platform.python_version().startswith(f"{_PYTHON}."):
+        yield Finding(
+            "python", Severity.FATAL, "Python",
+            f"it is {platform.python_version()}, and the locked packages are for {_PYTHON}",
+            "set the environment up with `bash bootstrap.sh`, which finds or installs it",
+        )  # fmt: skip
+
+
+def check_packages(subject: Subject) -> Iterator[Finding]:
+    """What is installed is what the lock file pins. Packages that only tests need may be missing."""
+    if subject.lock is None:
+        yield Finding(
+            "packages", Severity.WARNING, "requirements.lock", "it is neither beside the code nor installed with it",
+            "install from a checkout, or from a wheel built from one",
+        )  # fmt: skip
+        return
+    pins = read_lock(subject.lock.read_text(encoding="utf-8"))
+    installed = {normalise(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    needed = reached(pins, required_names(importlib.metadata.requires("hares-tfx") or []) & set(pins))
+    wrong = [
+        f"{name} is {installed.get(name, 'missing')}, locked is {pin.version}"
+        for name, pin in pins.items()
+        if (name in installed or name in needed) and installed.get(name) != pin.version
+    ]
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        yield Finding(
+            "packages", Severity.FATAL, str(subject.lock), "; ".join(wrong[:_SHOWN]) + more,
+            "run `make setup`, or rebuild the image; to change a version on purpose, `make lock`",
+        )  # fmt: skip
+
+
+def check_git(subject: Subject) -> Iterator[Finding]:
+    """The checkout is clean, so that the revision on the run names the code that ran."""
+    if subject.project is None or not (subject.project / ".git").exists():
+        return
+    done = subprocess.run(
+        ["git", "-C", str(subject.project), "status", "--porcelain"], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    if done.returncode:
+        yield Finding(
+            "git", Severity.WARNING, str(subject.project), f"git does not answer: {done.stderr.strip()}",
+            "without it the run's revision is recorded as unknown",
+        )  # fmt: skip
+    elif changed := done.stdout.splitlines():
+        yield Finding(
+            "git", Severity.WARNING, str(subject.project),
+            f"{len(changed)} file(s) are not as the revision has them, {changed[0][3:]} among them",
+            "commit first: the image and the run carry the revision, and could not be made again",
+        )  # fmt: skip

@@ -1,0 +1,84 @@
+"""The images that the steps run in: there, and made from the lock file and revision that are here."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+
+from kubeflow.doctor.finding import Finding, Severity, Subject
+from kubeflow.doctor.http import UnreachableError
+from kubeflow.doctor.registry import ImageMissingError, ImageRefusedError, labels_of, parse_image
+
+LOCK_LABEL = "hares.lock.sha256"
+REVISION_LABEL = "org.opencontainers.image.revision"
+_BUILD = "build and push it as docs/images.md says"
+
+
+def check_images(subject: Subject) -> Iterator[Finding]:
+    """Each image that the cluster file or the compiled pipeline names."""
+    for image, where in _images(subject).items():
+        yield from _image(subject, image, where)
+
+
+def _images(subject: Subject) -> dict[str, str]:
+    """Images to the setting or step that names them first."""
+    found: dict[str, str] = {}
+    settings = {name: subject.cluster.get(name) for name in ("image", "beam_image")}
+    for kind, image in (subject.cluster.get("images") or {}).items():
+        settings[f"images.{kind}"] = image
+    for setting, image in settings.items():
+        if image:
+            found.setdefault(str(image), f"{subject.cluster_file}: {setting}")
+    for label, executor in subject.compiled.get("deploymentSpec", {}).get("executors", {}).items():
+        if image := executor.get("container", {}).get("image"):
+            found.setdefault(str(image), f"{subject.compiled_file}: {label}")
+    return found
+
+
+def _image(subject: Subject, name: str, where: str) -> Iterator[Finding]:
+    try:
+        labels = labels_of(parse_image(name))
+    except ValueError as error:
+        yield Finding("image", Severity.FATAL, where, str(error), "give the image's full name")
+        return
+    except ImageMissingError as error:
+        yield Finding("image", Severity.FATAL, where, f"{name} is missing: {error}", _BUILD)
+        return
+    except ImageRefusedError as error:
+        yield Finding(
+            "image", Severity.WARNING, where, f"{name} may not be seen with the credentials here: {error}",
+            "log in with `gcloud auth application-default login`, and ask for the role Artifact Registry Reader",
+        )  # fmt: skip
+        return
+    except UnreachableError as error:
+        yield Finding(
+            "image", Severity.WARNING, where, f"whether {name} is there is not known: {error}",
+            "look whether the registry can be reached from here; the cluster has to reach it too",
+        )  # fmt: skip
+        return
+    if subject.lock is not None:
+        here = hashlib.sha256(subject.lock.read_bytes()).hexdigest()
+        if labels.get(LOCK_LABEL) != here:
+            made = labels.get(LOCK_LABEL, "")[:12] or "no lock file that it names"
+            yield Finding(
+                "image", Severity.FATAL, where, f"{name} was made from {made}, and requirements.lock is {here[:12]}",
+                _BUILD,
+            )  # fmt: skip
+            return
+    revision = _revision(subject)
+    if revision and labels.get(REVISION_LABEL) != revision:
+        made = labels.get(REVISION_LABEL, "")[:12] or "no revision that it names"
+        yield Finding(
+            "image", Severity.WARNING, where, f"{name} holds the code of {made}, and the checkout is {revision[:12]}",
+            f"{_BUILD}, or check out that revision",
+        )  # fmt: skip
+
+
+def _revision(subject: Subject) -> str:
+    if subject.project is None:
+        return ""
+    done = subprocess.run(
+        ["git", "-C", str(subject.project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

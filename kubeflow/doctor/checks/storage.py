@@ -1,0 +1,106 @@
+"""Where artifacts go, and the workspace, can be written: tried by writing a small file and removing it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from kubeflow.doctor.credentials import NoCredentialsError, require_token
+from kubeflow.doctor.finding import Finding, Severity, Subject
+from kubeflow.doctor.http import UnreachableError, ask
+
+# As Google's own clients read it: an address that stands for the storage service.
+_ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
+_ENDPOINT = "https://storage.googleapis.com"
+_ROLE = "give the service account the role Storage Object User on the bucket"
+
+
+def check_workspace(subject: Subject) -> Iterator[Finding]:
+    """The workspace on this machine can be written; it need not be there yet."""
+    folder = subject.workspace.absolute()
+    if subject.cluster and not subject.metadata and not folder.is_dir():
+        yield Finding(
+            "storage", Severity.WARNING, f"{subject.cluster_file}: workspace {subject.workspace}",
+            "there is no such folder here: baseline and warm start would be sought in an empty metadata store",
+            "mount it on this machine too or name the store with --metadata; for a first run, make the folder",
+        )  # fmt: skip
+        return
+    there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    yield from _local(there, f"--workspace {subject.workspace}")
+
+
+def check_pipeline_root(subject: Subject) -> Iterator[Finding]:
+    """The pipeline root can be written. One in no bucket at all is a fault of the cluster file."""
+    root = str(subject.cluster.get("pipeline_root") or "")
+    where = f"{subject.cluster_file}: pipeline_root {root}"
+    scheme = urlsplit(root).scheme
+    if scheme == "gs":
+        yield from _bucket(root, where, subject.target)
+    elif scheme in ("s3", "minio"):
+        yield Finding(
+            "storage", Severity.WARNING, where, f"whether {scheme}:// can be written is not known from here",
+            "the first step of a run will show it; its pod uses the cluster's own credentials",
+        )  # fmt: skip
+
+
+def _local(folder: Path, where: str) -> Iterator[Finding]:
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".hares-doctor-") as file:
+            file.write(b"hares doctor\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield Finding(
+            "storage", Severity.FATAL, where, f"{folder} cannot be written: {error.strerror}",
+            "give a folder on a disk with room that this user may write",
+        )  # fmt: skip
+
+
+def _bucket(root: str, where: str, target: str) -> Iterator[Finding]:
+    parts = urlsplit(root)
+    name = f"{parts.path.strip('/')}/.hares-doctor-{uuid.uuid4().hex}".lstrip("/")
+    emulator = os.environ.get(_ENDPOINT_VARIABLE, "").rstrip("/")
+    headers = {"Content-Type": "text/plain"}
+    try:
+        if not emulator:
+            headers["Authorization"] = f"Bearer {require_token()}"
+        base = emulator or _ENDPOINT
+        written = ask(
+            "POST", f"{base}/upload/storage/v1/b/{parts.netloc}/o?uploadType=media&name={quote(name, safe='')}",
+            headers, b"hares doctor\n",
+        )  # fmt: skip
+        if written.status == 200:
+            removed = ask("DELETE", f"{base}/storage/v1/b/{parts.netloc}/o/{quote(name, safe='')}", headers)
+            if removed.status not in (200, 204):
+                yield Finding(
+                    "storage", Severity.WARNING, where, f"it can be written, and nothing removed ({removed.status})",
+                    f"{_ROLE}, or clean up gs://{parts.netloc}/{name} by hand",
+                )  # fmt: skip
+            return
+    except NoCredentialsError as error:
+        # On Vertex nothing works without them, and the check of credentials says so.
+        if target != "vertex":
+            yield Finding(
+                "storage", Severity.WARNING, where, f"whether it can be written is not known: {error}",
+                "log in with `gcloud auth application-default login`; the pods have credentials of their own",
+            )  # fmt: skip
+        return
+    except UnreachableError as error:
+        yield Finding(
+            "storage", Severity.WARNING, where, f"the storage service does not answer: {error}",
+            "look at this machine's network and try again",
+        )  # fmt: skip
+        return
+    cause, remedy = {
+        401: ("the credentials are refused", "log in again with `gcloud auth application-default login`"),
+        403: ("it may not be written with these credentials", _ROLE),
+        404: ("there is no such bucket", f"make it with `gcloud storage buckets create gs://{parts.netloc}`"),
+    }.get(
+        written.status,
+        (f"the storage service answers {written.status}", "try again; its status page may say more"),
+    )
+    yield Finding("storage", Severity.FATAL, where, cause, remedy)

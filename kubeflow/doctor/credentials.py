@@ -1,0 +1,31 @@
+"""The credentials that Google's client libraries find on this machine, and an access token from them."""
+
+from __future__ import annotations
+
+import google.auth
+import google.auth.exceptions
+import google.auth.transport.requests
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+
+
+class NoCredentialsError(PermissionError):
+    """There are none, or they are refused; the message is Google's own."""
+
+
+def access_token() -> str:
+    """An access token of the application default credentials, or "" where there are none or they are refused."""
+    try:
+        return require_token()
+    except NoCredentialsError:
+        return ""
+
+
+def require_token() -> str:
+    """An access token of the application default credentials. Raises NoCredentialsError."""
+    try:
+        credentials, _ = google.auth.default(scopes=[_SCOPE])
+        credentials.refresh(google.auth.transport.requests.Request())
+    except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
+        raise NoCredentialsError(str(error).splitlines()[0]) from error
+    return str(credentials.token)

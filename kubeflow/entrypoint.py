@@ -1,0 +1,98 @@
+"""What a step's container executes: TFX's own entry point, told two things about clusters that it does not know.
+
+- TFX imports an artifact's class by the title of its type. `system.Metrics` and `system.HTML`, which the clusters'
+  pages know how to show, are no modules: it is told which classes of ours stand for them.
+- Both clusters put the files of a `gs://BUCKET/...` address below `/gcs/BUCKET/...` (Vertex mounts the bucket, Kubeflow
+  copies inputs there before the step and outputs from there after it), and `s3://` and `minio://` likewise. Our
+  executors work on files, so they are given these paths, and the cluster is given its own addresses back. Not so where
+  Dataflow's workers do the work, which have no such folders.
+
+    python -m kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args JSON [Beam's flags]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kubeflow.postprocess import SYSTEM_TYPES
+
+FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+_INVOCATION = "--json_serialized_invocation_args"
+
+
+def main() -> None:
+    """Runs one executor. Raises what it raises, so that the container fails."""
+    from absl import app
+    from tfx.orchestration.kubeflow.v2 import compiler_utils
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    compiler_utils.TITLE_TO_CLASS_PATH.update({system: own for own, system in SYSTEM_TYPES.items()})
+    arguments = sys.argv[1:]
+    on_files = "--runner=DataflowRunner" not in arguments
+
+    def run(parsed: Any) -> None:
+        kubeflow_v2_run_executor.main(parsed)
+        if on_files:
+            given = json.loads(arguments[arguments.index(_INVOCATION) + 1])
+            _give_addresses_back(given["outputs"]["outputFile"])
+
+    app.run(
+        run,
+        argv=[sys.argv[0], *(with_paths(arguments) if on_files else arguments)],
+        flags_parser=kubeflow_v2_run_executor._parse_flags,
+    )
+
+
+def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -> list[str]:
+    """The command's arguments, with paths in place of the artifacts' addresses.
+
+    Args:
+        arguments: of the entry point.
+        folders: beginnings of addresses to the folders that hold their files.
+    """
+    changed = list(arguments)
+    position = changed.index(_INVOCATION) + 1
+    invocation = json.loads(changed[position])
+    for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
+        artifact["uri"] = _replaced(artifact["uri"], folders)
+    for artifact in _artifacts(invocation["outputs"]):
+        os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+    changed[position] = json.dumps(invocation)
+    return changed
+
+
+def with_addresses(output: dict[str, Any], folders: Mapping[str, str] = FOLDERS) -> dict[str, Any]:
+    """What a step wrote into its output file, with the cluster's addresses in place of paths."""
+    for artifact in _artifacts(output):
+        artifact["uri"] = _replaced(artifact["uri"], {path: address for address, path in folders.items()})
+    return output
+
+
+def _give_addresses_back(output_file: str) -> None:
+    from tfx.dsl.io import fileio
+
+    with fileio.open(output_file, "r") as file:
+        output = json.loads(file.read())
+    with fileio.open(output_file, "w") as file:
+        file.write(json.dumps(with_addresses(output)))
+
+
+def _artifacts(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        artifact for entry in values.get("artifacts", {}).values() for artifact in entry.get("artifacts", [])
+    ]
+
+
+def _replaced(uri: str, beginnings: Mapping[str, str]) -> str:
+    for beginning, other in beginnings.items():
+        if uri.startswith(beginning):
+            return other + uri.removeprefix(beginning)
+    return uri
+
+
+if __name__ == "__main__":
+    main()

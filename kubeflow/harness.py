@@ -1,0 +1,284 @@
+"""Runs a compiled pipeline from its file alone, on this machine: what the cluster would do, without a cluster.
+
+Every step's own command is executed as a process, with the executor input that the cluster would put in place of
+`{{$}}`; drivers (`lifecycle.preCacheCheck`) first. Only the interpreter's name is replaced by this one's path, since
+no image is pulled. What a step gives is read from its output file, as the cluster reads it.
+
+On disk, below the folder of the run:
+
+| path | what |
+|---|---|
+| STEP/attempt-N/ | one attempt: its outputs, `executor_input.json`, `executor_output.json`, `log.txt` |
+| STEP/published.json | which attempt counts, its artifacts, and the digest of its executor input |
+
+`published.json` is written last and in one go: an attempt that was killed is never read, and a new one starts in a
+folder of its own. A run that was stopped goes on behind the steps that are published with the same input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from hares.arrays import write_atomically
+from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
+
+PLACEHOLDER = "{{$}}"
+PUBLISHED = "published.json"
+INPUT_FILE, OUTPUT_FILE, LOG_FILE = "executor_input.json", "executor_output.json", "log.txt"
+
+
+class CompiledStepError(RuntimeError):
+    """A step failed in every attempt; `step` is its name, and the message names the log."""
+
+    def __init__(self, step: str, message: str):
+        super().__init__(message)
+        self.step = step
+
+
+class HarnessObserver(Protocol):
+    """Who is told how the steps go."""
+
+    def start(self, step: str, attempt: int, process: int) -> None:
+        """An attempt runs, as the process of this number."""
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None:
+        """A step has ended: "ran", "kept" from an earlier run, or "failed"."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a step's attempt writes."""
+
+    folder: Path
+
+    @property
+    def output_file(self) -> Path:
+        return self.folder / OUTPUT_FILE
+
+    def uri(self, key: str) -> Path:
+        return self.folder / "outputs" / key
+
+
+Artifacts = dict[str, list[dict[str, Any]]]
+
+
+def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObserver) -> dict[str, Artifacts]:
+    """Runs every step that is not published yet.
+
+    Args:
+        pipeline: what `read_compiled` gave.
+        folder: of this run; made where it is not there.
+        observer: told of every attempt.
+
+    Returns:
+        Step to output name to the artifacts' uri, type and metadata.
+
+    Raises:
+        CompiledStepError: a step failed in every attempt; those after it were not started.
+    """
+    done: dict[str, Artifacts] = {}
+    for step in pipeline.steps:
+        if not _enabled(step):
+            raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
+        began = time.monotonic()
+        if step.container is None:
+            done[step.name] = _import(step)
+            continue
+        inputs = _inputs(step, pipeline, done)
+        digest = _digest(step, inputs)
+        home = folder.resolve() / step.name
+        published = _published(home, digest)
+        outcome = "kept" if published is not None else "ran"
+        if published is None:
+            published = _run_step(step, inputs, home, digest, observer)
+        done[step.name] = published
+        observer.finish(step.name, outcome, time.monotonic() - began)
+    return done
+
+
+def _run_step(
+    step: CompiledStep, inputs: dict[str, Any], home: Path, digest: str, observer: HarnessObserver
+) -> Artifacts:
+    began, code, log = time.monotonic(), 0, home
+    for _ in range(step.retries + 1):
+        attempt = _next_attempt(home)
+        place = _Place(home / f"attempt-{attempt}")
+        place.folder.mkdir(parents=True)
+        log = place.folder / LOG_FILE
+        code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
+        if code == 0:
+            artifacts = _collect(step, place)
+            record = {"attempt": attempt, "digest": digest, "artifacts": artifacts}
+            write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
+            return artifacts
+    observer.finish(step.name, "failed", time.monotonic() - began)
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    raise CompiledStepError(
+        step.name,
+        f"step {step.name} ended with {how} in {step.retries + 1} attempts; the last one's log is {log}",
+    )
+
+
+def _run_attempt(
+    step: CompiledStep, inputs: dict[str, Any], place: _Place, started: Callable[[int], None]
+) -> int:
+    """Exit code of the driver, where there is one and it failed, else of the step's own command."""
+    container = step.container
+    assert container is not None
+    driver = container.get("lifecycle", {}).get("preCacheCheck")
+    given = {"inputs": inputs, "outputs": _outputs(step, place)}
+    environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
+    with (place.folder / LOG_FILE).open("ab") as log:
+        if driver is not None:
+            code = _execute(driver, _handed(given, place), environment, log, started)
+            if code != 0:
+                return code
+            given = _with_driver_output(given, _read_output(place))
+        return _execute(container, _handed(given, place), environment, log, started)
+
+
+def _handed(given: dict[str, Any], place: _Place) -> str:
+    """The executor input as the command gets it, kept beside the log."""
+    text = json.dumps(given, sort_keys=True)
+    (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
+    return text
+
+
+def _execute(
+    command: Mapping[str, Any],
+    executor_input: str,
+    environment: dict[str, str],
+    log: IO[bytes],
+    started: Callable[[int], None],
+) -> int:
+    words = [*command.get("command", []), *command.get("args", [])]
+    for word in words:
+        if "{{$" in word.replace(PLACEHOLDER, ""):
+            raise CompiledFileError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
+    words = [word.replace(PLACEHOLDER, executor_input) for word in words]
+    if words[0] in ("python", "python3"):
+        words[0] = sys.executable
+    process = subprocess.Popen(
+        words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    )
+    started(process.pid)
+    try:
+        return process.wait()
+    finally:  # with what it started: a worker that outlives its step could write into the next attempt's data
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _with_driver_output(given: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """What the step itself is handed after its driver: parameters and properties as the driver left them."""
+    inputs, outputs = given["inputs"], given["outputs"]
+    artifacts = {
+        key: {"artifacts": [_merged(entry["artifacts"][0], said, key)]}
+        for key, entry in outputs["artifacts"].items()
+    }
+    values = {**inputs["parameterValues"], **said.get("parameterValues", {})}
+    return {"inputs": {**inputs, "parameterValues": values}, "outputs": {**outputs, "artifacts": artifacts}}
+
+
+def _read_output(place: _Place) -> dict[str, Any]:
+    """What a step or driver wrote into its output file; nothing where it wrote none."""
+    if not place.output_file.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(place.output_file.read_text(encoding="utf-8"))
+    return content
+
+
+def _merged(planned: dict[str, Any], said: dict[str, Any], key: str) -> dict[str, Any]:
+    """An artifact with address and properties as the output file has them; its type stays."""
+    (own,) = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
+    metadata = {**planned["metadata"], **own.get("metadata", {})}
+    return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
+
+
+def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, Artifacts]) -> dict[str, Any]:
+    """`ExecutorInput.inputs`: upstream artifacts as they were published, and parameters."""
+    wanted = step.task.get("inputs", {})
+    artifacts = {}
+    for key, source in wanted.get("artifacts", {}).items():
+        output = source["taskOutputArtifact"]
+        artifacts[key] = {"artifacts": done[output["producerTask"]][output["outputArtifactKey"]]}
+    values, old_values = {}, {}
+    for key, source in wanted.get("parameters", {}).items():
+        if "componentInputParameter" in source:
+            values[key] = pipeline.parameters[source["componentInputParameter"]]
+        elif "constant" in source["runtimeValue"]:
+            values[key] = source["runtimeValue"]["constant"]
+        else:  # schema 2.0
+            old_values[key] = source["runtimeValue"]["constantValue"]
+    return {"artifacts": artifacts, "parameterValues": values, "parameters": old_values}
+
+
+def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
+    artifacts = {}
+    for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
+        one = {
+            "name": f"{step.name}/{key}/{place.folder.name}",
+            "type": definition["artifactType"],
+            "uri": str(place.uri(key)),
+            "metadata": {**definition.get("metadata", {})},
+        }
+        artifacts[key] = {"artifacts": [one]}
+    return {"artifacts": artifacts, "outputFile": str(place.output_file)}
+
+
+def _collect(step: CompiledStep, place: _Place) -> Artifacts:
+    """The artifacts as the step's output file describes them; it may leave some out and never their types."""
+    said = _read_output(place)
+    return {
+        key: [_merged(entry["artifacts"][0], said, key)]
+        for key, entry in _outputs(step, place)["artifacts"].items()
+    }
+
+
+def _import(step: CompiledStep) -> Artifacts:
+    importer = step.executor["importer"]
+    uri = importer["artifactUri"]
+    value = uri.get("constant", uri.get("constantValue", {}).get("stringValue", ""))
+    one = {
+        "name": f"{step.name}/result",
+        "type": importer["typeSchema"],
+        "uri": value,
+        "metadata": importer.get("metadata", {}),
+    }
+    return {key: [one] for key in step.component["outputDefinitions"]["artifacts"]}
+
+
+def _published(home: Path, digest: str) -> Artifacts | None:
+    try:
+        record = json.loads((home / PUBLISHED).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    artifacts: Artifacts = record["artifacts"]
+    return artifacts if record["digest"] == digest else None
+
+
+def _digest(step: CompiledStep, inputs: dict[str, Any]) -> str:
+    content = json.dumps([step.container, step.component, inputs], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _next_attempt(home: Path) -> int:
+    there = [int(path.name.removeprefix("attempt-")) for path in home.glob("attempt-*")]
+    return max(there, default=0) + 1
+
+
+def _enabled(step: CompiledStep) -> bool:
+    return "triggerPolicy" not in step.task or "condition" not in step.task["triggerPolicy"]

@@ -1,0 +1,151 @@
+"""Calls of the Kubeflow Pipelines API v2beta1 over HTTP: one clear error for each failure, and careful retries.
+
+A call that changes nothing when it comes twice (every GET, stopping, pausing, deleting) is sent again after 429, 503,
+500, a timeout or a cut connection. One that makes something is sent again here only where the server cannot have seen
+it; after a lost answer `LostAnswerError` leaves it to the caller to look first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import requests
+from kfp_server_api import ApiClient
+from urllib3.exceptions import NewConnectionError
+
+from kubeflow.service import Failure, ServiceError
+from kubeflow.service_config import ServiceConfig
+
+_KINDS = {
+    400: (Failure.INVALID, "the request is refused; compile the file again with this release"),
+    401: (Failure.UNAUTHENTICATED, "the token is missing or no longer good; renew it"),
+    403: (Failure.FORBIDDEN, "this account may not do that; ask for the role in this namespace"),
+    404: (Failure.NOT_FOUND, "there is no such thing there; check the id, host and namespace"),
+    409: (Failure.CONFLICT, "something with this name is there already; choose another"),
+    429: (Failure.BUSY, "the service is asked too much; try again later"),
+    503: (Failure.BUSY, "the service is not available; try again later"),
+}
+_REFUSED_UNSEEN = (429, 503)
+
+
+class LostAnswerError(ServiceError):
+    """A call may or may not have been carried out: its answer was lost on the way, or was a server's error."""
+
+
+class KfpApi:
+    """Sends calls to one host."""
+
+    def __init__(self, config: ServiceConfig):
+        self._config = config
+        self._base = config.host.rstrip("/") + "/apis/v2beta1"
+
+    def read(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """GET. Raises ServiceError."""
+        return self.repeat("GET", path, query)
+
+    def repeat(self, method: str, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A call that may come twice without harm. Raises ServiceError."""
+        for attempt in range(self._config.retries + 1):
+            try:
+                return self._send(method, path, query, None)
+            except ServiceError as error:
+                passing = isinstance(error, LostAnswerError) or error.failure in (
+                    Failure.BUSY,
+                    Failure.UNREACHABLE,
+                )
+                if not passing or attempt == self._config.retries:
+                    raise
+            self.wait(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def create(self, path: str, body: Any) -> dict[str, Any]:
+        """POST of a message of kfp_server_api, sent once.
+
+        Raises:
+            LostAnswerError: it may have been carried out.
+            ServiceError: it was not.
+        """
+        return self._send("POST", path, None, ApiClient().sanitize_for_serialization(body))
+
+    def wait(self, attempt: int) -> None:
+        """Waits before retry number `attempt`, counted from 0."""
+        time.sleep(self._config.backoff_seconds * 2**attempt)
+
+    def _send(
+        self, method: str, path: str, query: Mapping[str, Any] | None, body: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        what = f"{method} {self._base}{path}"
+        try:
+            token = self._config.token()
+        except ValueError as error:
+            raise ServiceError(Failure.UNAUTHENTICATED, str(error)) from error
+        try:
+            answer = requests.request(
+                method,
+                self._base + path,
+                params=query,
+                json=body,
+                headers={"Authorization": f"Bearer {token}"} if token else {},
+                timeout=self._config.timeout_seconds,
+                verify=self._config.ca_file or True,
+                allow_redirects=False,  # a login page is a refusal, and a POST that became a GET is none
+            )
+        except requests.exceptions.SSLError as error:
+            raise ServiceError(
+                Failure.UNREACHABLE,
+                f"{what}: the certificate is not trusted ({_cause(error)}); set service.ca_file",
+            ) from error
+        except requests.exceptions.ConnectTimeout as error:
+            raise ServiceError(Failure.TIMEOUT, f"{what}: no connection within {self._limit}") from error
+        except requests.exceptions.Timeout as error:
+            raise LostAnswerError(
+                Failure.TIMEOUT, f"{what}: no answer within {self._limit}; raise service.timeout_seconds"
+            ) from error
+        except requests.exceptions.ConnectionError as error:
+            if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
+                raise ServiceError(
+                    Failure.UNREACHABLE, f"{what}: nothing answers there; check service.host and the network"
+                ) from error
+            raise LostAnswerError(
+                Failure.UNREACHABLE, f"{what}: the connection was cut before the answer came; try again"
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise LostAnswerError(Failure.UNREACHABLE, f"{what}: {_cause(error)}; try again") from error
+        return self._judged(what, answer)
+
+    def _judged(self, what: str, answer: requests.Response) -> dict[str, Any]:
+        try:
+            content = answer.json() if answer.content else {}
+        except ValueError:
+            content = None
+        if 300 <= answer.status_code < 400:
+            raise ServiceError(
+                Failure.UNAUTHENTICATED, f"{what}: sent on to a login page; set a bearer token"
+            )
+        if answer.status_code < 300:
+            if isinstance(content, dict):
+                return content
+            raise LostAnswerError(
+                Failure.SERVER, f"{what}: the answer is not the Kubeflow Pipelines API's; check service.host"
+            )
+        said = content.get("message") or content.get("error") if isinstance(content, dict) else None
+        detail = f"{what}: {answer.status_code} {said or answer.reason}"
+        failure, remedy = _KINDS.get(
+            answer.status_code,
+            (Failure.SERVER, "the service failed; see its log")
+            if answer.status_code >= 500
+            else (Failure.INVALID, "the request is refused"),
+        )
+        # Another 5xx says nothing about how far the server came.
+        lost = answer.status_code >= 500 and answer.status_code not in _REFUSED_UNSEEN
+        raise (LostAnswerError if lost else ServiceError)(failure, f"{detail}; {remedy}")
+
+    @property
+    def _limit(self) -> str:
+        return f"{self._config.timeout_seconds:g} s"
+
+
+def _cause(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200]

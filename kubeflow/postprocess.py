@@ -1,0 +1,152 @@
+"""What TFX's compiler leaves out of the file: parameters, retries, resources, images, labels, caching, node selectors.
+
+Works on the compiled dict alone and returns a new one. Order within the file never depends on the run of Python, so
+that the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from kubeflow.compiled import parameter_defaults
+from kubeflow.config import ClusterConfig, step_kind
+
+# Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
+# is.
+CACHED_KINDS = ("ingest", "schema", "statistics", "transform", "trainer", "embed", "evaluator")
+# Steps that are Beam pipelines, and may hand their work to another runner.
+BEAM_KINDS = ("ingest", "statistics", "transform", "embed")
+# Types of ours that the clusters' pages know how to show under their own names; `kubeflow.entrypoint` maps them back.
+SYSTEM_TYPES = {"components.ScoreMetrics": "system.Metrics", "components.ReportPage": "system.HTML"}
+# What was resolved before compiling and becomes a parameter of the pipeline: a run's page shows it, and a later
+# submission of the same file may give another value.
+PARAMETERS = {"ingest": ("sources", "fingerprint"), "evaluator": ("baseline", "run_key")}
+_BACKOFF = "30s"
+_UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, which the schema counts in
+
+
+def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str, str]) -> dict[str, Any]:
+    """A compiled job with everything added.
+
+    Args:
+        job: what `KubeflowV2DagRunner.run(write_out=False)` returns.
+        cluster: images, storage and resources.
+        facts: labels of this run, as in {"revision": ...}; characters that labels do not take become "-".
+
+    Raises:
+        ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
+    """
+    done = copy.deepcopy(dict(job))
+    spec = done["pipelineSpec"]
+    for step, task in spec["root"]["dag"]["tasks"].items():
+        _, executor = _executor(spec, task)
+        if "resolver" in executor:
+            raise ValueError(
+                f"step {step}: a resolver, which the cluster does not execute; resolve it before compiling"
+            )
+        kind = step_kind(step)
+        cached = kind in CACHED_KINDS and cluster.resources_of(kind).cache
+        task["cachingOptions"] = {"enableCache": True} if cached else {}
+        if "container" in executor:
+            executor["container"]["image"] = cluster.image_of(kind)
+            executor["container"]["args"] += cluster.beam_flags if kind in BEAM_KINDS else ()
+            _add_resources(executor["container"], cluster, kind)
+            retries = cluster.resources_of(kind).retries
+            if retries:
+                task["retryPolicy"] = {
+                    "maxRetryCount": retries, "backoffDuration": _BACKOFF, "backoffFactor": 2.0,
+                }  # fmt: skip
+        for key in PARAMETERS.get(kind, ()):
+            if key not in task["inputs"]["parameters"]:
+                continue  # the window's node joins what other nodes ingested
+            _make_parameter(spec, step, key, key if kind == "evaluator" else f"{step}_{key}")
+    _use_system_types(spec)
+    done["labels"] = {
+        **{key: _label(value) for key, value in done.get("labels", {}).items()},
+        **{key: str(value) for key, value in cluster.labels.items()},
+        **{key: _label(value) for key, value in facts.items()},
+    }
+    spec["defaultPipelineRoot"] = cluster.pipeline_root
+    done["runtimeConfig"] = {
+        **done.get("runtimeConfig", {}),
+        "gcsOutputDirectory": cluster.pipeline_root,
+    }
+    # Clusters look for the defaults here, and the compiler drops them.
+    defaults = parameter_defaults(spec)
+    if defaults:
+        done["runtimeConfig"]["parameterValues"] = defaults
+    return done
+
+
+def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
+    """Kubeflow's second document: node selectors, volumes and labels of each step's pod; {} where there are none."""
+    pods = {}
+    spec = job["pipelineSpec"]
+    for step, task in spec["root"]["dag"]["tasks"].items():
+        label, executor = _executor(spec, task)
+        if "container" not in executor:
+            continue
+        pod: dict[str, Any] = {"podMetadata": {"labels": dict(job["labels"])}}
+        selector = cluster.resources_of(step_kind(step)).node_selector
+        if selector:
+            pod["nodeSelector"] = {"labels": dict(selector)}
+        if cluster.volumes:
+            pod["pvcMount"] = [
+                {"constant": claim, "mountPath": path} for claim, path in sorted(cluster.volumes.items())
+            ]
+        pods[label] = pod
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": pods}}}} if pods else {}
+
+
+def _executor(spec: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Label and content of what executes a task; an importer's too."""
+    label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
+    return label, spec["deploymentSpec"]["executors"].get(label, {})
+
+
+def _add_resources(container: dict[str, Any], cluster: ClusterConfig, kind: str) -> None:
+    wanted = cluster.resources_of(kind)
+    resources: dict[str, Any] = {}
+    if wanted.cpu:
+        resources["cpuRequest"] = resources["cpuLimit"] = float(wanted.cpu)
+    if wanted.memory:
+        resources["memoryRequest"] = resources["memoryLimit"] = _gigabytes(wanted.memory)
+    if wanted.accelerator:
+        resources["accelerator"] = {"type": wanted.accelerator, "count": str(wanted.accelerator_count)}
+    if resources:
+        container["resources"] = resources
+
+
+def _gigabytes(memory: str) -> float:
+    match = re.fullmatch(r"([0-9.]+)([A-Za-z]+)", memory)
+    assert match is not None  # Resources has checked it
+    return round(float(match[1]) * _UNITS[match[2]], 9)
+
+
+def _label(value: str) -> str:
+    return re.sub(r"[^a-z0-9_-]", "-", str(value).lower())[:63].strip("-_")
+
+
+def _make_parameter(spec: dict[str, Any], step: str, key: str, name: str) -> None:
+    """The constant `key` of a step becomes the pipeline's parameter `name`, with the constant as its default."""
+    inputs = spec["root"]["dag"]["tasks"][step]["inputs"]["parameters"]
+    definition = spec["components"][step]["inputDefinitions"]["parameters"][key]
+    spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})[name] = {
+        "parameterType": definition["parameterType"],
+        "defaultValue": inputs[key]["runtimeValue"]["constant"],
+        "isOptional": True,
+    }
+    inputs[key] = {"componentInputParameter": name}
+
+
+def _use_system_types(spec: dict[str, Any]) -> None:
+    for component in spec["components"].values():
+        for output in component.get("outputDefinitions", {}).get("artifacts", {}).values():
+            title = yaml.safe_load(output["artifactType"]["instanceSchema"])["title"]
+            if title in SYSTEM_TYPES:
+                output["artifactType"] = {"schemaTitle": SYSTEM_TYPES[title], "schemaVersion": "0.0.1"}

@@ -1,0 +1,316 @@
+"""Calls to Vertex AI's REST API v1: credentials, timeouts, retries, and one clear error for each kind of failure.
+
+Requests are Google's own message types, sent by google-cloud-aiplatform's REST transport; only its retries and
+waiting are not used, since they do not tell what was refused from what may have been done all the same:
+
+- refused before anything was done (429, connection refused, 401 with a token renewed since): sent again;
+- no answer, or one that says nothing of what was done (timeout, cut connection, 5xx): sent again only if a second
+  time changes nothing; a creation is looked for first (`create_once`);
+- anything else is an error at once.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.auth import credentials as auth_credentials
+from google.auth import exceptions as auth_exceptions
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
+from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
+from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
+from google.cloud.aiplatform_v1.services.model_service.transports.rest import ModelServiceRestTransport
+from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+from google.cloud.aiplatform_v1.services.pipeline_service.transports.rest import PipelineServiceRestTransport
+from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
+from google.cloud.aiplatform_v1.services.schedule_service.transports.rest import ScheduleServiceRestTransport
+from google.longrunning import operations_pb2
+from google.protobuf import json_format
+
+from kubeflow.service import Failure, ServiceError
+from kubeflow.service_config import ServiceConfig
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
+_LONGEST_WAIT_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+class AnswerLost(ServiceError):
+    """A creation may have been done or not: there was no answer, or one that does not say."""
+
+
+class VertexApi:
+    """Google's clients for one project and region, and the one way to call them."""
+
+    def __init__(self, config: ServiceConfig):
+        """Nothing is asked of the cluster yet.
+
+        Raises:
+            ValueError: a setting that cannot be right, or http:// to another machine.
+        """
+        for name in ("project", "region"):
+            if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(config, name)):
+                raise ValueError(f"service.{name}: got {getattr(config, name)!r}; give the one to run in")
+        if config.endpoint and not (
+            config.endpoint.startswith("https://") or _LOOPBACK.fullmatch(config.endpoint)
+        ):
+            raise ValueError(
+                f"service.endpoint: got {config.endpoint!r}; accepted is https://HOST, for a token travels with "
+                "every request, and http:// on this machine only"
+            )
+        self.config = config
+        self.url = config.endpoint.rstrip("/") or f"https://{config.region}-aiplatform.googleapis.com"
+
+    @property
+    def parent(self) -> str:
+        """Resource name that everything in this project and region starts with."""
+        return f"projects/{self.config.project}/locations/{self.config.region}"
+
+    def name(self, collection: str, given: str) -> str:
+        """Full resource name of an id in a collection ("pipelineJobs"); a full name stays as it is.
+
+        Raises:
+            ServiceError: INVALID, if it is neither.
+        """
+        if re.fullmatch(rf"projects/[^/]+/locations/[^/]+/{collection}/[^/]+", given):
+            return given
+        if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", given):
+            return f"{self.parent}/{collection}/{given}"
+        raise ServiceError(Failure.INVALID, f"{given!r} is no id of Vertex AI's {collection}")
+
+    @cached_property
+    def pipelines(self) -> PipelineServiceClient:
+        """Client of pipelineJobs."""
+        return PipelineServiceClient(transport=PipelineServiceRestTransport(**self._transport))
+
+    @cached_property
+    def schedules(self) -> ScheduleServiceClient:
+        """Client of schedules."""
+        return ScheduleServiceClient(transport=ScheduleServiceRestTransport(**self._transport))
+
+    @cached_property
+    def jobs(self) -> JobServiceClient:
+        """Client of customJobs."""
+        return JobServiceClient(transport=JobServiceRestTransport(**self._transport))
+
+    @cached_property
+    def models(self) -> ModelServiceClient:
+        """Client of models."""
+        return ModelServiceClient(transport=ModelServiceRestTransport(**self._transport))
+
+    def operation(self, name: str, what: str) -> operations_pb2.Operation:
+        """Reads a long-running operation.
+
+        The clients' own method asks for the path that Google's console uses ("/ui/..."), not for the public one.
+
+        Raises:
+            ServiceError: as `call`.
+        """
+
+        def read(request: str, retry: None, timeout: float) -> operations_pb2.Operation:
+            response = self._session.get(f"{self.url}/v1/{request}", timeout=timeout)
+            if response.status_code >= 400:
+                raise exceptions.from_http_response(response)
+            return json_format.Parse(response.content, operations_pb2.Operation(), ignore_unknown_fields=True)
+
+        found: operations_pb2.Operation = self.call(what, read, name)
+        return found
+
+    def call(self, what: str, method: Callable[..., Any], request: Any, repeatable: bool = True) -> Any:
+        """One request, sent again as the module's header says.
+
+        Args:
+            what: for messages, as in "reading run X".
+            method: of one of the clients.
+            request: its message.
+            repeatable: whether sending it twice does no more than once.
+
+        Raises:
+            ServiceError: of the kind that the last answer shows.
+            AnswerLost: not repeatable, and nobody knows whether it was done.
+        """
+        for attempt in range(self.config.retries + 1):
+            try:
+                return method(request=request, retry=None, timeout=self.config.timeout_seconds)
+            except _ANSWERS as error:
+                failure, refused = _kind(error)
+                again = refused if not repeatable else refused or failure in _PASSING
+                if not again or attempt == self.config.retries:
+                    kind = (
+                        AnswerLost if failure in _PASSING and not refused and not repeatable else ServiceError
+                    )
+                    raise kind(failure, self._message(what, failure, error, attempt + 1)) from error
+                self.wait(attempt, error)
+        raise AssertionError("the last attempt returns or raises")
+
+    def create_once(
+        self,
+        what: str,
+        method: Callable[..., Any],
+        request: Any,
+        find: Callable[[], T | None],
+        guarded: bool = False,
+    ) -> T:
+        """Creates what `find` finds, and never a second one.
+
+        Args:
+            what: for messages.
+            method: of one of the clients; its result is returned.
+            request: its message.
+            find: gives what the request creates, if it is there.
+            guarded: the request names the resource's id, so that the cluster itself refuses a second one: it may be
+                sent again when it was lost and left nothing behind.
+
+        Raises:
+            ServiceError: as `call`; CONFLICT only if what is there is not what `find` looks for.
+            AnswerLost: the answer was lost, and nothing was found. The same command, given again, looks first.
+        """
+        for attempt in range(self.config.retries + 1):
+            try:
+                return method_result(self.call(what, method, request, repeatable=False))
+            except ServiceError as error:
+                if not isinstance(error, AnswerLost) and error.failure is not Failure.CONFLICT:
+                    raise
+                found = self._look(find, isinstance(error, AnswerLost) and not guarded)
+                if found is not None:
+                    return found
+                if not (guarded and isinstance(error, AnswerLost)) or attempt == self.config.retries:
+                    raise
+                self.wait(attempt)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _look(self, find: Callable[[], T | None], patiently: bool) -> T | None:
+        """A list may lag behind a creation, and a request that timed out may still be under way."""
+        for attempt in range(self.config.retries + 1 if patiently else 1):
+            found = find()
+            if found is not None:
+                return found
+            if patiently:
+                self.wait(attempt)
+        return None
+
+    def wait(self, attempt: int, error: Exception | None = None) -> None:
+        """Pauses before another attempt: twice as long each time, or as the answer's Retry-After says."""
+        seconds = self.config.backoff_seconds * 2**attempt
+        headers = getattr(getattr(error, "response", None), "headers", {})
+        asked = str(headers.get("Retry-After", ""))
+        if asked.isdigit():
+            seconds = max(seconds, float(asked))
+        time.sleep(min(seconds, _LONGEST_WAIT_SECONDS))
+
+    @cached_property
+    def _session(self) -> AuthorizedSession:
+        return AuthorizedSession(self._transport["credentials"])
+
+    @cached_property
+    def _transport(self) -> dict[str, Any]:
+        scheme, host = self.url.split("://", 1)
+        return {"host": host, "url_scheme": scheme, "credentials": self._credentials()}
+
+    def _credentials(self) -> auth_credentials.Credentials:
+        try:
+            if self._token():
+                return _TokenCredentials(self._token)
+            return google.auth.default(scopes=[_SCOPE])[0]
+        except auth_exceptions.GoogleAuthError as error:
+            message = self._message("signing in", Failure.UNAUTHENTICATED, error, 1)
+            raise ServiceError(Failure.UNAUTHENTICATED, message) from error
+
+    def _token(self) -> str:
+        try:
+            return self.config.token()
+        except ValueError as error:
+            raise auth_exceptions.RefreshError(str(error)) from error
+
+    def _message(self, what: str, failure: Failure, error: Exception, attempts: int) -> str:
+        tries = f" ({attempts} attempts)" if attempts > 1 else ""
+        cause = " ".join(str(getattr(error, "message", "") or error).split()).rstrip(".")
+        cause = re.sub(r"^[A-Z]+ https?://\S+: ", "", cause)  # the client puts the request's URL in front
+        remedy = _REMEDIES[failure].format(
+            project=self.config.project, region=self.config.region, seconds=self.config.timeout_seconds
+        )
+        return f"Vertex AI at {self.url}, {what}{tries}: {cause}; {remedy}"
+
+
+def method_result(result: Any) -> Any:
+    """What a client's method gave; the raw message of a long-running operation."""
+    return getattr(result, "operation", result) if hasattr(result, "add_done_callback") else result
+
+
+class _TokenCredentials(auth_credentials.Credentials):
+    """The settings' bearer token, read again when it is refused: files with tokens are rewritten by clusters."""
+
+    def __init__(self, read: Callable[[], str]):
+        super().__init__()
+        self._read = read
+        self.token = read()
+
+    def refresh(self, request: Any) -> None:
+        """Called when a request came back with 401; the client then sends it once more."""
+        token = self._read()
+        if token == self.token:
+            raise auth_exceptions.RefreshError("the token was refused (401)")
+        self.token = token
+
+
+_ANSWERS = (
+    exceptions.GoogleAPICallError,
+    auth_exceptions.GoogleAuthError,
+    requests.exceptions.RequestException,
+    json_format.ParseError,
+)
+_CODES = {
+    400: Failure.INVALID,
+    401: Failure.UNAUTHENTICATED,
+    403: Failure.FORBIDDEN,
+    404: Failure.NOT_FOUND,
+    409: Failure.CONFLICT,
+    429: Failure.BUSY,
+}
+_PASSING = (Failure.SERVER, Failure.TIMEOUT, Failure.UNREACHABLE)
+_REMEDIES = {
+    Failure.UNAUTHENTICATED: "renew the token in service.token_env or service.token_file, or run "
+    "`gcloud auth application-default login`",
+    Failure.FORBIDDEN: "give the account roles/aiplatform.user in project {project}, and enable the Vertex AI API",
+    Failure.NOT_FOUND: "check the id, project {project} and region {region}",
+    Failure.CONFLICT: "another resource has this name; choose another one",
+    Failure.INVALID: "put what was refused right, and give the command again",
+    Failure.BUSY: "wait, or ask for more quota in project {project}, region {region}",
+    Failure.SERVER: "the same command can be given again: it looks for what it has started before",
+    Failure.TIMEOUT: "no answer within {seconds:g} s. The same command can be given again: it looks for what it "
+    "has started before",
+    Failure.UNREACHABLE: "check the network and service.endpoint. The same command can be given again: it looks for "
+    "what it has started before",
+}
+
+
+def _kind(error: Exception) -> tuple[Failure, bool]:
+    """The kind of failure, and whether the request was surely not carried out and may come through later."""
+    if isinstance(error, exceptions.GoogleAPICallError):
+        code = int(error.code or 500)
+        if code in (408, 504):
+            return Failure.TIMEOUT, False
+        failure = _CODES.get(code, Failure.SERVER if code >= 500 else Failure.INVALID)
+        return failure, failure is Failure.BUSY
+    if isinstance(error, auth_exceptions.TransportError):  # the token's issuer; our request was not sent
+        return Failure.UNREACHABLE, True
+    if isinstance(error, auth_exceptions.GoogleAuthError):
+        return Failure.UNAUTHENTICATED, False
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return Failure.TIMEOUT, True
+    if isinstance(error, requests.exceptions.Timeout):
+        return Failure.TIMEOUT, False
+    if isinstance(error, requests.exceptions.ConnectionError):
+        return Failure.UNREACHABLE, "NewConnectionError" in repr(error)
+    if isinstance(error, json_format.ParseError):
+        return Failure.SERVER, False
+    return Failure.UNREACHABLE, False

@@ -1,0 +1,125 @@
+"""Submits a pipeline when a span of a growing source has arrived whole: once per span, however often it is restarted.
+
+A span is whole when its folder holds the marker file. What was submitted stands in a ledger in the workspace, which is
+replaced as a whole. A crash between a submission and its entry does no harm: a span's idempotency key is made of the
+pattern and its number, so that the next start is given the run that is there. A lock keeps two watchers apart.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hares.folder import spans
+from kubeflow.service import ClusterRun, PipelineService
+
+
+class WatchError(RuntimeError):
+    """The ledger, the lock or the command that compiles fails; the message says which, and what to do."""
+
+
+class Watch:
+    """One source, watched from one workspace."""
+
+    def __init__(self, pattern: str, marker: str, workspace: Path, command: Sequence[str]):
+        """
+        Args:
+            pattern: path with `{SPAN}` once, as `hares.folder` takes it.
+            marker: name of the file that says a span's folder is whole.
+            workspace: where ledger, lock and compiled files are kept, in `watch/`.
+            command: compiles the pipeline; `{SPAN}` becomes the span's number and `{OUTPUT}` the file to write.
+
+        Raises:
+            ValueError: `{OUTPUT}` is not in the command, or the pattern has not `{SPAN}` once.
+        """
+        if not any("{OUTPUT}" in word for word in command):
+            raise ValueError(
+                "the command after -- has no {OUTPUT}; it is where the compiled file's name goes"
+            )
+        spans(pattern)
+        self._pattern, self._marker, self._command = pattern, marker, command
+        self._folder = workspace / "watch"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside the block no other process watches from this workspace.
+
+        Raises:
+            WatchError: one does already.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with open(self._folder / "lock", "w", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise WatchError(
+                    f"{self._folder} is watched from by another process; stop it, or give another --workspace"
+                ) from error
+            yield
+
+    def due(self) -> list[int]:
+        """Spans that are whole and not submitted yet, oldest first.
+
+        Raises:
+            WatchError: the ledger cannot be read.
+            ValueError: two folders have one number.
+        """
+        done = self._ledger()
+        found = spans(self._pattern)
+        return sorted(
+            n for n, folder in found.items() if str(n) not in done and (folder / self._marker).is_file()
+        )
+
+    def submit(self, span: int, service: PipelineService) -> ClusterRun:
+        """Compiles for a span and submits it.
+
+        Raises:
+            WatchError: the command failed.
+            ServiceError: the cluster refused; nothing is written to the ledger.
+        """
+        output = self._folder / f"span-{span}.compiled"
+        words = [w.replace("{SPAN}", str(span)).replace("{OUTPUT}", str(output)) for w in self._command]
+        output.unlink(missing_ok=True)
+        try:
+            code = subprocess.run(words, check=False, stdout=subprocess.DEVNULL).returncode
+        except OSError as error:
+            raise WatchError(f"span {span}: {words[0]} cannot be run: {error.strerror}") from error
+        if code or not output.is_file():
+            raise WatchError(
+                f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it alone"
+            )
+        key = json.dumps([os.path.abspath(self._pattern), span])
+        run = service.submit(output, f"{output.stem}", key, {})
+        self._write({**self._ledger(), str(span): run.run_id})
+        return run
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "ledger.json"
+
+    def _ledger(self) -> dict[str, str]:
+        """Run ids by span."""
+        if not self._path.exists():
+            return {}
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            if content["source"] == self._pattern:
+                return dict(content["runs"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise WatchError(
+                f"{self._path} cannot be read ({error!r}); remove it, no run is started twice"
+            ) from error
+        raise WatchError(f"{self._path} is of {content['source']}; give each source a workspace of its own")
+
+    def _write(self, runs: dict[str, str]) -> None:
+        partial = self._path.with_suffix(".partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump({"source": self._pattern, "runs": runs}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, self._path)

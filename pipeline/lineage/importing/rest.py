@@ -1,0 +1,236 @@
+"""GET requests to a Google service: bearer tokens, timeouts, retries, and errors that say what to do.
+
+A token goes into the Authorization header and nowhere else, never over an unencrypted connection to another machine,
+and never to an address that a redirection names.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import requests
+
+from pipeline.lineage.importing.foreign import ImportFailedError
+
+_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+_TRY_AGAIN = {408, 429, 500, 502, 503, 504}
+_REMEDIES = {
+    401: "the token is not accepted or has expired; give another by --token-file or --token-env, or log in with "
+    "`gcloud auth application-default login`",
+    403: "the account may not read it; it needs the role roles/aiplatform.viewer in this project",
+    404: "it is not there; check project, region, metadata store and run",
+    429: "the quota is used up; try again later, what was imported is kept",
+}
+
+
+class PreconditionError(ImportFailedError):
+    """The service will not answer this question, as where the answer would be too large."""
+
+
+class TokenSource(Protocol):
+    """Where tokens come from. Both raise ImportFailedError."""
+
+    def token(self) -> str:
+        """A token for the next request."""
+
+    def renew(self) -> bool:
+        """Called when a token was refused: whether there is another one."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait.
+
+    Attributes:
+        timeout: seconds for a connection, and for each part of an answer.
+        attempts: of one request; only what may pass (429, 5xx, a broken connection) is tried again.
+        first_wait: seconds before the second attempt; each wait is twice the one before, and as long as the server
+            asks for.
+        longest_wait: seconds.
+    """
+
+    timeout: float = 60.0
+    attempts: int = 5
+    first_wait: float = 1.0
+    longest_wait: float = 60.0
+
+
+class GivenToken:
+    """A token from a file, which is read again when the token is refused, or from an environment variable."""
+
+    def __init__(self, file: Path | None = None, variable: str = ""):
+        self._file, self._variable = file, variable
+        self._token = self._read()
+
+    def token(self) -> str:
+        """The token."""
+        return self._token
+
+    def renew(self) -> bool:
+        """Reads the file again: whether another token is in it."""
+        old, self._token = self._token, self._read()
+        return self._token != old
+
+    def _read(self) -> str:
+        if self._file is None:
+            token = os.environ.get(self._variable, "").strip()
+            where = f"--token-env {self._variable}: the environment variable is not set"
+        else:
+            where = f"--token-file {self._file}: the file is empty"
+            try:
+                token = self._file.read_text(encoding="utf-8").strip()
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is no text"
+                raise ImportFailedError(f"--token-file {self._file}: {reason}") from None
+        if not token:
+            raise ImportFailedError(f"{where}; `gcloud auth print-access-token` prints a token")
+        return token
+
+
+class GoogleToken:
+    """Google's application default credentials: a login, a service account's key, or the machine's own account."""
+
+    def __init__(self) -> None:
+        import google.auth
+        from google.auth.exceptions import DefaultCredentialsError
+
+        try:
+            self._credentials, _ = google.auth.default(scopes=[_SCOPE])
+        except DefaultCredentialsError:
+            raise ImportFailedError(
+                "there are no Google credentials on this machine; log in with `gcloud auth application-default login`, "
+                "or give a token by --token-file or --token-env"
+            ) from None
+
+    def token(self) -> str:
+        """The token, a new one where the last has expired."""
+        if not self._credentials.valid:
+            self.renew()
+        return str(self._credentials.token)
+
+    def renew(self) -> bool:
+        """Asks for another token."""
+        from google.auth.exceptions import GoogleAuthError
+        from google.auth.transport.requests import Request
+
+        try:
+            self._credentials.refresh(Request())
+        except GoogleAuthError as error:
+            raise ImportFailedError(
+                f"Google gives no token ({type(error).__name__}); log in with `gcloud auth application-default login`",
+                refused=True,
+            ) from None
+        return True
+
+
+class RestClient:
+    """Reads JSON from one service."""
+
+    def __init__(self, endpoint: str, tokens: TokenSource, patience: Patience):
+        """Opens nothing yet.
+
+        Args:
+            endpoint: scheme and host, as in "https://europe-west4-aiplatform.googleapis.com".
+            tokens: where tokens come from.
+            patience: how long to wait.
+
+        Raises:
+            ImportFailedError: not an address, or one to which a token may not be sent.
+        """
+        parts = urlsplit(endpoint)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.password is not None
+        ):
+            raise ImportFailedError(f"--endpoint {parts.hostname or endpoint}: expected https://HOST[:PORT]")
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ImportFailedError(
+                f"--endpoint {endpoint}: a token is not sent unencrypted to another machine; use https://"
+            )
+        self._endpoint, self._tokens, self._patience = endpoint.rstrip("/"), tokens, patience
+        self._session = requests.Session()
+        self._session.trust_env = parts.hostname not in _LOOPBACK  # no proxy, no .netrc in front of loopback
+
+    def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
+        """The answer to a GET.
+
+        Raises:
+            PreconditionError: the service will not answer this question.
+            ImportFailedError: any other refusal, or no answer in all attempts.
+        """
+        url, renewed = f"{self._endpoint}/v1/{path}", False
+        attempt, problem, asked = 0, "", ""
+        while attempt < self._patience.attempts:
+            if attempt:
+                time.sleep(self._wait(attempt, asked))
+            attempt, asked = attempt + 1, ""
+            try:
+                answer = self._session.get(
+                    url,
+                    params=dict(query or {}),
+                    timeout=self._patience.timeout,
+                    allow_redirects=False,
+                    auth=_Bearer(self._tokens.token()),
+                )
+            except (
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ) as error:
+                problem = (
+                    "no answer in time" if isinstance(error, requests.Timeout) else "the connection broke"
+                )
+                continue
+            if answer.status_code == 200:
+                return bytes(answer.content)
+            if answer.status_code == 401 and not renewed and self._tokens.renew():
+                renewed, attempt = True, attempt - 1
+                continue
+            status, text = _error_of(answer)
+            problem = f"{answer.status_code} {status}".strip()
+            if answer.status_code == 400 and status == "FAILED_PRECONDITION":
+                raise PreconditionError(f"{url}: {text}")
+            if answer.status_code not in _TRY_AGAIN:
+                remedy = _REMEDIES.get(answer.status_code, text or "the service does not take this request")
+                raise ImportFailedError(f"{url}: {problem}: {remedy}", refused=answer.status_code != 404)
+            asked = answer.headers.get("Retry-After", "")
+            if answer.status_code == 429:
+                problem += f": {_REMEDIES[429]}"
+        raise ImportFailedError(
+            f"{url}: {problem} ({self._patience.attempts} attempts); the next import goes on where this one stopped",
+            refused=True,
+        )
+
+    def _wait(self, attempt: int, asked: str) -> float:
+        wait = self._patience.first_wait * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+        return min(max(wait, float(asked) if asked.isdecimal() else 0.0), self._patience.longest_wait)
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Puts the token on one request; requests would else look for a user in .netrc."""
+
+    def __init__(self, token: str):
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+def _error_of(answer: requests.Response) -> tuple[str, str]:
+    """Status and first line of the message of Google's error body; empty where there is none."""
+    try:
+        error = answer.json()["error"]
+        return str(error.get("status", "")), str(error.get("message", "")).partition("\n")[0]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return "", ""

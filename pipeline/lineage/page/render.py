@@ -1,0 +1,72 @@
+"""The page as HTML: template, style, script, libraries and data in one file that asks for nothing from outside.
+
+Everything that came from a file name, a tag or a property reaches the page as JSON in which `<` is escaped, and the
+script puts it there as text, never as HTML. A content security policy forbids every request, and every script but
+those of this folder.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.lineage.page.compact import finite
+
+_FOLDER = Path(__file__).parent
+_LIBRARIES = ("dagre", "cytoscape")
+# One script, in this order: they share their names, and nothing of them is seen from outside.
+_PARTS = ("base", "lineage", "chart", "runs", "panel", "graph", "compare", "search", "start")
+
+
+def render_lineage_page(data: Mapping[str, Any], title: str, made: str) -> str:
+    """The page.
+
+    Args:
+        data: what `page_data` gave.
+        title: the store as a person may see it; never with a password.
+        made: when the data was read.
+    """
+    scripts = [library_script(name) for name in _LIBRARIES] + [page_script()]
+    hashes = " ".join(_hash(script) for script in scripts)
+    shown = {name: part for name, part in data.items() if name != "lineage"}
+    page = _text("page.html")
+    for mark, text in (
+        ("@POLICY@", f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:"),
+        ("@STYLE@", _text("page.css")),
+        ("@DATA@", _json({**shown, "title": title, "made": made})),
+        ("@LINEAGE@", _json(data["lineage"])),
+        ("@SCRIPTS@", "\n".join(f"<script>{script}</script>" for script in scripts)),
+    ):
+        # From behind: a name in the data may look like a mark that comes later.
+        before, _, after = page.rpartition(mark)
+        page = before + text + after
+    return page
+
+
+def library_script(name: str) -> str:
+    """A vendored library under its licence, which asks to go wherever a copy goes."""
+    return f"/*!\n{_text(f'vendor/{name}.LICENSE')}*/\n{_text(f'vendor/{name}.min.js')}"
+
+
+def page_script() -> str:
+    """The page's own script."""
+    parts = "\n".join(_text(f"{name}.js") for name in _PARTS)
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def _text(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
+def _json(data: Any) -> str:
+    text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _hash(script: str) -> str:
+    digest = hashlib.sha256(script.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

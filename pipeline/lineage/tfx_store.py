@@ -1,0 +1,46 @@
+"""TFX's way to the store, with failures of the store told apart from failures of a step.
+
+A server that dies while a run is at work shows in TFX as whatever ML Metadata's C++ part says of its socket, in
+the middle of some step. Here it is one error that names the store and what to do. TFX opens a connection several
+times a step, and waits some five seconds for a server that starts again; while a step computes it holds none, so a
+server that is back before the step ends is not missed.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from ml_metadata import errors
+from tfx.orchestration import metadata
+
+from pipeline.lineage.connection import StoreAddress
+
+# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, the others from gRPC.
+LOST = (errors.InternalError, errors.UnavailableError, errors.DeadlineExceededError)
+
+
+class TfxStore(metadata.Metadata):
+    """`tfx.orchestration.metadata.Metadata` of an address; entering and using it raise StoreUnreachableError."""
+
+    def __init__(self, address: StoreAddress):
+        super().__init__(address.config)
+        self._address = address
+
+    def __enter__(self) -> TfxStore:
+        """Connects. Raises StoreUnreachableError where the server does not answer for some five seconds."""
+        try:
+            super().__enter__()
+        except RuntimeError as error:
+            raise self._address.lost(error) from None  # the cause would carry the unredacted text
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        """Disconnects. Raises StoreUnreachableError in the place of an error of a lost connection."""
+        super().__exit__(kind, error, trace)
+        if isinstance(error, LOST):
+            raise self._address.lost(error) from None

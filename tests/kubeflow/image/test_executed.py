@@ -1,0 +1,139 @@
+"""Executing a Dockerfile's steps in a folder, on files of three lines; the whole image is marked `full`."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from kubeflow.image.check import PROJECT, build_arguments, check, trial
+from kubeflow.image.dockerfile import DockerfileError, parse
+from kubeflow.image.executed import Built, execute
+from kubeflow.image.fetch import fetch
+from kubeflow.image.imports import first_party_modules, imports_of
+
+SMALL = """
+FROM python:3.10 AS base
+ENV HOME_OF=/opt/thing
+ENV PATH=/opt/thing/bin:${PATH}
+
+FROM base AS made
+ARG WHO
+WORKDIR /opt/build
+COPY hello.py ./
+RUN mkdir -p "${HOME_OF}/bin" && cp hello.py "${HOME_OF}/bin/hello"
+RUN python -c 'import os; open("env", "w").write(" ".join(sorted(os.environ)))'
+
+FROM registry/other:1 AS other
+
+FROM base AS target
+ARG WHO
+RUN useradd x
+COPY --from=made /opt/thing /opt/thing
+COPY --from=made /opt/build/env /srv/env
+COPY --from=other /opt/elsewhere /opt/elsewhere
+LABEL made.by=${WHO}
+USER 1000
+"""
+
+
+def build(folder: Path, text: str, target: str = "target", **arguments: str) -> Built:
+    context, out = folder / "context", folder / "out"
+    context.mkdir(exist_ok=True)
+    (context / "hello.py").write_text("print('hello')\n")
+    out.mkdir()
+    return execute(parse(text), target, context, out, arguments, {}, lambda line: None)
+
+
+def test_stages_are_layered_and_the_target_holds_what_was_copied(tmp_path: Path) -> None:
+    built = build(tmp_path, SMALL, WHO="us")
+    files = {str(p.relative_to(built.root)) for p in built.root.rglob("*") if p.is_file()}
+    assert files == {"opt/thing/bin/hello", "srv/env"}  # nothing of the build's own folder
+    assert built.labels == {"made.by": "us"}
+    assert built.user == "1000"
+    assert built.environment["HOME_OF"] == str(built.root / "opt/thing")
+    assert built.environment["PATH"].split(":")[0] == str(built.root / "opt/thing/bin")
+    assert [text.split(": ")[1] for text in built.left_out] == [
+        "useradd changes the system",
+        "/opt/elsewhere of another image is not here",
+    ]
+
+
+def test_commands_see_an_empty_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    monkeypatch.setenv("SECRET", "x")
+    built = build(tmp_path, SMALL, WHO="us")
+    seen = set((built.root / "srv/env").read_text().split())
+    # PWD and the like are the shell's own; LC_CTYPE is what Python sets for its children and itself.
+    assert seen - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == {"HOME_OF", "PATH", "WHO"}
+    outside = trial(built, tmp_path, ["pytest"])
+    assert outside.code == 127
+    assert trial(built, tmp_path, ["python", "-c", "print(1)"]).output == "1\n"
+
+
+def test_the_contexts_files_are_copied_and_never_changed(tmp_path: Path) -> None:
+    build(tmp_path, "FROM a AS target\nWORKDIR /w\nCOPY hello.py ./\nRUN echo changed > hello.py\n")
+    assert (tmp_path / "out/root/w/hello.py").read_text() == "changed\n"
+    assert (tmp_path / "context/hello.py").read_text() == "print('hello')\n"
+
+
+def test_what_dockerignore_keeps_out_cannot_be_copied(tmp_path: Path) -> None:
+    context = tmp_path / "context"
+    (context / "taken/__pycache__").mkdir(parents=True)
+    for name in ("taken/a.py", "taken/__pycache__/a.pyc", "secret"):
+        (context / name).write_text("x")
+    (context / ".dockerignore").write_text("*\n!taken\n**/__pycache__\n")
+    built = build(tmp_path, "FROM a AS target\nCOPY taken ./taken\n")
+    assert [p.name for p in built.root.rglob("*") if p.is_file()] == ["a.py"]
+    (tmp_path / "out").rename(tmp_path / "first")
+    with pytest.raises(DockerfileError, match=r"secret is not in the context"):
+        build(tmp_path, "FROM a AS target\nCOPY secret ./\n")
+
+
+@pytest.mark.parametrize(
+    ("step", "named"),
+    [
+        ("RUN rm -rf /var/lib/x", "/var/lib/x"),
+        ("RUN apt-get update && apt-get install --yes nothing-of-this-name", "nothing-of-this-name"),
+        ("RUN cat nothing", "ended with 1.*nothing"),
+        ("ENV A=${NOT_GIVEN}", "NOT_GIVEN has no value"),
+    ],
+)
+def test_a_step_that_fails_or_cannot_be_moved_ends_it(tmp_path: Path, step: str, named: str) -> None:
+    with pytest.raises(DockerfileError, match=f"(?s)line 2: .*{named}"):
+        build(tmp_path, f"FROM a AS target\n{step}\n")
+
+
+def test_a_download_is_kept_only_with_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "lib.so").write_bytes(b"bytes")
+    into = tmp_path / "into"
+    into.mkdir()
+    address = (tmp_path / "lib.so").as_uri()
+    for wrong in ("", "0" * 64):
+        with pytest.raises(ValueError, match="SHA-256"):
+            fetch(address, wrong, into)
+        assert not list(into.iterdir())
+    assert fetch(address, hashlib.sha256(b"bytes").hexdigest(), into).read_bytes() == b"bytes"
+
+
+def test_imports_are_found_at_the_head_and_within_functions_and_not_where_they_may_fail() -> None:
+    source = (
+        "import a.b\nfrom c import d\n"
+        "def f():\n    import e\n"
+        "try:\n    import g\nexcept ImportError:\n    import h\n"
+    )
+    assert set(imports_of(source)) == {("a.b", ""), ("c", "d"), ("e", ""), ("h", "")}
+    assert {"kubeflow.image.imports", "kubeflow.image", "cli.main"} <= set(first_party_modules())
+
+
+@pytest.mark.full
+def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # gigabytes, which pytest would keep
+        built, trials = check("pipeline", Path(folder), print)
+    assert built.labels["hares.lock.sha256"] == build_arguments(PROJECT)["LOCK_SHA256"]
+    assert [(tried.words[-1], tried.code) for tried in trials] == [
+        ("kubeflow.image.imports", 0),
+        ("workspace", 0),
+    ], "\n".join(tried.output for tried in trials)

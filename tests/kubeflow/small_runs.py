@@ -1,0 +1,56 @@
+"""A resolved run in which nothing depends on this machine or on today's code: what golden files are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kubeflow.config import ClusterConfig, Resources
+from models.training.config import TrainingConfig
+from pipeline.config import PipelineConfig
+from pipeline.resolve import ResolvedRun, Source
+from pipeline.warm_start import WarmStart
+
+WORKSPACE_HERE = "/mnt/hares"
+TASKS = ("esc50",)
+CODE = ("ingest_esc50", "ingest_pretraining", "span_window", "transform", "trainer", "embedder", "evaluator")
+
+
+def small_run(**changes) -> ResolvedRun:
+    """One task, a window of two spans, a baseline and a warm start; digests are words."""
+    given = {
+        "config": PipelineConfig(
+            name="hares-golden", tasks=TASKS, training=TrainingConfig(encoder="sf_nfnet_tiny")
+        ),
+        "workspace": Path("/submitted/from/elsewhere"),
+        "tasks": {"esc50": Source({"esc50": "/mnt/corpora/esc50"}, ("fold-1", "fold-2"), "esc50-listing")},
+        "pretraining": Source({"folder": "/mnt/corpora/span-2"}, ("train",), "span-2-listing", 2),
+        "input_kind": "log_mel",
+        "num_classes": 0,
+        "label_task": "",
+        "code": {name: f"{name}-sources" for name in CODE},
+        "baseline": "/mnt/hares/artifacts/evaluator/report/7",
+        "older_spans": (Source({"folder": "/mnt/corpora/span-1"}, ("train",), "span-1-listing", 1),),
+        "warm_start": WarmStart("/mnt/hares/pushed/7/weights.npz", "weights-digest", "/mnt/hares/pushed/7"),
+    }
+    return ResolvedRun(**(given | changes))
+
+
+def small_cluster(target: str, workspace: Path) -> ClusterConfig:
+    """A cluster with something of everything that its kind may have."""
+    kubeflow = target == "kubeflow"
+    trainer = Resources(
+        cpu="24", memory="96Gi", accelerator="google.com/tpu" if kubeflow else "TPU_V3", accelerator_count=8,
+        node_selector={"cloud.google.com/gke-tpu-topology": "2x4"} if kubeflow else {}, retries=5,
+    )  # fmt: skip
+    return ClusterConfig(
+        target="kubeflow" if kubeflow else "vertex",
+        image="images.example/hares:1",
+        images={"trainer": "images.example/hares-tpu:1"},
+        pipeline_root="minio://bucket/hares" if kubeflow else "gs://bucket/hares",
+        workspace=str(workspace),
+        volumes={"hares-data": "/mnt"} if kubeflow else {},
+        resources={"trainer": trainer, "embed": Resources(cpu="4", memory="16Gi", cache=False)},
+        labels={"cost_centre": "audio"},
+        beam_args=("--runner=DataflowRunner",) if not kubeflow else (),
+        beam_image="images.example/hares-beam:1" if not kubeflow else "",
+    )

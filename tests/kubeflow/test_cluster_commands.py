@@ -1,0 +1,145 @@
+"""submit, schedule and runs from the command line, against the server on loopback."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from kfp_server import PIPELINE, Fault, KfpServer, kfp
+
+from cli.errors import CommandError, ExitCode
+from cli.main import hares
+
+__all__ = ["kfp"]
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
+
+
+@pytest.fixture
+def folder(kfp: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("hares.yaml").write_text(PIPELINE)
+    Path("cluster.yaml").write_text(
+        f"image: another-group\nservice: {{host: '{kfp.url}', retries: 1, backoff_seconds: 0.01}}\n"
+    )
+    return tmp_path
+
+
+def call(line: str) -> Result:
+    words = shlex.split(line)
+    count = 2 if words[0] in ("runs", "schedule") else 1
+    there = ["--target", "kubeflow", "--cluster", "cluster.yaml"]
+    return CliRunner().invoke(hares, [*words[:count], *there, *words[count:]])
+
+
+def code(result: Result) -> int:
+    return int(result.exception.code) if isinstance(result.exception, CommandError) else result.exit_code
+
+
+def test_submit_waits_and_says_how_it_ended(kfp: KfpServer, folder: Path) -> None:
+    kfp.outcome = "SUCCEEDED"
+    result = call("submit hares.yaml --wait --poll 0.01")
+    assert code(result) == 0 and "done      ingest" in result.output and "succeeded" in result.output
+    kfp.outcome = "FAILED"
+    result = call("submit hares.yaml --wait --poll 0.01 --again")
+    assert code(result) == ExitCode.STEP and "trainer: out of memory" in str(result.exception)
+    assert "FAILED    trainer" in result.output
+
+
+def test_submit_twice_is_one_run(kfp: KfpServer, folder: Path) -> None:
+    first, second = (json.loads(call("submit hares.yaml --json").output) for _ in range(2))
+    assert first["run_id"] == second["run_id"] and kfp.got["POST", "runs"] == 1
+    other = json.loads(call("submit hares.yaml --json --parameter run_key=X").output)
+    assert other["run_id"] != first["run_id"]
+    again = json.loads(call("submit hares.yaml --json --again").output)
+    assert again["run_id"] not in (first["run_id"], other["run_id"])
+
+
+def test_runs(kfp: KfpServer, folder: Path) -> None:
+    run = json.loads(call("submit hares.yaml --name nightly --json").output)
+    assert [r["run_id"] for r in json.loads(call("runs list --json").output)] == [run["run_id"]]
+    assert "nightly" in call("runs list").output
+    assert "trainer" in call(f"runs show {run['run_id']}").output
+    assert call(f"runs cancel {run['run_id']}").output == f"{run['run_id']}: cancelled\n"
+    missing = call("runs show none")
+    assert code(missing) == ExitCode.SERVICE and "404" in str(missing.exception)
+
+
+def test_schedules(kfp: KfpServer, folder: Path) -> None:
+    made = json.loads(call("schedule create --cron '0 3 * * *' hares.yaml --json").output)
+    same = json.loads(call("schedule create --cron '0  3 * * *' hares.yaml --json").output)
+    assert same == made and kfp.got["POST", "recurringruns"] == 1
+    assert call(f"schedule pause {made['schedule_id']}").exit_code == 0
+    assert not json.loads(call("schedule list --json").output)[0]["enabled"]
+    assert call(f"schedule resume {made['schedule_id']}").exit_code == 0
+    assert json.loads(call("schedule list --json").output)[0]["enabled"]
+    assert json.loads(call(f"schedule delete {made['schedule_id']} --json").output)["state"] == "deleted"
+    assert call("schedule list").output == "no schedules\n"
+
+
+@pytest.mark.parametrize(
+    "cron",
+    [
+        "0 3 * *",
+        "60 3 * * *",
+        "0 24 * * *",
+        "0 3 0 * *",
+        "a 3 * * *",
+        "0 3 * * 5-1",
+        "*/0 3 * * *",
+        "0 0 3 * * *",
+    ],
+)
+def test_a_wrong_cron_is_said_before_any_request(kfp: KfpServer, folder: Path, cron: str) -> None:
+    result = call(f"schedule create --cron '{cron}' hares.yaml")
+    assert code(result) == ExitCode.SETTINGS and "--cron" in str(result.exception)
+    assert not kfp.got
+
+
+def test_a_refusal_is_one_line_and_exit_code_9(kfp: KfpServer, folder: Path) -> None:
+    kfp.faults = [Fault("GET", "experiments", times=99, status=403)]
+    for line in (
+        "submit hares.yaml",
+        "runs list",
+        "schedule list",
+        "schedule create --cron '0 3 * * *' hares.yaml",
+    ):
+        result = call(line)
+        assert code(result) == ExitCode.SERVICE and "403" in str(result.exception)
+        assert "\n" not in str(result.exception)
+    assert not kfp.things["runs"] and not kfp.things["recurringruns"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image: x", "no group 'service:'"),
+        ("service: {hots: x}", "service.hots is unknown"),
+        ("service: {namespace: x}", "service.host is not set"),
+        ("service: {host: 'http://h', project: p}", "means nothing to kubeflow"),
+        ("service: {host: h}", "does not begin with"),
+        ("service: {host: 'http://h', retries: many}", "it takes int"),
+        ("service: {host: 'http://h', timeout_seconds: 0}", "must be above 0"),
+        ("service: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_cluster_file(kfp: KfpServer, folder: Path, text: str, said: str) -> None:
+    Path("cluster.yaml").write_text(text)
+    result = call("runs list")
+    assert code(result) == ExitCode.SETTINGS and said in str(result.exception)
+    assert "\n" not in str(result.exception) and not kfp.got
+
+
+def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
+    kfp.outcome = "SUCCEEDED"
+    (folder / "data" / "span-4").mkdir(parents=True)
+    (folder / "data" / "span-4" / "_SUCCESS").touch()
+    blocks = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    for line in "".join(blocks).splitlines():
+        result = CliRunner().invoke(hares, shlex.split(line)[1:])
+        assert result.exit_code == 0, (line, result.output, result.exception)
+    assert sorted(run["display_name"] for run in kfp.things["runs"].values()) == ["hares", "span-4"]
+    assert len(kfp.things["recurringruns"]) == 1

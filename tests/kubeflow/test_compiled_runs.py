@@ -1,0 +1,146 @@
+"""Compiled files executed from the file alone, against the local runner with the same settings: equal, digit by digit.
+
+The short run, one target, with a step that is killed, is for every day; the other target and all twelve tasks on real
+recordings are `make test-full`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pipeline_runs import FEW_TASKS, SHORT, Finished, environment, project
+
+from kubeflow.compiled import read_compiled
+from kubeflow.harness import run_compiled
+
+CLUSTER = {"image": "images.example/hares:1", "pipeline_root": "gs://bucket/hares"}
+NAMES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
+
+
+def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
+    """`hares`, as a user starts it."""
+    folder = project()
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def compiled(target: str, corpus: Path, folder: Path, *settings: str) -> Path:
+    """The file that `hares compile` writes for the demo's settings."""
+    cluster = folder / "cluster.yaml"
+    cluster.write_text(yaml.safe_dump({**CLUSTER, "workspace": str(folder / "workspace")}), encoding="utf-8")
+    options = [part for setting in settings for part in ("--set", setting)]
+    done = hares(
+        "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
+        "--output", str(folder / NAMES[target]), *options,
+    )  # fmt: skip
+    assert done.stderr == ""
+    return folder / NAMES[target]
+
+
+class Kills:
+    """Kills the trainer with SIGKILL as soon as it has a checkpoint and a part of its output."""
+
+    def __init__(self, run: Path, checkpoints: Path):
+        self.started: list[tuple[str, int]] = []
+        self.left: list[Path] = []
+        self._run = run
+        self._checkpoints = checkpoints
+
+    def start(self, step: str, attempt: int, process: int) -> None:
+        self.started.append((step, attempt))
+        if (step, attempt) == ("trainer", 1):
+            threading.Thread(target=self._kill, args=(process,), daemon=True).start()
+
+    def _kill(self, process: int) -> None:
+        outputs = self._run / "trainer" / "attempt-1" / "outputs"
+        while not any(self._checkpoints.glob("*/*.index")):
+            time.sleep(0.02)
+        os.kill(process, signal.SIGKILL)
+        self.left = sorted(outputs.rglob("*.pb"))
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None:
+        pass
+
+
+@pytest.fixture
+def code_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Steps inherit the environment: they run the copy of the packages that compiled them."""
+    for name, value in environment(project()).items():
+        monkeypatch.setenv(name, value)
+    yield
+
+
+def evaluation(folder: Path) -> dict[str, Any]:
+    published = json.loads((folder / "evaluator" / "published.json").read_text(encoding="utf-8"))
+    return {key: artifacts[0] for key, artifacts in published["artifacts"].items()}
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    path = Path(evaluation(folder)["report"]["uri"]) / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
+
+
+def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
+    made_corpus: Path, short_run: Finished, tmp_path: Path, code_of_the_test: None
+) -> None:
+    path = compiled("kubeflow", made_corpus, tmp_path, *SHORT, FEW_TASKS)
+    kills = Kills(tmp_path / "run", tmp_path / "workspace" / "checkpoints")
+    run_compiled(read_compiled(path), tmp_path / "run", kills)
+    assert [step for step in kills.started if step[0] == "trainer"] == [("trainer", 1), ("trainer", 2)]
+    assert kills.left  # the first attempt had written a model, which is not the one that was scored
+    assert report_of(tmp_path / "run") == short_run.report()
+
+    found = evaluation(tmp_path / "run")
+    report = short_run.report()
+    scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}
+    assert len(scores) == 3
+    assert {name: found["metrics"]["metadata"][name] for name in scores} == scores
+    assert found["metrics"]["type"]["schemaTitle"] == "system.Metrics"
+    page = Path(found["page"]["uri"])  # the address of a system.HTML is the page itself
+    assert found["page"]["type"]["schemaTitle"] == "system.HTML"
+    assert page.read_bytes() == (Path(found["report"]["uri"]) / "report.html").read_bytes()
+
+    again = hares("run-compiled", str(path), "--folder", str(tmp_path / "run"))
+    assert {line.split()[0] for line in again.stdout.splitlines()[:12]} == {"kept"}
+    for name, value in scores.items():
+        (line,) = [line for line in again.stdout.splitlines() if line.startswith(f"{name} ")]
+        assert line.split()[2] == f"{100 * value:.1f}"
+
+
+@pytest.mark.full
+def test_a_vertex_file_gives_the_local_runs_report(
+    made_corpus: Path, short_run: Finished, tmp_path: Path
+) -> None:
+    path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS)
+    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"))
+    assert report_of(tmp_path / "run") == short_run.report()
+
+
+@pytest.mark.full
+@pytest.mark.corpus
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("target", sorted(NAMES))
+def test_twelve_tasks_on_real_recordings(target: str, shared_corpus: Path, tmp_path: Path) -> None:
+    path = compiled(target, shared_corpus, tmp_path)
+    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"), timeout=7000)
+    local = tmp_path / "local"
+    hares("run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(local), timeout=7000)
+    report = report_of(tmp_path / "run")
+    assert report == Finished(0, "", "", local).report()
+    assert len(report["tasks"]) == 12 and report["hares"] is not None

@@ -1,0 +1,57 @@
+"""The addresses and types that TFX's entry point is given, against the contract of KFP's executor input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from kubeflow.entrypoint import FOLDERS, with_addresses, with_paths
+
+
+def arguments(tmp: str) -> list[str]:
+    invocation = {
+        "inputs": {
+            "artifacts": {
+                "model": {"artifacts": [{"uri": "gs://bucket/a/model", "metadata": {"from": "gs://kept"}}]}
+            },
+            "parameterValues": {"baseline": "gs://bucket/report"},
+        },
+        "outputs": {
+            "artifacts": {"out": {"artifacts": [{"uri": f"gs://{tmp}/b/out"}]}},
+            "outputFile": "gs://bucket/executor_output.json",
+        },
+    }
+    return [
+        "--executor_class_path",
+        "x.Y",
+        "--json_serialized_invocation_args",
+        json.dumps(invocation),
+        "--flag",
+    ]
+
+
+def test_artifacts_are_files_where_both_clusters_put_them(tmp_path: Path) -> None:
+    folders = {"gs://": f"{tmp_path}/gcs/"}
+    given = arguments("bucket")
+    changed = with_paths(given, folders)
+    assert changed[:3] == given[:3] and changed[4:] == ["--flag"]
+    invocation = json.loads(changed[3])
+    model = invocation["inputs"]["artifacts"]["model"]["artifacts"][0]
+    assert model == {"uri": f"{tmp_path}/gcs/bucket/a/model", "metadata": {"from": "gs://kept"}}
+    out = Path(invocation["outputs"]["artifacts"]["out"]["artifacts"][0]["uri"])
+    assert out == tmp_path / "gcs" / "bucket" / "b" / "out"
+    assert (
+        out.parent.is_dir() and not out.exists()
+    )  # as a cluster does: the output itself is the step's to make
+    # The output file and parameters are the cluster's, and stay.
+    assert invocation["outputs"]["outputFile"] == "gs://bucket/executor_output.json"
+    assert invocation["inputs"]["parameterValues"] == {"baseline": "gs://bucket/report"}
+
+
+def test_the_cluster_gets_its_own_addresses_back() -> None:
+    def output(uri: str) -> dict:
+        return {"artifacts": {"out": {"artifacts": [{"uri": uri, "metadata": {"rows": 1.0}}]}}}
+
+    assert FOLDERS == {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
+    for path, address in (("/gcs/b/x", "gs://b/x"), ("/minio/b/x", "minio://b/x"), ("/data/x", "/data/x")):
+        assert with_addresses(output(path)) == output(address)

@@ -1,0 +1,76 @@
+"""What the tests of Vertex AI share: settings for the server on loopback, and the failures that are planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vertex_server import VertexServer, serving
+
+from kubeflow.service import Failure, ServiceError
+from kubeflow.service_config import ServiceConfig
+
+RETRIES = 2
+SHORT_SECONDS = 1.0  # the client's patience where the server is made to hang
+
+# What the server does to every request that matches, and what the caller is told.
+LASTING = [
+    (400, Failure.INVALID),
+    (401, Failure.UNAUTHENTICATED),
+    (403, Failure.FORBIDDEN),
+    (404, Failure.NOT_FOUND),
+    (409, Failure.CONFLICT),
+    (429, Failure.BUSY),
+    (500, Failure.SERVER),
+    (503, Failure.SERVER),
+    ("garbage", Failure.SERVER),
+    ("delay", Failure.TIMEOUT),
+    ("cut", Failure.UNREACHABLE),
+]
+# Failures after which nobody knows whether the request was carried out.
+LOSING = [500, 503, "garbage", "delay", "cut"]
+REFUSED_FOR_NOW = 429
+
+
+@pytest.fixture(name="vertex")
+def vertex_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
+    """The server on loopback; test files import this to have it."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as server:
+        yield server
+
+
+def settings(server: VertexServer, folder: Path, **changes: Any) -> ServiceConfig:
+    """Settings for the server, with its token in a file."""
+    token_file = folder / "token"
+    token_file.write_text(f"{server.token}\n")
+    given = {"timeout_seconds": 30.0, "retries": RETRIES, "backoff_seconds": 0.01, **changes}
+    return ServiceConfig(
+        project="hares-test",
+        region="europe-west4",
+        endpoint=server.url,
+        pipeline_root="gs://bucket/hares",
+        service_account="trainer@hares-test.iam.gserviceaccount.com",
+        token_env="",
+        token_file=str(token_file),
+        **given,
+    )
+
+
+def patience(request: pytest.FixtureRequest) -> float:
+    """A timeout that only a test with a planted "delay" reaches, however busy the machine is."""
+    planted = getattr(request.node, "callspec", None)
+    return SHORT_SECONDS if planted and planted.params.get("does") == "delay" else 30.0
+
+
+def fails(call: Callable[[], Any], failure: Failure, *words: str) -> ServiceError:
+    """Asserts that the call raises one ServiceError of the kind, which names the address and the words."""
+    with pytest.raises(ServiceError) as caught:
+        call()
+    assert caught.value.failure is failure, caught.value
+    for word in words:
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return caught.value
