@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kubeflow.entrypoint import FOLDERS, with_addresses, with_paths
+import pytest
+
+from kubeflow.entrypoint import FOLDERS, with_addresses, with_paths, works_on_files
 
 
 def arguments(tmp: str) -> list[str]:
@@ -55,3 +57,24 @@ def test_the_cluster_gets_its_own_addresses_back() -> None:
     assert FOLDERS == {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
     for path, address in (("/gcs/b/x", "gs://b/x"), ("/minio/b/x", "minio://b/x"), ("/data/x", "/data/x")):
         assert with_addresses(output(path)) == output(address)
+
+
+@pytest.mark.parametrize(
+    ("flags", "on_files"),
+    [
+        (["--runner=DataflowRunner"], False),
+        (["--runner", "DataflowRunner", "--project", "p"], False),
+        (["--project=p", "--runner", "dataflow"], False),
+        (
+            ["--runner=DirectRunner", "--runner=dataflow"],
+            False,
+        ),  # the cluster's flags come after the pipeline's
+        (["--runner=dataflow", "--runner=DirectRunner"], True),
+        (["--runner", "FlinkRunner"], True),
+        (["--project", "DataflowRunner"], True),
+        ([], True),
+    ],
+)
+def test_addresses_stay_where_dataflow_does_the_work(flags: list[str], on_files: bool) -> None:
+    pytest.importorskip("tfx")  # components imports it
+    assert works_on_files([*arguments("bucket"), *flags]) == on_files

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
+import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,9 +13,12 @@ pytest.importorskip("tfx")  # components.beam_runner is below a package that imp
 
 from components.beam_runner import DASK_RUNNER
 from pipeline.beam_args import by_step, checked_beam_args
+from pipeline.config import load_config
 from pipeline.settings import SettingError
 
 IMAGE = "--sdk_container_image=registry.example/hares:1"
+FLINK = ["--runner=FlinkRunner", "--flink_master=host:8081"]
+SPARK = ["--runner=SparkRunner", "--spark_master_url=spark://host:7077"]
 DATAFLOW = [
     "--runner=DataflowRunner",
     "--project=some-project",
@@ -23,55 +29,111 @@ DATAFLOW = [
 ]
 
 
+def without(word: str) -> list[str]:
+    return [flag for flag in [*DATAFLOW, IMAGE] if word not in flag]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_contacted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No address is looked up or connected to, and no program (gcloud, java) is asked."""
+    asked: list[str] = []
+
+    def refuse(*args: object, **_: object) -> None:
+        asked.append(str(args))
+        raise OSError(f"the check of flags asked {args}")
+
+    for owner, name in ((socket.socket, "connect"), (socket, "getaddrinfo"), (subprocess, "Popen")):
+        monkeypatch.setattr(owner, name, refuse)
+    yield
+    assert not asked
+
+
 @pytest.mark.parametrize(
     "args",
     [
         [],
         ["--direct_running_mode=multi_processing", "--direct_num_workers=2"],
         [*DATAFLOW, IMAGE],
-        ["--runner=FlinkRunner", "--flink_master=host:8081", "--parallelism=4", IMAGE],
-        ["--runner=FlinkRunner", "--flink_master=host:8081", "--environment_type=LOOPBACK"],
-        ["--runner=SparkRunner", "--spark_master_url=spark://host:7077", IMAGE],
+        ["--runner=dataflow", *DATAFLOW[1:], IMAGE, "--max_num_workers=8", "--worker_machine_type=n1-standard-8"],
+        [*FLINK, "--parallelism=4", IMAGE],
+        [*FLINK, "--checkpointing_interval=60000", "--object_reuse", "--state_backend=rocksdb", IMAGE],
+        [*FLINK, "--environment_type=LOOPBACK"],
+        ["--runner=FlinkRunner"],  # Beam starts one here, and its workers are this Python
+        [*SPARK, IMAGE],
+        [*SPARK, "--bundle_size=100", "--storage_level=MEMORY_ONLY", IMAGE],
+        ["--runner=SparkRunner"],
+        ["--runner=PortableRunner", "--job_endpoint=host:8099", "--environment_type=EXTERNAL",
+         "--environment_config=host:5000", "--only_that_server_knows=1"],
     ],
-)
-def test_flags_that_beam_takes_pass_as_they_are(args):
+)  # fmt: skip
+def test_flags_that_beam_takes_pass_as_they_are(args: list[str]) -> None:
     assert checked_beam_args(args) == tuple(args)
+
+
+def test_a_value_may_be_a_text_of_its_own() -> None:
+    words = [word for flag in [*FLINK, "--parallelism=4", IMAGE] for word in flag.split("=", 1)]
+    assert checked_beam_args(words) == (*FLINK, "--parallelism=4", IMAGE)
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (
-            ["--direct_num_worker=2"],
-            "does not know '--direct_num_worker=2'; did you mean --direct_num_workers",
-        ),
+        (["--direct_num_worker=2"], "does not know '--direct_num_worker=2'; did you mean --direct_num_workers"),
         (["--direct_num_workers=two"], "invalid int value: 'two'"),
         (["--direct_running_mode=parallel"], "invalid choice: 'parallel'"),
         (["direct_num_workers=2"], "one flag with its value"),
+        (["--direct_num_workers=2", "3"], "got '3'; each is one flag with its value"),
+        (["--runner"], "--runner: expected one argument"),
         (["--runner=FlinkRuner"], "--runner cannot be used"),
-        ([f for f in DATAFLOW if "project" not in f] + [IMAGE], "project"),
-        (DATAFLOW, "--sdk_container_image"),
-        (["--runner=FlinkRunner", "--flink_master=host:8081"], "--sdk_container_image"),
-        (["--runner=SparkRunner"], "--sdk_container_image"),
+        (["--runner=no.such.Runner"], "--runner cannot be used"),
+        (without("project"), "project"),
+        (without("region"), "--region=REGION"),
+        (without("location"), "Give --temp_location=gs://BUCKET/FOLDER"),
+        (without("image"), "--sdk_container_image"),
+        ([*DATAFLOW, IMAGE, "--num_workers=0"], "num_workers. Value needs to be positive"),
+        ([*DATAFLOW, IMAGE, "--job_name=Hares 1"], "Invalid job_name"),
+        ([*DATAFLOW, IMAGE, "--object_reuse"], "DataflowRunner does not know '--object_reuse'"),
+        ([*FLINK, IMAGE, "--flink_mastre=host:1"], "FlinkRunner does not know '--flink_mastre=host:1'; did you mean"),
+        ([*FLINK, IMAGE, "--paralelism=4"], "did you mean --parallelism"),
+        ([*FLINK, IMAGE, "--parallelism=many"], "invalid int value: 'many'"),
+        ([*FLINK, IMAGE, "--checkpointing_interval=often"], "invalid int value: 'often'"),
+        ([*FLINK, IMAGE, "--flink_version=0.1"], "invalid choice: '0.1'"),
+        ([*FLINK, IMAGE, "--storage_level=MEMORY_ONLY"], "FlinkRunner does not know '--storage_level=MEMORY_ONLY'"),
+        (FLINK, "--sdk_container_image"),
+        ([*FLINK, "--environment_type=PROCESS"], "process_command is required"),
+        (SPARK, "--sdk_container_image"),
+        ([*SPARK, IMAGE, "--spark_masterurl=x"], "did you mean --spark_master_url"),
+        ([*SPARK, IMAGE, "--bundle_size=big"], "invalid int value: 'big'"),
     ],
-)
-def test_what_beam_refuses_is_refused_by_name(args, message):
+)  # fmt: skip
+def test_what_beam_refuses_is_refused_by_name(args: list[str], message: str) -> None:
     with pytest.raises(SettingError, match="beam_args") as caught:
         checked_beam_args(args)
     assert message in str(caught.value)
 
 
-def test_dask_by_its_short_name_or_a_clear_refusal():
+def test_settings_with_a_wrong_flag_are_not_loaded() -> None:
+    assert load_config("demo", ["beam_args=[--direct_num_workers=2]"]).beam_args == (
+        "--direct_num_workers=2",
+    )
+    with pytest.raises(SettingError, match=r"beam_args: .*did you mean --direct_num_workers"):
+        load_config("demo", ["beam_args=[--direct_num_worker=2]"])
+
+
+@pytest.mark.parametrize("name", ["DaskRunner", "dask", DASK_RUNNER])
+def test_dask_by_its_short_name_or_a_clear_refusal(name: str) -> None:
     if importlib.util.find_spec("distributed"):
-        args = checked_beam_args(["--runner=DaskRunner", "--dask_npartitions=4"])
+        args = checked_beam_args(["--dask_npartitions=4", "--runner", name])
         assert args == (f"--runner={DASK_RUNNER}", "--dask_npartitions=4")
+        with pytest.raises(SettingError, match="did you mean --dask_npartitions"):
+            checked_beam_args([f"--runner={name}", "--dask_npartition=4"])
     else:
-        with pytest.raises(SettingError, match=r"hares-tfx\[dask\]"):
-            checked_beam_args(["--runner=DaskRunner"])
+        with pytest.raises(SettingError, match=r"not installed .*install hares-tfx\[dask\]"):
+            checked_beam_args([f"--runner={name}"])
 
 
-def test_with_dask_only_ingestion_and_embedding_leave_this_machine():
-    flink = ["--runner=FlinkRunner"]
-    assert by_step(flink) == (flink, [])
-    dask = [f"--runner={DASK_RUNNER}"]
-    assert by_step(dask) == ([], dask)
+def test_with_dask_only_ingestion_and_embedding_leave_this_machine() -> None:
+    assert by_step([]) == ([], [])
+    assert by_step(FLINK) == (FLINK, [])
+    for spelling in ([f"--runner={DASK_RUNNER}"], ["--runner", "DaskRunner"]):
+        assert by_step(spelling) == ([], spelling)
