@@ -9,11 +9,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.settings import SettingError, override
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
 
 Target = Literal["vertex", "kubeflow"]
 # Kinds of steps, each with images and resources of its own; `pipeline.pipeline` names the steps.
@@ -207,6 +211,27 @@ def _cluster(values: dict[str, Any], target: Target) -> ClusterConfig:
         str(values.get("workspace", "")), values.get("volumes") or {}, resources, values.get("labels") or {},
         tuple(map(str, beam_args)), str(values.get("beam_image") or ""),
     )  # fmt: skip
+
+
+def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:
+    """Checks what the Beam steps will be told: the pipeline's flags and the cluster's after them. Nothing is contacted.
+
+    Raises:
+        SettingError: Beam would refuse them, or the cluster's name the DaskRunner, which cannot take every Beam step.
+    """
+    if not cluster.beam_flags:
+        return  # the pipeline's own are checked when its settings are read
+    try:
+        checked_beam_args((*config.beam_args, *cluster.beam_flags))
+    except SettingError as error:
+        raise SettingError(f"the cluster file's beam_args, after the pipeline's: {error}") from error
+    from components.beam_runner import runner_of
+
+    if runner_of(cluster.beam_flags) == DASK:
+        raise SettingError(
+            f"the cluster file's beam_args: got --runner={DASK}, and they go to every Beam step, of which it can take "
+            "ingestion and embedding alone; give it in the pipeline's own beam_args"
+        )
 
 
 def step_kind(step: str) -> str:

@@ -3,7 +3,8 @@
 Beam's Python package passes them on and asks the job server for their names when a job is submitted, which is after
 all data was listed, and needs the cluster. The names and kinds here are those of Beam's published documentation: its
 table of the Flink runner's options for Python, and its reference of SparkCommonPipelineOptions and
-SparkPipelineOptions. A job server started by hand (`--runner=PortableRunner --job_endpoint=HOST:PORT`) may know any other.
+SparkPipelineOptions. A job server started by hand (`--runner=PortableRunner --job_endpoint=HOST:PORT`) may know any
+other.
 """
 
 from __future__ import annotations
