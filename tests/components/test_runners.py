@@ -33,7 +33,7 @@ from hares.corpus import dataset_root
 from hares.probes import FOLDS
 from hares.protocol import load_protocol
 from hares.task import load_task, task_names
-from models.encoder import build_encoder
+from models.encoder import load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 
@@ -48,7 +48,7 @@ def run_steps(task: str, corpus: Path, model: Path, out: Path, beam_args: list[s
     examples, manifest = standard_artifacts.Examples(), AudioManifest()
     examples.uri, manifest.uri = str(out / "examples"), str(out / "manifest")
     properties = {
-        "sources": json.dumps({task: dataset_root(corpus, load_task(task), {})}),
+        "sources": json.dumps({task: str(dataset_root(corpus, load_task(task), {}))}),
         "splits": json.dumps(FOLDS if load_task(task).probe == "svm" else ("train", "validation", "test")),
         "clips_per_shard": CLIPS_PER_SHARD,
     }
@@ -115,7 +115,7 @@ def dask_cluster() -> Iterator[Any]:
         "distributed", reason="Dask is not installed; it comes with hares-tfx[dask]"
     )
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
 
@@ -260,7 +260,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_loses_nothing(
 def test_all_tasks_through_a_network_on_two_dask_workers(
     dask_cluster: Any, shared_corpus: Path, tmp_path: Path
 ) -> None:
-    record = build_encoder("sf_nfnet_tiny")
+    record = load_encoder("sf_nfnet_tiny")
     model = tmp_path / "model"
     exported = model / "Format-Serving"
     export_saved_model(record.build(0), record, exported, FrontendConfig(), {"objective": "none"})
