@@ -6,14 +6,20 @@ import importlib.util
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 pytest.importorskip("tfx")  # components.beam_runner is below a package that imports it
 
+from small_runs import small_run
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+
 from components.beam_runner import DASK_RUNNER
 from pipeline.beam_args import by_step, checked_beam_args
 from pipeline.config import load_config
+from pipeline.pipeline import create_pipeline
 from pipeline.settings import SettingError
 
 IMAGE = "--sdk_container_image=registry.example/hares:1"
@@ -137,3 +143,21 @@ def test_with_dask_only_ingestion_and_embedding_leave_this_machine() -> None:
     assert by_step(FLINK) == (FLINK, [])
     for spelling in ([f"--runner={DASK_RUNNER}"], ["--runner", "DaskRunner"]):
         assert by_step(spelling) == ([], spelling)
+
+
+@pytest.mark.parametrize("flags", [(f"--runner={DASK_RUNNER}",), ("--direct_num_workers=2",)])
+def test_each_step_of_the_pipeline_gets_the_flags_that_it_can_take(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    run = small_run(workspace=tmp_path)
+    pipeline = create_pipeline(replace(run, config=replace(run.config, beam_args=flags)))
+    given = {
+        step.id: tuple(step.executor_spec.beam_pipeline_args)
+        for step in pipeline.components
+        if isinstance(step.executor_spec, BeamExecutorSpec)
+    }
+    kinds = {step.partition("_")[0] for step in given}
+    assert {"ingest", "embed", "statistics", "transform"} <= kinds
+    for step, args in given.items():
+        taken = "direct" in flags[0] or step.startswith(("ingest_", "embed_"))
+        assert args == (flags if taken else ()), step
