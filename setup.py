@@ -45,7 +45,11 @@ INSTALL_REQUIRES = [
     "wheel",
 ]
 
+# To run ingestion and embedding on a Dask cluster; the oldest versions that Beam 2.74 allows, and those tested.
+DASK = ["dask>=2024.4.2,<2024.5", "distributed>=2024.4.2,<2024.5"]
+
 DEV = [
+    *DASK,
     "pytest>=8",
     "pytest-timeout",
     "pytest-xdist>=3.6",
@@ -80,6 +84,6 @@ setup(
     # `hares doctor` compares what is installed with the lock file, in an image too.
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
-    extras_require={"dev": DEV, "torch": TORCH},
+    extras_require={"dev": DEV, "torch": TORCH, "dask": DASK},
     entry_points={"console_scripts": ["hares=cli.main:main"]},
 )

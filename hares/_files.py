@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
+UNFINISHED = ".part"  # suffix of a file that is still being written
 
 _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
 
@@ -25,6 +28,15 @@ def name_hash(name: str) -> int:
 def clip_id_of(path: str) -> str:
     r"""A path as valid UTF-8: bytes that are not are written as \xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def unfinished_name(path: str) -> str:
+    """A name beside `path` to write under until the file is whole, another one at each call.
+
+    A runner may try the same shard twice at once (a worker it has lost but which still lives): under one name, one
+    attempt would publish what the other is still writing.
+    """
+    return f"{path}.{uuid.uuid4().hex}{UNFINISHED}"
 
 
 class NameSet:

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from hares import folder, reading, tfds_source
 from hares._digests import file_digest
+from hares._files import unfinished_name
 from hares.audio import SAMPLE_RATE, AudioError, decode
 from hares.example import ExampleClip, encode_example
 from hares.folder import FOLDER
@@ -275,13 +276,15 @@ def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
 
 @contextmanager
 def _atomic_records(path: str) -> Iterator[tf.io.TFRecordWriter]:
-    with tf.io.TFRecordWriter(f"{path}.part") as writer:
+    part = unfinished_name(path)
+    with tf.io.TFRecordWriter(part) as writer:
         yield writer
-    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+    tf.io.gfile.rename(part, path, overwrite=True)
 
 
 @contextmanager
 def _atomic_text(path: str) -> Iterator[IO[str]]:
-    with tf.io.gfile.GFile(f"{path}.part", "w") as file:
+    part = unfinished_name(path)
+    with tf.io.gfile.GFile(part, "w") as file:
         yield file
-    tf.io.gfile.rename(f"{path}.part", path, overwrite=True)
+    tf.io.gfile.rename(part, path, overwrite=True)

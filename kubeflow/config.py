@@ -10,14 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from kubeflow.service_config import ServiceConfig, load_service
+from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.settings import SettingError, override
+
+if TYPE_CHECKING:
+    from pipeline.config import PipelineConfig
 
 Target = Literal["vertex", "kubeflow"]
 # Kinds of steps, each with images and resources of its own; `pipeline.pipeline` names the steps.
@@ -282,6 +286,27 @@ def _service(path: Path, target: Target) -> ServiceConfig:
         return load_service(path, target)
     except ValueError as error:
         raise SettingError(str(error).removeprefix(str(path)).lstrip(": ")) from error
+
+
+def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:
+    """Checks what the Beam steps will be told: the pipeline's flags and the cluster's after them. Nothing is contacted.
+
+    Raises:
+        SettingError: Beam would refuse them, or the cluster's name the DaskRunner, which cannot take every Beam step.
+    """
+    if not cluster.beam_flags:
+        return  # the pipeline's own are checked when its settings are read
+    try:
+        checked_beam_args((*config.beam_args, *cluster.beam_flags))
+    except SettingError as error:
+        raise SettingError(f"the cluster file's beam_args, after the pipeline's: {error}") from error
+    from components.beam_runner import runner_of
+
+    if runner_of(cluster.beam_flags) == DASK:
+        raise SettingError(
+            f"the cluster file's beam_args: got --runner={DASK}, and they go to every Beam step, of which it can take "
+            "ingestion and embedding alone; give it in the pipeline's own beam_args"
+        )
 
 
 def step_kind(step: str) -> str:

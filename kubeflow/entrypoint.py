@@ -33,7 +33,7 @@ def main() -> None:
 
     compiler_utils.TITLE_TO_CLASS_PATH.update({system: own for own, system in SYSTEM_TYPES.items()})
     given = sys.argv[1:]
-    on_files = "--runner=DataflowRunner" not in given
+    on_files = works_on_files(given)
     arguments = with_paths(given) if on_files else given
 
     def run(parsed: Any) -> None:
@@ -48,6 +48,18 @@ def main() -> None:
         argv=[sys.argv[0], *arguments],
         flags_parser=kubeflow_v2_run_executor._parse_flags,
     )
+
+
+def works_on_files(arguments: Sequence[str]) -> bool:
+    """Whether the step's work sees the clusters' folders: all does but that of Dataflow's workers.
+
+    Args:
+        arguments: of the entry point, Beam's flags among them in any spelling that Beam takes.
+    """
+    # Imported here: it takes seconds, which the other functions can do without.
+    from components.beam_runner import runner_of
+
+    return runner_of(arguments) != "DataflowRunner"
 
 
 def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -> list[str]:

@@ -21,6 +21,7 @@ from models.frontend import FrontendConfig
 from models.objective import load_objective
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
+from pipeline.beam_args import checked_beam_args
 from pipeline.preset import load_preset, preset_hint, preset_names
 from pipeline.settings import SettingError, as_dict, override, parse_assignments
 
@@ -66,7 +67,7 @@ class PipelineConfig:
         blessing: when a model is good enough to be pushed.
         compare_untrained: also score the same encoder before training, at the cost of a second pass.
         clips_per_shard: clips in a TFRecord file, about.
-        beam_args: flags for Beam, as in `--direct_num_workers=2`.
+        beam_args: flags for Beam, as in `--direct_num_workers=2` (see `pipeline/beam_args.py`).
         plugins: path and SHA-256 of each file of the user's own that defines encoders or an objective; `--plugin`
             sets it.
     """
@@ -117,7 +118,7 @@ def load_config(
         config = override(_preset(preset_of(name_or_file)), values)
     config = override(config, parse_assignments(assignments))
     config = replace(config, plugins=(*config.plugins, *loaded))
-    return replace(config, training=checked(config.training))
+    return replace(config, training=checked(config.training), beam_args=checked_beam_args(config.beam_args))
 
 
 def checked(training: TrainingConfig) -> TrainingConfig:

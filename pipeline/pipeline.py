@@ -30,6 +30,7 @@ from components.evaluator.component import Evaluator
 from components.span_window.component import SpanWindow
 from components.standard.component import ImportSchemaGen, Pusher, StatisticsGen, Transform
 from components.trainer.executor import Executor as TrainerExecutor
+from pipeline.beam_args import by_step
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict
 from pipeline.workspace import Workspace
@@ -92,6 +93,9 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(workspace.pushed))
         ),
     ).with_id("pusher")
+    everywhere, spread_only = by_step(config.beam_args)
+    for step in (*ingestion.values(), *spans, *embedders.values()):
+        step.with_beam_pipeline_args(spread_only)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=str(workspace.root),
@@ -109,7 +113,7 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
             pusher,
         ],
         enable_cache=True,
-        beam_pipeline_args=list(config.beam_args),
+        beam_pipeline_args=everywhere,
     )
 
 

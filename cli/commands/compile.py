@@ -75,6 +75,7 @@ def _compiled(
 ) -> tuple[str, str]:
     """The file's text and the run key."""
     from kubeflow.compile import compile_pipeline
+    from kubeflow.config import check_beam_flags
     from pipeline.code_digest import PROJECT
     from pipeline.config import load_config
     from pipeline.lineage.connection import StoreUnreachableError
@@ -83,6 +84,7 @@ def _compiled(
 
     try:
         config = load_config(name, assignments)
+        check_beam_flags(settings, config)
         run = prepare(config, corpus, placements, Path(settings.workspace), address)
     except StoreUnreachableError as error:
         raise CommandError(str(error), ExitCode.STORE) from error

@@ -20,7 +20,9 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.beam_runner import listing_slices
 from components.outputs import record_outputs
+from components.shard_files import remove_unfinished, write_whole
 from hares.ingest import (
     Entry,
     ShardSummary,
@@ -56,20 +58,25 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         shards = {split: _num_shards(listed[split], exec_properties["clips_per_shard"]) for split in splits}
         for split in splits:
             fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
+        slices = min(listing_slices(self._beam_pipeline_args or ()), sum(shards.values()))
         write = _IngestShard(sources, shards, examples.uri, manifest.uri)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
                 pipeline
-                | "Sources" >> beam.Create([(sources, splits)])
-                | "List" >> beam.FlatMap(_keyed_entries, shards=shards)
+                | "Sources" >> beam.Create([(sources, splits, part) for part in range(slices)])
+                | "List" >> beam.FlatMap(_keyed_entries, shards=shards, slices=slices)
                 | "ByShard" >> beam.GroupByKey()
                 | "Ingest" >> beam.ParDo(write)
             )
         content, rejected = build_manifest(sources, splits, _read_summaries(manifest.uri), listing_rejected)
         fileio.rmtree(os.path.join(manifest.uri, "summaries"))
-        _write(os.path.join(manifest.uri, REJECTED_FILE), "".join(json.dumps(r) + "\n" for r in rejected))
-        _write(os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True))
+        for folder in (manifest.uri, *(os.path.join(examples.uri, f"Split-{split}") for split in splits)):
+            remove_unfinished(folder)
+        write_whole(
+            os.path.join(manifest.uri, REJECTED_FILE), "".join(json.dumps(r) + "\n" for r in rejected)
+        )
+        write_whole(os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True))
         _describe(examples, manifest, splits, content, exec_properties.get("span"))
         record_outputs(output_dict, self._context)
 
@@ -94,7 +101,7 @@ class _IngestShard(beam.DoFn):
             os.path.join(self._examples_uri, f"Split-{split}", f"clips-{name}.tfrecord"),
             os.path.join(self._manifest_uri, f"clips-{name}.jsonl"),
         )
-        _write(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
+        write_whole(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
 
 
 def _num_shards(clips: int, clips_per_shard: int) -> int:
@@ -102,27 +109,23 @@ def _num_shards(clips: int, clips_per_shard: int) -> int:
 
 
 def _keyed_entries(
-    request: tuple[dict[str, str], list[str]], shards: dict[str, int]
+    request: tuple[dict[str, str], list[str], int], shards: dict[str, int], slices: int
 ) -> Iterator[tuple[tuple[str, int], Entry]]:
-    sources, splits = request
+    """One slice of the shards, each with its entries; a slice lists everything and keeps what is its own."""
+    sources, splits, part = request
     for item in list_entries(sources, splits):
         if isinstance(item, Entry):
             clip: Clip = item.clip
-            yield (clip.split, shard_of(clip.clip_id, shards[clip.split])), item
+            shard = shard_of(clip.clip_id, shards[clip.split])
+            if shard % slices == part:
+                yield (clip.split, shard), item
 
 
 def _read_summaries(manifest_uri: str) -> Iterator[ShardSummary]:
     folder = os.path.join(manifest_uri, "summaries")
-    for name in sorted(fileio.listdir(folder)):
+    for name in sorted(name for name in fileio.listdir(folder) if name.endswith(".json")):
         with fileio.open(os.path.join(folder, name), "r") as file:
             yield ShardSummary(**json.loads(file.read()))
-
-
-def _write(path: str, text: str) -> None:
-    """Writes a whole file under a temporary name first: a reader never sees a part of it."""
-    with fileio.open(f"{path}.part", "w") as file:
-        file.write(text)
-    fileio.rename(f"{path}.part", path, overwrite=True)
 
 
 def _describe(

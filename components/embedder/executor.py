@@ -23,6 +23,7 @@ from tfx.utils import path_utils
 
 from components.model_layout import untrained_model_dir
 from components.outputs import record_outputs
+from components.shard_files import remove_unfinished, write_whole
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
 from hares.encoders.saved_model import signature_encoder
@@ -67,6 +68,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             embed = _EmbedShard(path, folder, exec_properties["task"], exec_properties["protocol"])
             with self._make_beam_pipeline() as pipeline:
                 _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(embed)
+            remove_unfinished(folder)
         embeddings.set_string_custom_property("task", exec_properties["task"])
         embeddings.set_string_custom_property("variants", ",".join(models))
         digest = read_metadata(models["trained"])["weights_digest"]
@@ -94,9 +96,7 @@ class _EmbedShard(beam.DoFn):
         embedded = embed_shard(records, split, task, self._settings, self._encode, BATCH_SIZE)
         name = os.path.basename(path).removesuffix(".tfrecord") + ".npz"
         final = os.path.join(self._folder, name)
-        with fileio.open(f"{final}.part", "wb") as file:
-            file.write(encode_shard(embedded))
-        fileio.rename(f"{final}.part", final, overwrite=True)
+        write_whole(final, encode_shard(embedded))
 
 
 @functools.lru_cache(maxsize=len(VARIANTS))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kubeflow.config import STEP_KINDS, Resources, Target, load_cluster
+from kubeflow.config import STEP_KINDS, Resources, Target, check_beam_flags, load_cluster
 from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
+from pipeline.config import PipelineConfig
 from pipeline.settings import SettingError
 
 GOOD = """
@@ -167,3 +169,28 @@ def test_the_documents_cluster_files_are_taken(page: str, target: Target, tmp_pa
     cluster = load_cluster(written(tmp_path, text), target)
     assert cluster.resources_of("trainer").retries == 5
     assert (cluster.resources_of("trainer").custom_job is None) == (target == "kubeflow")
+
+
+def test_beams_flags_are_checked_with_the_pipelines(tmp_path: Path) -> None:
+    pytest.importorskip("tfx")
+    pipeline = PipelineConfig(beam_args=("--flink_master=host:8081",))
+    cluster = load_cluster(written(tmp_path, GOOD), "kubeflow")
+    check_beam_flags(cluster, pipeline)
+    check_beam_flags(replace(cluster, beam_args=("--runner", "flink", "--parallelism", "4")), pipeline)
+    check_beam_flags(replace(cluster, beam_args=(), beam_image=""), pipeline)
+    for flags, image, message in (
+        (("--runner=FlinkRunner", "--paralelism=4"), cluster.beam_image, "did you mean --parallelism"),
+        (("--runner=FlinkRunner",), "", "--sdk_container_image"),
+        (("--runner=DataflowRunner",), cluster.beam_image, "--temp_location=gs://BUCKET/FOLDER"),
+    ):
+        with pytest.raises(SettingError, match="the cluster file's beam_args") as caught:
+            check_beam_flags(replace(cluster, beam_args=flags, beam_image=image), pipeline)
+        assert message in str(caught.value)
+
+
+def test_dask_is_not_for_every_beam_step_of_a_cluster(tmp_path: Path) -> None:
+    pytest.importorskip("tfx")
+    pytest.importorskip("distributed", reason="Dask is not installed; it comes with hares-tfx[dask]")
+    cluster = replace(load_cluster(written(tmp_path, GOOD), "kubeflow"), beam_args=("--runner=DaskRunner",))
+    with pytest.raises(SettingError, match="ingestion and embedding alone"):
+        check_beam_flags(cluster, PipelineConfig())

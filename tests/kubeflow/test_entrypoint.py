@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from kubeflow.entrypoint import FOLDERS, remove_leftovers, with_addresses, with_paths
+import pytest
+
+from kubeflow.entrypoint import FOLDERS, remove_leftovers, with_addresses, with_paths, works_on_files
 
 
 def arguments(tmp: str) -> list[str]:
@@ -79,3 +81,24 @@ def test_what_a_killed_attempt_left_is_removed_and_a_drivers_output_kept(tmp_pat
         remove_leftovers(outputs)
         assert not output_file.exists()
     remove_leftovers(outputs)  # a first attempt finds nothing
+
+
+@pytest.mark.parametrize(
+    ("flags", "on_files"),
+    [
+        (["--runner=DataflowRunner"], False),
+        (["--runner", "DataflowRunner", "--project", "p"], False),
+        (["--project=p", "--runner", "dataflow"], False),
+        (
+            ["--runner=DirectRunner", "--runner=dataflow"],
+            False,
+        ),  # the cluster's flags come after the pipeline's
+        (["--runner=dataflow", "--runner=DirectRunner"], True),
+        (["--runner", "FlinkRunner"], True),
+        (["--project", "DataflowRunner"], True),
+        ([], True),
+    ],
+)
+def test_addresses_stay_where_dataflow_does_the_work(flags: list[str], on_files: bool) -> None:
+    pytest.importorskip("tfx")  # components imports it
+    assert works_on_files([*arguments("bucket"), *flags]) == on_files

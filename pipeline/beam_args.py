@@ -1,0 +1,183 @@
+"""`beam_args` of the settings: checked by Beam's own parser before any data is read, and given to the right steps.
+
+What runs where, with apache-beam 2.74:
+
+- Beam's in-memory and multi-process runners, and those of Flink, Spark and Dataflow, take every Beam step, so their
+  flags go to the whole pipeline.
+- Beam's DaskRunner loses data silently where a pipeline branches, where a DoFn has several outputs, and where one
+  emits when its bundle ends: StatisticsGen and Transform do all three. Ingestion and embedding are straight lines
+  that write their own files, so with Dask these two run there and the others in memory.
+
+Nothing is contacted: no cloud, no cluster, no job server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pipeline.job_server_options import JOB_SERVER_OPTIONS
+from pipeline.settings import SettingError
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+
+DASK = "DaskRunner"
+REMOTE = ("DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner")
+# Workers of these environments are processes where our packages are installed already.
+NO_IMAGE_NEEDED = ("LOOPBACK", "EXTERNAL", "PROCESS")
+
+
+def checked_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
+    """The flags as Beam takes them, once its own parser and validator accept them.
+
+    Args:
+        beam_args: flags, one a text, as in `--direct_num_workers=2`; a value may be a text of its own.
+
+    Returns:
+        The same, each with its value in one text, and the DaskRunner by its full name (Beam knows its other runners
+        by their short ones).
+
+    Raises:
+        SettingError: a flag that Beam does not know, a value it refuses, a runner that is not there, an option
+            that the runner requires, or no worker image where workers are other machines.
+    """
+    if not beam_args:
+        return ()
+    # Imported here: it takes seconds, and only settings with flags for Beam need it.
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+    from apache_beam.runners.runner import create_runner
+
+    from components.beam_runner import DASK_RUNNER, runner_of
+
+    args = _joined(beam_args)
+    name = runner_of(args)
+    if name == DASK:
+        _require_dask()
+        others = [arg for arg in args if arg.partition("=")[0] != "--runner"]
+        args = (f"--runner={DASK_RUNNER}", *others)
+    parser = _parser(name)
+    unknown = parser.parse_known_args(list(args))[1]
+    options = PipelineOptions(list(args))
+    try:
+        runner = create_runner(options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise SettingError(f"beam_args: --runner cannot be used: {error}") from error
+    if unknown and name != "PortableRunner":
+        raise SettingError(f"beam_args: {name} does not know {unknown[0]!r}{_hint(unknown[0], parser)}")
+    # With `dry_run` Beam's validator does not ask the cloud about the buckets.
+    validator = PipelineOptionsValidator(PipelineOptions([*args, "--dry_run=true"]), runner)
+    if validator.is_service_runner():
+        _require_place(options, validator)
+    errors = validator.validate()
+    if errors:
+        raise SettingError(f"beam_args: {'; '.join(errors)}")
+    _require_image(options, name)
+    return args
+
+
+def by_step(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Flags for the whole pipeline, and those for ingestion and embedding alone."""
+    if not args:
+        return [], []
+    from components.beam_runner import runner_of
+
+    return ([], list(args)) if runner_of(args) == DASK else (list(args), [])
+
+
+def _joined(beam_args: Sequence[str]) -> tuple[str, ...]:
+    """`--name`, `value` as `--name=value`. Raises SettingError for a text that belongs to no flag."""
+    joined: list[str] = []
+    for arg in beam_args:
+        if arg.startswith("--"):
+            joined.append(arg)
+        elif joined and "=" not in joined[-1]:
+            joined[-1] += f"={arg}"
+        else:
+            raise SettingError(f"beam_args: got {arg!r}; each is one flag with its value, as in --name=value")
+    return tuple(joined)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Beam's options without argparse's way of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingError(f"beam_args: {message}")
+
+
+def _parser(runner: str) -> _Parser:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = _Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
+    for options in PipelineOptions.__subclasses__():
+        options._add_argparse_args(parser)
+    if runner in JOB_SERVER_OPTIONS:
+        JOB_SERVER_OPTIONS[runner].add_to(parser)
+    return parser
+
+
+def _hint(arg: str, parser: _Parser) -> str:
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    close = difflib.get_close_matches(arg.partition("=")[0], known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _require_dask() -> None:
+    try:
+        # Makes the --dask_* options known.
+        import apache_beam.runners.dask.dask_runner  # noqa: F401
+        import distributed  # noqa: F401
+    except ImportError as error:
+        raise SettingError(
+            f"beam_args: --runner={DASK} needs Dask, which is not installed ({error}); "
+            "install hares-tfx[dask]"
+        ) from error
+
+
+def _require_place(options: PipelineOptions, validator: PipelineOptionsValidator) -> None:
+    """What Beam's validator would ask of the cloud: it makes a bucket where none is given, and looks up the region."""
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+    cloud = options.view_as(GoogleCloudOptions)
+    errors = [validator.validate_gcs_path(cloud, name) for name in ("temp_location", "staging_location")]
+    if all(errors):
+        raise SettingError(
+            f"beam_args: {errors[0][0]} Give --temp_location=gs://BUCKET/FOLDER, in a bucket that is there"
+        )
+    if not cloud.region:
+        raise SettingError("beam_args: DataflowRunner needs a region; give --region=REGION")
+
+
+def _require_image(options: PipelineOptions, runner: str) -> None:
+    from apache_beam.options.pipeline_options import PortableOptions, WorkerOptions
+
+    if runner not in REMOTE or _workers_are_here(options, runner):
+        return
+    portable = options.view_as(PortableOptions)
+    kind = (portable.environment_type or "").upper()
+    if kind in NO_IMAGE_NEEDED or portable.environment_config:
+        return
+    if not options.view_as(WorkerOptions).sdk_container_image:
+        raise SettingError(
+            f"beam_args: {runner} starts workers that lack this package; "
+            "give the worker image as --sdk_container_image=REPOSITORY/IMAGE:TAG"
+        )
+
+
+def _workers_are_here(options: PipelineOptions, runner: str) -> bool:
+    """Whether Beam would start a Flink or Spark of its own on this machine, whose workers share this Python."""
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions, SparkRunnerOptions
+    from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES
+    from apache_beam.runners.portability.spark_runner import LOCAL_MASTER_PATTERN
+
+    if runner == "FlinkRunner":
+        return str(options.view_as(FlinkRunnerOptions).flink_master).strip() in MAGIC_HOST_NAMES
+    if runner == "SparkRunner":
+        master = str(options.view_as(SparkRunnerOptions).spark_master_url)
+        return re.match(LOCAL_MASTER_PATTERN, master) is not None
+    return False
