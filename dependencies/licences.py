@@ -36,6 +36,8 @@ _NAMES = {
     "3-clause bsd": "BSD-3-Clause",
     "bsd 3-clause license or apache license, version 2.0": "BSD-3-Clause OR Apache-2.0",
 }
+# Packages whose metadata says nothing and whose licence file does.
+_BY_FILE = {"atheris": "Apache-2.0"}
 _EXPRESSION = re.compile(
     r"(MIT|ISC|[A-Za-z]+(-[A-Za-z0-9.]+)+)( (AND|OR|WITH) (MIT|ISC|[A-Za-z]+(-[A-Za-z0-9.]+)+))*"
 )
@@ -91,11 +93,11 @@ def stated_licence(expression: str, classifiers: list[str], field: str, name: st
     exact = _EXPRESSION.fullmatch(_spdx(first)) is not None
     if exact and (not found or found == ["LicenseRef-BSD"]):
         return _spdx(first)
-    if not found:
+    if not found and name not in _BY_FILE:
         raise LookupError(
             f"{name} does not say what its licence is; look it up and do without it, or say it here"
         )
-    return " AND ".join(found)
+    return " AND ".join(found) or _BY_FILE[name]
 
 
 def licences(pins: list[Pin]) -> Mapping[str, str]:
