@@ -1,6 +1,7 @@
 """Retrainings one after the other on rolling spans of the demo corpus, in one process: what grows?
 
     python -m benchmarks.soak --folder F [--rounds 20] [--tasks birdsong,speech_commands_v1] [--steps 20]
+        [--set key=value ...]
 
 The demo's unlabelled recordings are dealt out to as many spans as there are rounds. Round n trains on span n and the
 two before it, embeds the tasks anew, scores, judges and pushes; what has not changed comes from the cache, as in a
@@ -149,6 +150,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tasks", default="birdsong,speech_commands_v1", help="tasks to score each round")
     parser.add_argument("--steps", type=int, default=20, help="of pretraining, each round")
+    parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True)
@@ -165,6 +167,7 @@ def main() -> None:
         "training.batch_size=8",
         "protocol.max_steps=200",
         "protocol.bootstrap_resamples=200",
+        *arguments.assignments,
     ]
     rounds: list[dict[str, Any]] = []
     for number in range(arguments.rounds):

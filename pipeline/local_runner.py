@@ -27,6 +27,7 @@ from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.lineage.tfx_store import TfxStore
 from pipeline.listener import listening
+from pipeline.local_beam import OPERATORS
 
 _LOG = logging.getLogger(__name__)
 
@@ -151,6 +152,7 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
         pipeline_runtime_spec=ir.runtime_spec,
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
+        custom_executor_operators=OPERATORS,
     ).launch()
     if info is None:
         return Outcome.CACHED
