@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo test test-full lint lock clean
+.PHONY: setup demo test test-full lint lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,16 @@ lint: setup
 lock: setup
 	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
+
+# docs/dependencies.md says what these three are about.
+audit: setup
+	$(PY) -m dependencies.audit
+
+sbom: setup
+	$(PY) -m dependencies.sbom
+
+dependencies: setup
+	$(PY) -m dependencies.document
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -55,6 +55,9 @@ DEV = [
     "pytest-xdist>=3.6",
     "ruff",
     "mypy",
+    "atheris>=2.3,<2.4; sys_platform == 'linux'",  # drives the fuzzing of the decoder
+    "pip-audit>=2.10",
+    "cyclonedx-bom>=7.5",
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",

@@ -36,6 +36,7 @@ def hares() -> None:
     hares demo                                          everything, on a corpus it makes itself
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
+    hares workspace gc --workspace W                    what nothing in a workspace refers to, and its removal
     hares report W                                      its scores again, beside the paper's
     hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX

@@ -94,18 +94,24 @@ def _run(
     if config.pretraining.warm_start:
         start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
+    from cli.interruption import Interruptible
     from cli.steps_view import StepsView
     from pipeline.local_runner import StepFailedError
     from pipeline.workspace import WorkspaceBusyError
 
     try:
-        with StepsView(console) as view:
+        with Interruptible() as interruption, StepsView(console) as view:
             return execute(run, view, preset, address)
     except WorkspaceBusyError as error:
         raise CommandError(str(error), ExitCode.BUSY) from error
     except StepFailedError as error:
         if isinstance(error.cause, TrainingInterrupted):
             raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
+        if interruption.requested:
+            raise CommandError(
+                f"interrupted in step {error.node}; the same command goes on where it stopped",
+                ExitCode.INTERRUPTED,
+            ) from error
         raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
     except StoreUnreachableError as error:
         raise CommandError(str(error), ExitCode.STORE) from error

@@ -6,6 +6,7 @@ descriptors themselves are pointed at the log.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 
@@ -42,12 +44,24 @@ def logging_to(path: Path) -> Iterator[Console]:
         try:
             yield Console(file=terminal)
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush(sys.stdout, 1)
+            _flush(sys.stderr, 2)
             for descriptor, original in zip((1, 2), kept, strict=True):
                 os.dup2(original, descriptor)
                 os.close(original)
             logging.captureWarnings(False)
             root.handlers, root.level = handlers, level
-            handler.close()
+            with contextlib.suppress(OSError):  # as in `_flush`
+                handler.close()
             terminal.close()
+
+
+def _flush(stream: TextIO, descriptor: int) -> None:
+    """Flushes into the log. On a full disk what does not fit is dropped: how the command ended matters more."""
+    try:
+        stream.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        stream.flush()

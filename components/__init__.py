@@ -2,7 +2,12 @@
 
 Custom artifact types are exported here because an artifact's TYPE_NAME is also its import path in a
 container (`components.Embeddings`).
+
+pyarrow-hotfix comes before all of TFX: TFX 1.15 holds Arrow at version 10, which runs code that a file's column type
+holds, and the hotfix refuses such types from the moment it is imported.
 """
+
+import pyarrow_hotfix  # noqa: F401
 
 from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
 

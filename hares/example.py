@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import tensorflow as tf
@@ -32,24 +33,32 @@ class ExampleClip:
     labels: tuple[int, ...]
     group: str
 
+    @cached_property
+    def level(self) -> float:
+        """Level of `waveform`, as `level_dbfs`."""
+        return level_dbfs(self.waveform)
+
 
 def level_dbfs(waveform: np.ndarray) -> float:
     """Root mean square level of int16 PCM (n,) in dB below full scale, at least `SILENCE_DBFS`."""
-    mean_square = float(np.mean(np.square(waveform.astype(np.float64) / 32768.0)))
+    squares = waveform.astype(np.int32)  # -32768 squared is 2^30, so that the sum is exact in any order
+    squares *= squares
+    mean_square = int(squares.sum(dtype=np.int64)) / 32768.0**2 / max(1, waveform.size)
     return max(SILENCE_DBFS, 10.0 * math.log10(mean_square)) if mean_square > 0 else SILENCE_DBFS
 
 
 def encode_example(clip: ExampleClip) -> bytes:
     """The serialised tf.Example of a clip. Deterministic: the same clip gives the same bytes."""
-    features = {
-        "clip_id": _bytes_feature(clip.clip_id.encode("utf-8")),
-        "waveform": _bytes_feature(clip.waveform.astype("<i2").tobytes()),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=clip.labels)),
-        "group": _bytes_feature(clip.group.encode("utf-8")),
-        "num_samples": tf.train.Feature(int64_list=tf.train.Int64List(value=[clip.waveform.size])),
-        "level_dbfs": tf.train.Feature(float_list=tf.train.FloatList(value=[level_dbfs(clip.waveform)])),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=features))
+    example = tf.train.Example()
+    feature = (
+        example.features.feature
+    )  # filled in place: each message made apart would copy the waveform once more
+    feature["clip_id"].bytes_list.value.append(clip.clip_id.encode("utf-8"))
+    feature["waveform"].bytes_list.value.append(clip.waveform.astype("<i2", copy=False).tobytes())
+    feature["label"].int64_list.value.extend(clip.labels)
+    feature["group"].bytes_list.value.append(clip.group.encode("utf-8"))
+    feature["num_samples"].int64_list.value.append(clip.waveform.size)
+    feature["level_dbfs"].float_list.value.append(clip.level)
     return bytes(example.SerializeToString(deterministic=True))
 
 
@@ -69,7 +78,3 @@ def decode_example(serialized: bytes) -> ExampleClip:
         labels=tuple(feature["label"].int64_list.value),
         group=feature["group"].bytes_list.value[0].decode("utf-8"),
     )
-
-
-def _bytes_feature(value: bytes) -> tf.train.Feature:
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))

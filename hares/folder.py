@@ -17,6 +17,7 @@ from hares._files import clip_id_of, leads_outside, walk_files
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected
 
+FOLDER = "folder"  # the source that is any tree of audio files, without labels
 _SPAN = "{SPAN}"
 MAX_WINDOW = 32  # spans that one run takes together
 

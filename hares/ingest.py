@@ -23,10 +23,9 @@ from hares import folder, reading, tfds_source
 from hares._digests import file_digest
 from hares._files import unfinished_name
 from hares.audio import SAMPLE_RATE, AudioError, decode
-from hares.example import ExampleClip, encode_example, level_dbfs
+from hares.example import ExampleClip, encode_example
+from hares.folder import FOLDER
 from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
-
-FOLDER = "folder"  # the source that is any tree of audio files, without labels
 
 
 @dataclass(frozen=True)
@@ -166,13 +165,14 @@ def read_shard(
             summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
             continue
         digest.update(json.dumps([clip_id, source_sha256, clip.labels]).encode())
-        digest.update(waveform.tobytes())
+        digest.update(waveform.data)
+        found = ExampleClip(clip_id, waveform, clip.labels, clip.group)
         summary.used += 1
         summary.samples += waveform.size
-        summary.level_sum += level_dbfs(waveform)
+        summary.level_sum += found.level
         for key in _label_keys(entry):
             summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
-        yield ExampleClip(clip_id, waveform, clip.labels, clip.group), source_sha256
+        yield found, source_sha256
     summary.digest = digest.hexdigest()
 
 

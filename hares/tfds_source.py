@@ -101,7 +101,9 @@ def read_tfds(task_name: str, data_dir: Path) -> Iterator[tuple[Clip, np.ndarray
     """
     if task_name not in _SOURCES:
         raise ValueError(f"{task_name} is not in TensorFlow Datasets; there are {', '.join(tfds_tasks())}")
-    # Imported here: it loads TensorFlow, which the rest of reading does without.
+    # Imported here: it loads TensorFlow, which the rest of reading does without. The hotfix first: a data set may be
+    # kept as Parquet, and Arrow 10 runs code that a column's type holds unless it is told not to.
+    import pyarrow_hotfix  # noqa: F401
     import tensorflow_datasets as tfds
 
     source = _SOURCES[task_name]

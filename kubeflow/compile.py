@@ -8,12 +8,11 @@ stand in the file as parameters and importers, so that the cluster resolves noth
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
-import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
+from kubeflow.compiled import compiled_text
 from kubeflow.config import ClusterConfig
 from kubeflow.postprocess import complete, platform_spec
 from pipeline.pipeline import create_pipeline
@@ -43,20 +42,6 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     job = runner.run(pipeline, write_out=False)
     job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
     if cluster.target == "vertex":
-        return json.dumps(job, indent=1, sort_keys=True) + "\n"
-    documents = [job["pipelineSpec"]]
+        return compiled_text([job])
     platform = platform_spec(job, cluster)
-    if platform:
-        documents.append(platform)
-    return yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
-
-
-class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
-
-
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Blocks.add_representer(str, _represent_text)
+    return compiled_text([job["pipelineSpec"], *([platform] if platform else [])])

@@ -1,15 +1,17 @@
-"""A compiled pipeline read back from its file alone: steps in the order of their dependence."""
+"""Compiled pipelines as files: their text, and one read back from its file alone, its steps in order of dependence."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+SCHEMA = "2.1.0"
 
 
 class CompiledFileError(ValueError):
@@ -40,8 +42,10 @@ class CompiledStep:
     @property
     def upstream(self) -> set[str]:
         """Steps that come before it: those it names, and those whose outputs it takes."""
-        sources = self.task.get("inputs", {}).get("artifacts", {}).values()
-        producers = {source["taskOutputArtifact"]["producerTask"] for source in sources}
+        inputs = self.task.get("inputs", {})
+        sources = [*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()]
+        outputs = [s.get("taskOutputArtifact", s.get("taskOutputParameter")) for s in sources]
+        producers = {output["producerTask"] for output in outputs if output}
         return producers | set(self.task.get("dependentTasks", []))
 
     @property
@@ -52,11 +56,20 @@ class CompiledStep:
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """A file: the pipeline's name, its steps, and values of its parameters."""
+    """A file.
+
+    Attributes:
+        name: of the pipeline.
+        steps: in the order of their dependence.
+        parameters: name to value.
+        retries_in_place: whether a step that is tried again gets the addresses of the attempt before. So on Vertex,
+            where a mounted bucket keeps what a killed attempt wrote; Kubeflow's pods begin with empty folders.
+    """
 
     name: str
     steps: tuple[CompiledStep, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    retries_in_place: bool = False
 
 
 def read_compiled(path: Path) -> CompiledPipeline:
@@ -65,13 +78,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
     Raises:
         CompiledFileError: it is not one, or has a step that no container and no importer does.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        documents = [json.loads(text)] if text.lstrip().startswith("{") else list(yaml.safe_load_all(text))
-    except OSError as error:
-        raise CompiledFileError(f"{path}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise CompiledFileError(f"{path}: neither JSON nor YAML: {error}") from error
+    documents = read_documents(path)
     job = documents[0] if documents and isinstance(documents[0], dict) else {}
     spec = job.get("pipelineSpec", job)
     try:
@@ -80,11 +87,13 @@ def read_compiled(path: Path) -> CompiledPipeline:
             name: _step(path, name, task, spec["components"], executors)
             for name, task in spec["root"]["dag"]["tasks"].items()
         }
-        name = spec["pipelineInfo"]["name"]
+        name, schema = spec["pipelineInfo"]["name"], spec["schemaVersion"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CompiledFileError(
             f"{path}: not a compiled pipeline: {error} is missing; make one with `hares compile`"
         ) from error
+    if schema != SCHEMA:
+        raise CompiledFileError(f"{path}: its schema is {schema}, and that of `hares compile` is {SCHEMA}")
     order = {step.name: sorted(step.upstream) for step in steps.values()}
     unknown = sorted({before for befores in order.values() for before in befores} - set(steps))
     if unknown:
@@ -98,7 +107,41 @@ def read_compiled(path: Path) -> CompiledPipeline:
     missing = sorted(set(defined) - set(parameters))
     if missing:
         raise CompiledFileError(f"{path}: parameters {', '.join(missing)} have neither a value nor a default")
-    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters)
+    return CompiledPipeline(name, tuple(steps[step] for step in names), parameters, "pipelineSpec" in job)
+
+
+def read_documents(path: Path) -> list[Any]:
+    """What stands in the file: one document of JSON, or those of YAML.
+
+    Raises:
+        CompiledFileError: it cannot be read, or is neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        return [json.loads(text)] if text.lstrip().startswith("{") else list(yaml.safe_load_all(text))
+    except OSError as error:
+        raise CompiledFileError(f"{path}: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise CompiledFileError(f"{path}: neither JSON nor YAML: {error}") from error
+
+
+def compiled_text(documents: Sequence[Mapping[str, Any]]) -> str:
+    """A file's text: JSON for Vertex's job, YAML for Kubeflow's documents; the same content gives the same bytes."""
+    if "pipelineSpec" in documents[0]:
+        return json.dumps(documents[0], indent=1, sort_keys=True) + "\n"
+    text: str = yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
+    return text
+
+
+class _Blocks(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Blocks.add_representer(str, _represent_text)
 
 
 def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:

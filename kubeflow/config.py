@@ -1,18 +1,22 @@
 """What a compiled pipeline needs to know of a cluster: images, storage, and what each step runs on.
 
-One YAML file (`--cluster FILE`); its `service` group says how to reach the cluster and is read elsewhere.
+One YAML file (`--cluster FILE`); its `service` group (`kubeflow.service_config`) says how to reach the cluster, and is
+read here only for steps that speak to it themselves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from kubeflow.hardware import HardwareSpec
+from kubeflow.registration import Registration
+from kubeflow.service_config import ServiceConfig, load_service
 from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.settings import SettingError, override
 
@@ -51,6 +55,7 @@ class Resources:
         node_selector: labels that the node must have, Kubeflow only.
         retries: how often a failed step is tried again.
         cache: whether the cluster may take the result of an earlier, equal step.
+        custom_job: machines that the step's command runs on, in a custom job for which the step waits; Vertex only.
     """
 
     cpu: str = ""
@@ -60,6 +65,7 @@ class Resources:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     retries: int = 2
     cache: bool = True
+    custom_job: HardwareSpec | None = None
 
     def __post_init__(self) -> None:
         if self.cpu and not re.fullmatch(r"[0-9]+(\.[0-9]+)?", self.cpu):
@@ -70,6 +76,11 @@ class Resources:
             raise SettingError(
                 f"accelerator and accelerator_count: got {self.accelerator!r} and {self.accelerator_count}; "
                 "give both or neither"
+            )
+        if self.custom_job and (self.cpu or self.memory or self.accelerator):
+            raise SettingError(
+                "custom_job: its machine_type and accelerator say what the step has; leave out cpu, memory and "
+                "accelerator beside it"
             )
         if not 0 <= self.retries <= 10:
             raise SettingError(f"retries: got {self.retries}; accepted are 0 to 10")
@@ -91,6 +102,8 @@ class ClusterConfig:
         labels: put on the run, as in {"cost_centre": "audio"}.
         beam_args: flags for the Beam steps, after the pipeline's own, as in "--runner=DataflowRunner".
         beam_image: what Beam's workers run in, where they are others than the step's own pod; "" leaves it to Beam.
+        model_registry: where pushed models become versions of a model, Vertex only; None for nowhere.
+        service: how steps that speak to the cluster reach it: those with a custom job, and the pusher that registers.
     """
 
     target: Target = "kubeflow"
@@ -103,6 +116,8 @@ class ClusterConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     beam_args: tuple[str, ...] = ()
     beam_image: str = ""
+    model_registry: Registration | None = None
+    service: ServiceConfig | None = None
 
     def __post_init__(self) -> None:
         for name in _EXAMPLES:
@@ -132,12 +147,28 @@ class ClusterConfig:
                     f"resources.{kind}.node_selector: Vertex has no nodes to select; give an accelerator"
                 )
             _check_accelerator(f"resources.{kind}.accelerator", resources.accelerator, self.target)
+            _check_custom_job(f"resources.{kind}.custom_job", kind, resources.custom_job, self.target)
+        if self.model_registry and self.target != "vertex":
+            raise SettingError("model_registry: only Vertex has one; remove it")
+        if self.speaks_to_cluster and self.service is None:
+            raise SettingError("service: is missing; steps with a custom_job, and model_registry, need it")
         for key, value in self.labels.items():
             if not _LABEL.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
                 raise SettingError(
                     f"labels.{key}: {value!r}: accepted are up to 63 of a-z, 0-9, _ and -, which begin and end with a "
                     "letter or digit, keys with a letter"
                 )
+
+    @property
+    def speaks_to_cluster(self) -> bool:
+        """Whether a step asks something of the cluster's own API."""
+        return bool(self.model_registry) or any(r.custom_job for r in self.resources.values())
+
+    @property
+    def step_service(self) -> ServiceConfig:
+        """How a step reaches the API: with its own account's credentials, since the submitter's files are not there."""
+        assert self.service is not None  # __post_init__ has checked it
+        return replace(self.service, token_file="", ca_file="")
 
     @property
     def beam_flags(self) -> tuple[str, ...]:
@@ -168,6 +199,17 @@ def _check_accelerator(name: str, accelerator: str, target: str) -> None:
         raise SettingError(f"{name}: got {accelerator!r}; accepted on {target} are names as in {example}")
 
 
+def _check_custom_job(name: str, kind: str, hardware: HardwareSpec | None, target: str) -> None:
+    if hardware and target != "vertex":
+        raise SettingError(
+            f"{name}: only Vertex has custom jobs; give cpu, memory, accelerator and node_selector"
+        )
+    if hardware and hardware.workers > 1 and kind != "trainer":
+        raise SettingError(
+            f"{name}.workers: got {hardware.workers}; only the trainer works on several machines"
+        )
+
+
 def load_cluster(path: Path, target: Target) -> ClusterConfig:
     """The cluster file's settings for a target.
 
@@ -182,22 +224,23 @@ def load_cluster(path: Path, target: Target) -> ClusterConfig:
         raise SettingError(f"--cluster {path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise SettingError(f"--cluster {path}: expected settings as `key: value` lines")
-    values = {key: value for key, value in values.items() if key != "service"}
+    values.pop("service", None)
     written = values.pop("target", target)
     if written != target:
         raise SettingError(f"--cluster {path}: it is for target {written}, and --target is {target}")
     try:
-        return _cluster(values, target)
+        return _cluster(values, target, path)
     except SettingError as error:
         raise SettingError(f"--cluster {path}: {error}") from error
 
 
-def _cluster(values: dict[str, Any], target: Target) -> ClusterConfig:
+def _cluster(values: dict[str, Any], target: Target, path: Path) -> ClusterConfig:
     groups = values.get("resources") or {}
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
         raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
-    resources = {kind: override(Resources(), group, f"resources.{kind}.") for kind, group in groups.items()}
-    known = [field.name for field in fields(ClusterConfig) if field.name != "target"]
+    resources = {kind: _resources(kind, group) for kind, group in groups.items()}
+    registration = _registration(values.get("model_registry"))
+    known = [field.name for field in fields(ClusterConfig) if field.name not in ("target", "service")]
     beam_args = values.get("beam_args") or []
     if not isinstance(beam_args, list):
         raise SettingError(
@@ -206,11 +249,43 @@ def _cluster(values: dict[str, Any], target: Target) -> ClusterConfig:
     for name in values:
         if name not in known:
             raise SettingError(f"unknown setting {name}. There are: {', '.join(known)}, service, target")
+    speaks = registration or any(resource.custom_job for resource in resources.values())
     return ClusterConfig(
         target, str(values.get("image", "")), values.get("images") or {}, str(values.get("pipeline_root", "")),
         str(values.get("workspace", "")), values.get("volumes") or {}, resources, values.get("labels") or {},
-        tuple(map(str, beam_args)), str(values.get("beam_image") or ""),
+        tuple(map(str, beam_args)), str(values.get("beam_image") or ""), registration,
+        _service(path, target) if speaks and target == "vertex" else None,
     )  # fmt: skip
+
+
+def _resources(kind: str, group: dict[str, Any]) -> Resources:
+    """A step's resources; `custom_job` is a group of its own and empty where nothing but the defaults is wanted."""
+    given = dict(group)
+    where = f"resources.{kind}."
+    if "custom_job" in given:
+        if not isinstance(given["custom_job"], dict):
+            raise SettingError(
+                f"{where}custom_job: got {given['custom_job']!r}; accepted are settings by name"
+            )
+        given["custom_job"] = override(HardwareSpec(), given["custom_job"], f"{where}custom_job.")
+    return override(Resources(), given, where)
+
+
+def _registration(group: Any) -> Registration | None:
+    if group is None:
+        return None
+    if not isinstance(group, dict) or "model_id" not in group:
+        raise SettingError(
+            "model_registry: accepted is a group with model_id, as in {model_id: hares-sf-nfnet-f0}"
+        )
+    return override(Registration("hares"), group, "model_registry.")
+
+
+def _service(path: Path, target: Target) -> ServiceConfig:
+    try:
+        return load_service(path, target)
+    except ValueError as error:
+        raise SettingError(str(error).removeprefix(str(path)).lstrip(": ")) from error
 
 
 def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:

@@ -1,4 +1,4 @@
-"""What a step's container executes: TFX's own entry point, told two things about clusters that it does not know.
+"""What a step's container executes: TFX's own entry point, told three things about clusters that it does not know.
 
 - TFX imports an artifact's class by the title of its type. `system.Metrics` and `system.HTML`, which the clusters'
   pages know how to show, are no modules: it is told which classes of ours stand for them.
@@ -6,6 +6,9 @@
   copies inputs there before the step and outputs from there after it), and `s3://` and `minio://` likewise. Our
   executors work on files, so they are given these paths, and the cluster is given its own addresses back. Not so where
   Dataflow's workers do the work, which have no such folders.
+- A step that was killed and is tried again is given the same addresses, and where a bucket is mounted finds there what
+  the killed attempt left: shards, Beam's temporary folders, half an output file. All of it is removed first, since a
+  later step reads whatever lies in its input's folder.
 
     python -m kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args JSON [Beam's flags]
 """
@@ -18,10 +21,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kubeflow.executor_input import FOLDERS, as_address, as_path, executor_input, with_executor_input
 from kubeflow.postprocess import SYSTEM_TYPES
-
-FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-_INVOCATION = "--json_serialized_invocation_args"
 
 
 def main() -> None:
@@ -31,18 +32,20 @@ def main() -> None:
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     compiler_utils.TITLE_TO_CLASS_PATH.update({system: own for own, system in SYSTEM_TYPES.items()})
-    arguments = sys.argv[1:]
-    on_files = works_on_files(arguments)
+    given = sys.argv[1:]
+    on_files = works_on_files(given)
+    arguments = with_paths(given) if on_files else given
 
     def run(parsed: Any) -> None:
+        outputs = executor_input(arguments)["outputs"]
+        remove_leftovers(outputs)
         kubeflow_v2_run_executor.main(parsed)
         if on_files:
-            given = json.loads(arguments[arguments.index(_INVOCATION) + 1])
-            _give_addresses_back(given["outputs"]["outputFile"])
+            _give_addresses_back(outputs["outputFile"])
 
     app.run(
         run,
-        argv=[sys.argv[0], *(with_paths(arguments) if on_files else arguments)],
+        argv=[sys.argv[0], *arguments],
         flags_parser=kubeflow_v2_run_executor._parse_flags,
     )
 
@@ -66,21 +69,47 @@ def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -
         arguments: of the entry point.
         folders: beginnings of addresses to the folders that hold their files.
     """
-    changed = list(arguments)
-    position = changed.index(_INVOCATION) + 1
-    invocation = json.loads(changed[position])
-    for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
-        artifact["uri"] = _replaced(artifact["uri"], folders)
-    for artifact in _artifacts(invocation["outputs"]):
-        os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
-    changed[position] = json.dumps(invocation)
-    return changed
+
+    def moved(invocation: dict[str, Any]) -> dict[str, Any]:
+        for artifact in _artifacts(invocation.get("inputs", {})) + _artifacts(invocation["outputs"]):
+            artifact["uri"] = as_path(artifact["uri"], folders)
+        for artifact in _artifacts(invocation["outputs"]):
+            os.makedirs(os.path.dirname(artifact["uri"]), exist_ok=True)
+        return invocation
+
+    return with_executor_input(arguments, moved)
+
+
+def remove_leftovers(outputs: Mapping[str, Any]) -> None:
+    """Removes what a killed attempt left at a step's outputs, and its output file if it was left in the middle.
+
+    An output file that can be read stays: a driver writes one for its step.
+
+    Args:
+        outputs: of the executor input.
+    """
+    from tfx.dsl.io import fileio
+
+    for artifact in _artifacts(outputs):
+        uri = artifact["uri"]
+        if fileio.isdir(uri):
+            fileio.rmtree(uri)
+        elif fileio.exists(uri):  # a page is one file
+            fileio.remove(uri)
+    output_file = outputs["outputFile"]
+    if fileio.exists(output_file):
+        with fileio.open(output_file, "r") as file:
+            text = file.read()
+        try:
+            json.loads(text)
+        except ValueError:
+            fileio.remove(output_file)
 
 
 def with_addresses(output: dict[str, Any], folders: Mapping[str, str] = FOLDERS) -> dict[str, Any]:
     """What a step wrote into its output file, with the cluster's addresses in place of paths."""
     for artifact in _artifacts(output):
-        artifact["uri"] = _replaced(artifact["uri"], {path: address for address, path in folders.items()})
+        artifact["uri"] = as_address(artifact["uri"], folders)
     return output
 
 
@@ -97,13 +126,6 @@ def _artifacts(values: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         artifact for entry in values.get("artifacts", {}).values() for artifact in entry.get("artifacts", [])
     ]
-
-
-def _replaced(uri: str, beginnings: Mapping[str, str]) -> str:
-    for beginning, other in beginnings.items():
-        if uri.startswith(beginning):
-            return other + uri.removeprefix(beginning)
-    return uri
 
 
 if __name__ == "__main__":

@@ -1,18 +1,22 @@
 """Runs a compiled pipeline from its file alone, on this machine: what the cluster would do, without a cluster.
 
 Every step's own command is executed as a process, with the executor input that the cluster would put in place of
-`{{$}}`; drivers (`lifecycle.preCacheCheck`) first. Only the interpreter's name is replaced by this one's path, since
-no image is pulled. What a step gives is read from its output file, as the cluster reads it.
+`{{$}}`, and with names of run and task in place of theirs; drivers (`lifecycle.preCacheCheck`) first. Only the
+interpreter's name is replaced by this one's path, since no image is pulled. What a step gives is read from its output
+file, as the cluster reads it.
 
 On disk, below the folder of the run:
 
 | path | what |
 |---|---|
 | STEP/attempt-N/ | one attempt: its outputs, `executor_input.json`, `executor_output.json`, `log.txt` |
-| STEP/published.json | which attempt counts, its artifacts, and the digest of its executor input |
+| STEP/task-DIGEST/ | of a Vertex file: outputs and `executor_output.json` of all attempts at the same input |
+| STEP/published.json | which attempt counts, its artifacts and parameters, and the digest of its executor input |
 
-`published.json` is written last and in one go: an attempt that was killed is never read, and a new one starts in a
-folder of its own. A run that was stopped goes on behind the steps that are published with the same input.
+`published.json` is written last and in one go: an attempt that was killed is never read. From a Kubeflow file a new one
+starts in a folder of its own; from a Vertex file it is given the same addresses, with what the killed one left there,
+and has to do away with it (`kubeflow.entrypoint`). A run that was stopped goes on behind the steps that are published
+with the same input.
 """
 
 from __future__ import annotations
@@ -22,12 +26,13 @@ import functools
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -35,6 +40,8 @@ from hares.arrays import write_atomically
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
+RUN, TASK = "{{$.pipeline_job_resource_name}}", "{{$.pipeline_task_name}}"
+_PLACEHOLDERS = re.compile(r"\{\{\$.*?\}\}")
 PUBLISHED = "published.json"
 INPUT_FILE, OUTPUT_FILE, LOG_FILE = "executor_input.json", "executor_output.json", "log.txt"
 
@@ -59,19 +66,36 @@ class HarnessObserver(Protocol):
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a step's attempt writes."""
+    """Where a step's attempt writes: log and input into its own folder, the rest into the task's."""
 
-    folder: Path
+    attempt: Path
+    task: Path
+
+    @property
+    def input_file(self) -> Path:
+        return self.attempt / INPUT_FILE
+
+    @property
+    def log_file(self) -> Path:
+        return self.attempt / LOG_FILE
 
     @property
     def output_file(self) -> Path:
-        return self.folder / OUTPUT_FILE
+        return self.task / OUTPUT_FILE
 
     def uri(self, key: str) -> Path:
-        return self.folder / "outputs" / key
+        return self.task / "outputs" / key
 
 
 Artifacts = dict[str, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a step gives to those after it."""
+
+    artifacts: Artifacts
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObserver) -> dict[str, Artifacts]:
@@ -88,13 +112,13 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
     Raises:
         CompiledStepError: a step failed in every attempt; those after it were not started.
     """
-    done: dict[str, Artifacts] = {}
+    done: dict[str, _Given] = {}
     for step in pipeline.steps:
         if not _enabled(step):
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
         began = time.monotonic()
         if step.container is None:
-            done[step.name] = _import(step)
+            done[step.name] = _Given(_import(step))
             continue
         inputs = _inputs(step, pipeline, done)
         digest = _digest(step, inputs)
@@ -102,27 +126,36 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
         published = _published(home, digest)
         outcome = "kept" if published is not None else "ran"
         if published is None:
-            published = _run_step(step, inputs, home, digest, observer)
+            task = home / f"task-{digest[:12]}" if pipeline.retries_in_place else None
+            published = _run_step(step, inputs, home, task, digest, observer)
         done[step.name] = published
         observer.finish(step.name, outcome, time.monotonic() - began)
-    return done
+    return {name: given.artifacts for name, given in done.items()}
 
 
 def _run_step(
-    step: CompiledStep, inputs: dict[str, Any], home: Path, digest: str, observer: HarnessObserver
-) -> Artifacts:
+    step: CompiledStep,
+    inputs: dict[str, Any],
+    home: Path,
+    task: Path | None,
+    digest: str,
+    observer: HarnessObserver,
+) -> _Given:
+    """Tries a step as often as its policy says; `task` is the folder of all its attempts, None for one each."""
     began, code, log = time.monotonic(), 0, home
     for _ in range(step.retries + 1):
         attempt = _next_attempt(home)
-        place = _Place(home / f"attempt-{attempt}")
-        place.folder.mkdir(parents=True)
-        log = place.folder / LOG_FILE
+        folder = home / f"attempt-{attempt}"
+        folder.mkdir(parents=True)
+        place = _Place(folder, task or folder)
+        place.task.mkdir(exist_ok=True)
+        log = place.log_file
         code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
         if code == 0:
-            artifacts = _collect(step, place)
-            record = {"attempt": attempt, "digest": digest, "artifacts": artifacts}
+            given = _collect(step, place)
+            record = {"attempt": attempt, "digest": digest, **asdict(given)}
             write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
-            return artifacts
+            return given
     observer.finish(step.name, "failed", time.monotonic() - began)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     raise CompiledStepError(
@@ -140,7 +173,7 @@ def _run_attempt(
     driver = container.get("lifecycle", {}).get("preCacheCheck")
     given = {"inputs": inputs, "outputs": _outputs(step, place)}
     environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
-    with (place.folder / LOG_FILE).open("ab") as log:
+    with place.log_file.open("ab") as log:
         if driver is not None:
             code = _execute(driver, _handed(given, place), environment, log, started)
             if code != 0:
@@ -149,25 +182,31 @@ def _run_attempt(
         return _execute(container, _handed(given, place), environment, log, started)
 
 
-def _handed(given: dict[str, Any], place: _Place) -> str:
-    """The executor input as the command gets it, kept beside the log."""
+def _handed(given: dict[str, Any], place: _Place) -> dict[str, str]:
+    """What goes in place of each placeholder; the executor input is kept beside the log.
+
+    The run is named by its folder, so that every attempt has the same names.
+    """
     text = json.dumps(given, sort_keys=True)
-    (place.folder / INPUT_FILE).write_text(text, encoding="utf-8")
-    return text
+    place.input_file.write_text(text, encoding="utf-8")
+    home = place.attempt.parent
+    return {PLACEHOLDER: text, RUN: str(home.parent), TASK: home.name}
 
 
 def _execute(
     command: Mapping[str, Any],
-    executor_input: str,
+    handed: Mapping[str, str],
     environment: dict[str, str],
     log: IO[bytes],
     started: Callable[[int], None],
 ) -> int:
     words = [*command.get("command", []), *command.get("args", [])]
     for word in words:
-        if "{{$" in word.replace(PLACEHOLDER, ""):
-            raise CompiledFileError(f"{word!r}: of placeholders, {PLACEHOLDER} alone can be filled in here")
-    words = [word.replace(PLACEHOLDER, executor_input) for word in words]
+        if set(_PLACEHOLDERS.findall(word)) - set(handed):
+            raise CompiledFileError(
+                f"{word!r}: of placeholders, {', '.join(handed)} alone can be filled in here"
+            )
+    words = [_PLACEHOLDERS.sub(lambda match: handed[match[0]], word) for word in words]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
     process = subprocess.Popen(
@@ -208,29 +247,30 @@ def _merged(planned: dict[str, Any], said: dict[str, Any], key: str) -> dict[str
     return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
 
 
-def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, Artifacts]) -> dict[str, Any]:
+def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _Given]) -> dict[str, Any]:
     """`ExecutorInput.inputs`: upstream artifacts as they were published, and parameters."""
     wanted = step.task.get("inputs", {})
     artifacts = {}
     for key, source in wanted.get("artifacts", {}).items():
         output = source["taskOutputArtifact"]
-        artifacts[key] = {"artifacts": done[output["producerTask"]][output["outputArtifactKey"]]}
-    values, old_values = {}, {}
+        artifacts[key] = {"artifacts": done[output["producerTask"]].artifacts[output["outputArtifactKey"]]}
+    values = {}
     for key, source in wanted.get("parameters", {}).items():
         if "componentInputParameter" in source:
             values[key] = pipeline.parameters[source["componentInputParameter"]]
-        elif "constant" in source["runtimeValue"]:
+        elif "taskOutputParameter" in source:
+            output = source["taskOutputParameter"]
+            values[key] = done[output["producerTask"]].parameters[output["outputParameterKey"]]
+        else:
             values[key] = source["runtimeValue"]["constant"]
-        else:  # schema 2.0
-            old_values[key] = source["runtimeValue"]["constantValue"]
-    return {"artifacts": artifacts, "parameterValues": values, "parameters": old_values}
+    return {"artifacts": artifacts, "parameterValues": values}
 
 
 def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
     artifacts = {}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
         one = {
-            "name": f"{step.name}/{key}/{place.folder.name}",
+            "name": f"{step.name}/{key}/{place.task.name}",
             "type": definition["artifactType"],
             "uri": str(place.uri(key)),
             "metadata": {**definition.get("metadata", {})},
@@ -239,19 +279,29 @@ def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
     return {"artifacts": artifacts, "outputFile": str(place.output_file)}
 
 
-def _collect(step: CompiledStep, place: _Place) -> Artifacts:
-    """The artifacts as the step's output file describes them; it may leave some out and never their types."""
+def _collect(step: CompiledStep, place: _Place) -> _Given:
+    """The artifacts as the step was handed them, its driver's properties included, and as its output file has them.
+
+    The output file may leave artifacts out, and never their types, and no parameter.
+    """
     said = _read_output(place)
-    return {
-        key: [_merged(entry["artifacts"][0], said, key)]
-        for key, entry in _outputs(step, place)["artifacts"].items()
-    }
+    handed = json.loads(place.input_file.read_text(encoding="utf-8"))["outputs"]["artifacts"]
+    artifacts = {key: [_merged(entry["artifacts"][0], said, key)] for key, entry in handed.items()}
+    wanted = step.component.get("outputDefinitions", {}).get("parameters", {})
+    parameters = {key: said.get("parameterValues", {}).get(key) for key in wanted}
+    missing = sorted(key for key, value in parameters.items() if value is None)
+    if missing:
+        raise CompiledStepError(step.name, f"step {step.name}: its output file has no {', '.join(missing)}")
+    return _Given(artifacts, parameters)
 
 
 def _import(step: CompiledStep) -> Artifacts:
     importer = step.executor["importer"]
-    uri = importer["artifactUri"]
-    value = uri.get("constant", uri.get("constantValue", {}).get("stringValue", ""))
+    value = importer["artifactUri"].get("constant")
+    if not value:
+        raise CompiledFileError(
+            f"step {step.name}: of importers, those of a constant address alone can be run"
+        )
     one = {
         "name": f"{step.name}/result",
         "type": importer["typeSchema"],
@@ -261,13 +311,12 @@ def _import(step: CompiledStep) -> Artifacts:
     return {key: [one] for key in step.component["outputDefinitions"]["artifacts"]}
 
 
-def _published(home: Path, digest: str) -> Artifacts | None:
+def _published(home: Path, digest: str) -> _Given | None:
     try:
         record = json.loads((home / PUBLISHED).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    artifacts: Artifacts = record["artifacts"]
-    return artifacts if record["digest"] == digest else None
+    return _Given(record["artifacts"], record["parameters"]) if record["digest"] == digest else None
 
 
 def _digest(step: CompiledStep, inputs: dict[str, Any]) -> str:

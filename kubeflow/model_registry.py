@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from google.cloud.aiplatform_v1 import types
 from google.longrunning import operations_pb2
 
+from kubeflow.registration import MODEL_ID, SERVING_IMAGE, check_aliases
 from kubeflow.service import Failure, ServiceError
 from kubeflow.vertex_api import VertexApi
 
@@ -29,8 +30,6 @@ _LABEL_LENGTH = 63
 _MOST_LABELS = 64
 _MOST_LOOKS = 60  # at an upload: about half an hour, with a pause of 1, 2, ... 32 s before each
 _LONGEST_BACKOFF = 5
-# TensorFlow's own prediction container; the version is that of the TensorFlow that exported the model.
-SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,13 @@ class RegisteredModel:
     serving_image: str = SERVING_IMAGE
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?", self.model_id):
+        if not MODEL_ID.fullmatch(self.model_id):
             raise ValueError(f"model_id: got {self.model_id!r}; accepted are up to 63 of a-z, 0-9, _ and -")
         if not re.fullmatch(r"[0-9a-f]{16,64}", self.weights_digest):
             raise ValueError(
                 f"weights_digest: got {self.weights_digest!r}; accepted are 16 to 64 hexadecimal digits"
             )
-        for alias in self.aliases:
-            if not re.fullmatch(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]", alias):
-                raise ValueError(
-                    f"aliases: got {alias!r}; accepted are 2 to 128 of letters, digits and -, starting with a-z"
-                )
+        check_aliases(self.aliases)
         for task, score in self.scores.items():
             if not math.isfinite(score):
                 raise ValueError(f"scores: {task} is {score}; a model is registered with numbers")

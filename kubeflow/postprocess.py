@@ -1,5 +1,7 @@
 """What TFX's compiler leaves out of the file: parameters, retries, resources, images, labels, caching, node selectors.
 
+On Vertex also what a step does beside its executor's work: run in a custom job, register what was pushed.
+
 Works on the compiled dict alone and returns a new one. Order within the file never depends on the run of Python, so
 that the same input gives the same bytes.
 """
@@ -43,6 +45,10 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
+    labels = {
+        **{key: str(value) for key, value in cluster.labels.items()},
+        **{key: _label(value) for key, value in facts.items()},
+    }
     for step, task in spec["root"]["dag"]["tasks"].items():
         _, executor = _executor(spec, task)
         if "resolver" in executor:
@@ -56,6 +62,9 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
             executor["container"]["image"] = cluster.image_of(kind)
             executor["container"]["args"] += cluster.beam_flags if kind in BEAM_KINDS else ()
             _add_resources(executor["container"], cluster, kind)
+            executor["container"] = _on_vertex(
+                executor["container"], cluster, kind, spec["pipelineInfo"]["name"], labels
+            )
             retries = cluster.resources_of(kind).retries
             if retries:
                 task["retryPolicy"] = {
@@ -68,8 +77,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     _use_system_types(spec)
     done["labels"] = {
         **{key: _label(value) for key, value in done.get("labels", {}).items()},
-        **{key: str(value) for key, value in cluster.labels.items()},
-        **{key: _label(value) for key, value in facts.items()},
+        **labels,
     }
     spec["defaultPipelineRoot"] = cluster.pipeline_root
     done["runtimeConfig"] = {
@@ -120,6 +128,28 @@ def _add_resources(container: dict[str, Any], cluster: ClusterConfig, kind: str)
         resources["accelerator"] = {"type": wanted.accelerator, "count": str(wanted.accelerator_count)}
     if resources:
         container["resources"] = resources
+
+
+def _on_vertex(
+    container: dict[str, Any], cluster: ClusterConfig, kind: str, pipeline: str, labels: Mapping[str, str]
+) -> dict[str, Any]:
+    """The container with what it does beside its executor's work; the same one where that is nothing."""
+    hardware = cluster.resources_of(kind).custom_job
+    registers = cluster.model_registry if kind == "pusher" else None
+    if not hardware and not registers:
+        return container
+    # Every step imports this module for the types above, and few need Vertex's client, which takes seconds.
+    from kubeflow.vertex_register import RegisteringStep, and_register
+    from kubeflow.vertex_step import CustomJobStep, in_custom_job
+
+    if registers:
+        container = and_register(
+            container, RegisteringStep(cluster.step_service, registers, pipeline, labels)
+        )
+    if hardware:
+        step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind))
+        container = in_custom_job({**container, "image": cluster.image}, step)
+    return container
 
 
 def _gigabytes(memory: str) -> float:

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_INPUT_FLAG = "--json_serialized_invocation_args"
+from kubeflow.executor_input import output_file, with_executor_input
 
 
 def own_command(command: Sequence[str], task: Mapping[str, Any]) -> list[str]:
@@ -31,32 +31,19 @@ def own_command(command: Sequence[str], task: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: the command has no executor input, or one without an output file.
     """
-    for at, word in enumerate(command):
-        if word == _INPUT_FLAG and at + 1 < len(command):
-            moved = _moved(command[at + 1], task)
-            return [*command[: at + 1], moved, *command[at + 2 :]]
-        if word.startswith(f"{_INPUT_FLAG}="):
-            return [
-                *command[:at],
-                f"{_INPUT_FLAG}={_moved(word.split('=', 1)[1], task)}",
-                *command[at + 1 :],
-            ]
-    raise ValueError(f"the command has no {_INPUT_FLAG}; only executors of TFX run on several workers")
+    return with_executor_input(command, lambda given: _moved(given, task))
 
 
-def _moved(executor_input: str, task: Mapping[str, Any]) -> str:
-    written = json.loads(executor_input)
-    outputs = written.get("outputs", {})
-    if not outputs.get("outputFile"):
-        raise ValueError("the executor input has no outputs.outputFile")
-    home = posixpath.dirname(outputs["outputFile"])
+def _moved(given: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
+    home = posixpath.dirname(output_file(given))
+    outputs = given["outputs"]
     replica = f"replicas/{task['type']}-{task['index']}"
     outputs["outputFile"] = posixpath.join(home, replica, posixpath.basename(outputs["outputFile"]))
     for key, artifacts in outputs.get("artifacts", {}).items():
         for number, artifact in enumerate(artifacts.get("artifacts", [])):
             root = posixpath.dirname(artifact["uri"].rstrip("/"))  # may be gs:// where the file is below /gcs
             artifact["uri"] = posixpath.join(root, replica, key, str(number))
-    return json.dumps(written)
+    return given
 
 
 def main() -> None:

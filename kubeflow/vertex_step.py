@@ -4,8 +4,9 @@
 command, executor input included, and waits. The executor inside the job reads and writes what it would have in the
 step, its output file too, so that artifacts keep their properties and nothing else in the pipeline changes.
 
-Idempotent by the run and the task: a retried step finds its own job (`kubeflow.vertex_trainer`). Cancelling the
-pipeline ends the step with SIGTERM, and that cancels the job.
+Idempotent by the run and the task: a retried step finds its own job (`kubeflow.vertex_trainer`). Where it was given
+other places for its outputs than the attempt that started the job, it hands on the job's own output file, which says
+where the artifacts are. Cancelling the pipeline ends the step with SIGTERM, and that cancels the job.
 
     python -m kubeflow.vertex_step SETTINGS KEY PROGRAM ARGUMENTS...
 """
@@ -19,15 +20,18 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from kubeflow.executor_input import executor_input, output_file
+from kubeflow.hardware import HardwareSpec
 from kubeflow.service import ServiceError
 from kubeflow.service_config import ServiceConfig
 from kubeflow.vertex_api import VertexApi
 from kubeflow.vertex_trainer import (
     CustomJobCancelled,
     CustomJobError,
-    HardwareSpec,
+    command_of,
     custom_job,
     run_custom_job,
 )
@@ -89,8 +93,19 @@ def main(arguments: Sequence[str]) -> int:
     except (CustomJobError, ServiceError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    _hand_on(command_of(done), command)
     print(f"{done.display_name}: {done.name} has succeeded")
     return 0
+
+
+def _hand_on(ran: Sequence[str], command: Sequence[str]) -> None:
+    """Gives the step the output file of its job, where an earlier attempt's command ran and not this one's."""
+    if list(ran) == list(command):
+        return
+    theirs, ours = (Path(output_file(executor_input(words))) for words in (ran, command))
+    if theirs != ours:
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        ours.write_bytes(theirs.read_bytes())
 
 
 if __name__ == "__main__":

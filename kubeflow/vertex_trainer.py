@@ -1,15 +1,4 @@
-"""Training in a custom job of Vertex AI: what it runs on, and how one job a key is started, found again and cancelled.
-
-| hardware | machine | accelerators |
-|---|---|---|
-| CPU | any, as "n1-standard-8" | none |
-| GPU | "n1-standard-8", "g2-standard-12", ... | `NVIDIA_...`, as many as the machine takes |
-| several workers | as above | pool 0 is the chief, pool 1 the other workers; Vertex sets TF_CONFIG |
-| TPU v2, v3 | "cloud-tpu" | `TPU_V2` or `TPU_V3`, 8 cores |
-| TPU v5e | "ct5lp-hightpu-1t", "-4t", "-8t" | none: `tpu_topology` "1x1", "2x2", "2x4" |
-
-TPU slices of more than one host are refused: our strategy drives the chips of its own host
-(`models.training.distribution`).
+"""Training in a custom job of Vertex AI: how one job a key is started, found again and cancelled.
 
 Vertex gives custom jobs their ids, so a job carries its key as a label and is looked for by it. Two that are started
 at the same moment both see themselves listed: the younger is cancelled.
@@ -17,24 +6,25 @@ at the same moment both see themselves listed: the younger is cancelled.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import duration_pb2, json_format
 
+from kubeflow.executor_input import with_executor_input
+from kubeflow.hardware import HardwareSpec
 from kubeflow.service import Failure, ServiceError
 from kubeflow.vertex_api import VertexApi
 from kubeflow.vertex_service import KEY_LABEL, key_digest
 
 _CONTENT_LABEL = "hares_content"
-_V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hightpu-8t": "2x4"}
-_TPU_CORES = 8  # of a v2 or v3 board, the smallest slice that Vertex rents
 _REPLICA = ("python", "-m", "kubeflow.vertex_replica")
+_ESCAPED = "$$("
 _STATES = types.JobState
 _ACCELERATORS: Any = types.AcceleratorType  # its own types do not tell that it is an enumeration
 _ENDED = (
@@ -52,76 +42,6 @@ class CustomJobError(RuntimeError):
 
 class CustomJobCancelled(RuntimeError):
     """We were told to stop, and the job was cancelled."""
-
-
-@dataclass(frozen=True)
-class HardwareSpec:
-    """What a custom job runs on; the module's table says what goes together.
-
-    Attributes:
-        machine_type: of every worker.
-        accelerator: Vertex's name, as "NVIDIA_L4" or "TPU_V3"; "" for none.
-        accelerator_count: GPUs of each worker, or TPU cores.
-        tpu_topology: of v5e, as "2x2".
-        workers: machines, chief included.
-        boot_disk_gb: of each machine.
-        max_hours: after which Vertex ends the job.
-    """
-
-    machine_type: str = "n1-standard-8"
-    accelerator: str = ""
-    accelerator_count: int = 0
-    tpu_topology: str = ""
-    workers: int = 1
-    boot_disk_gb: int = 100
-    max_hours: int = 168
-
-    def __post_init__(self) -> None:
-        if not self.machine_type:
-            raise ValueError("hardware.machine_type: is empty; give one, as in 'n1-standard-8'")
-        names = [kind.name for kind in _ACCELERATORS if kind]  # 0 is "unspecified"
-        if self.accelerator and self.accelerator not in names:
-            raise ValueError(
-                f"hardware.accelerator: got {self.accelerator!r}; accepted are {', '.join(names)}"
-            )
-        if bool(self.accelerator) != (self.accelerator_count > 0):
-            raise ValueError(
-                f"hardware.accelerator and accelerator_count: got {self.accelerator!r} and "
-                f"{self.accelerator_count}; give both or neither"
-            )
-        if self.workers < 1 or self.boot_disk_gb < 1 or self.max_hours < 1:
-            raise ValueError("hardware: workers, boot_disk_gb and max_hours must be 1 or more")
-        self._check_tpu()
-
-    @property
-    def tpu(self) -> bool:
-        """Whether the job runs on TPUs; its image needs TensorFlow's TPU build."""
-        return self.accelerator.startswith("TPU_") or self.machine_type.startswith("ct5lp-")
-
-    def _check_tpu(self) -> None:
-        if self.machine_type.startswith("ct5lp-"):
-            topology = _V5E_TOPOLOGY.get(self.machine_type)
-            if topology is None or self.tpu_topology != topology or self.accelerator:
-                accepted = ", ".join(f"{machine} with {shape}" for machine, shape in _V5E_TOPOLOGY.items())
-                raise ValueError(
-                    f"hardware: TPU v5e is given by machine type and topology alone; accepted are {accepted}; got "
-                    f"{self.machine_type} with {self.tpu_topology or 'no topology'} and accelerator "
-                    f"{self.accelerator!r}"
-                )
-        elif self.tpu_topology:
-            raise ValueError("hardware.tpu_topology: only machines ct5lp-hightpu-*t have one")
-        board = self.accelerator in ("TPU_V2", "TPU_V3") and self.accelerator_count == _TPU_CORES
-        if (self.accelerator.startswith("TPU_") or self.machine_type == "cloud-tpu") and not (
-            board and self.machine_type == "cloud-tpu"
-        ):
-            raise ValueError(
-                f"hardware: accepted is machine type cloud-tpu with {_TPU_CORES} of TPU_V2 or TPU_V3; got "
-                f"{self.machine_type} with {self.accelerator_count} of {self.accelerator or 'no accelerator'}"
-            )
-        if self.tpu and self.workers > 1:
-            raise ValueError(
-                f"hardware.workers: got {self.workers}; a TPU slice is one host's, give it 1 worker"
-            )
 
 
 def custom_job(
@@ -152,7 +72,7 @@ def custom_job(
                 # Vertex replaces $(NAME) by variables, as Kubernetes does; $$( is a plain $(.
                 image_uri=image,
                 command=list(words[:1]),
-                args=[word.replace("$(", "$$(") for word in words[1:]],
+                args=[word.replace("$(", _ESCAPED) for word in words[1:]],
             ),
         )
 
@@ -174,8 +94,9 @@ def run_custom_job(
 ) -> types.CustomJob:
     """Starts a job, or finds the one started for this key, and waits for its end.
 
-    A job of this key with the same content that is running or has succeeded is taken for ours; a running one with
-    other content is cancelled first, since both would write to the same places; one that failed is started again.
+    A job of this key with the same content (`_content`) that is running or has succeeded is taken for ours; a running
+    one with other content is cancelled first, since both would write to the same checkpoints; one that failed is
+    started again.
 
     Args:
         api: where.
@@ -285,6 +206,21 @@ def _alive(job: types.CustomJob) -> bool:
     return job.state not in _ENDED and job.state != _STATES.JOB_STATE_CANCELLING
 
 
+def command_of(job: types.CustomJob) -> list[str]:
+    """The command that a job's chief runs, as `custom_job` was given it."""
+    container = job.job_spec.worker_pool_specs[0].container_spec
+    return [*container.command, *(word.replace(_ESCAPED, "$(") for word in container.args)]
+
+
 def _content(job: types.CustomJob) -> str:
+    """Digest of what a job does; where its outputs go is left out, since a step that is tried again may get others."""
     written = json_format.MessageToDict(types.CustomJobSpec.pb(job.job_spec))
+    for pool in written.get("workerPoolSpecs", []):
+        container = pool["containerSpec"]
+        with contextlib.suppress(ValueError):  # no command of TFX's
+            container["args"] = with_executor_input(container.get("args", []), _without_outputs)
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _without_outputs(given: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if key != "outputs"}

@@ -129,7 +129,7 @@ def _run_steps(
         began = time.monotonic()
         try:
             with listening(functools.partial(observer.update, node_id)):
-                outcome = _launch(node, ir, connection)
+                outcome = launch(node, ir, connection)
         except BaseException as error:
             observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))
             if isinstance(error, Exception) and not isinstance(error, StoreUnreachableError):
@@ -140,7 +140,8 @@ def _run_steps(
     return results
 
 
-def _launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
+def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
+    """One step, or what the cache has of it. Raises what the step raises."""
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
     info = launcher.Launcher(

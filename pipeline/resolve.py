@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hares import folder, reading, tfds_source
 from hares.corpus import dataset_root
-from hares.ingest import FOLDER
+from hares.folder import FOLDER
 from hares.probes import FOLDS
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
 from models._plugins import PREFIX

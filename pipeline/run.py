@@ -55,7 +55,8 @@ def prepare(
     address = address or own_store(run.workspace)
     if not address.exists():
         return run
-    return dataclasses.replace(run, baseline=latest_blessed_report(address.open(), config.name, run.run_key))
+    with address.asking() as store:
+        return dataclasses.replace(run, baseline=latest_blessed_report(store, config.name, run.run_key))
 
 
 def own_store(workspace: Path) -> StoreAddress:
@@ -82,8 +83,10 @@ def execute(
     workspace = Workspace(run.workspace)
     facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
-    with workspace.held():
+    with workspace.held(), workspace.temporary_files():
+        workspace.note_store(address.shown)
         run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
-    verdict = verdict_of_run(address.open(), run.config.name, run_id)
+    with address.asking() as store:
+        verdict = verdict_of_run(store, run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)

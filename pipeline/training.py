@@ -30,6 +30,7 @@ from pipeline.listener import tell
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
 from pipeline.training_cost import TrainingClock, hardware, replicas
 from pipeline.warm_start import WarmStart, check_unchanged
+from pipeline.workspace import CHECKPOINT_DATA
 
 _LOG = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def run_fn(fn_args: FnArgs) -> None:
         pcm16_to_log_mel=None,
     )
     checkpoints = os.path.join(custom["checkpoints"], _run_digest(custom, files))
+    _name_data(checkpoints, os.path.dirname(files[0]))
     clock = TrainingClock(checkpoints)
 
     def report(progress: Progress) -> None:
@@ -129,9 +131,19 @@ def run_fn(fn_args: FnArgs) -> None:
         "hardware": hardware(),
         "replicas": replicas(config.strategy),
         "step_hours": clock.seconds / 3600,
+        "checkpoints": os.path.basename(checkpoints),
     }
     with tf.io.gfile.GFile(summary_path(fn_args.model_run_dir), "w") as file:
         file.write(json.dumps(summary, indent=1))
+
+
+def _name_data(checkpoints: str, examples: str) -> None:
+    """Leaves beside the checkpoints which records they stand on: without those no run can go on from them."""
+    path = os.path.join(checkpoints, CHECKPOINT_DATA)
+    if not tf.io.gfile.exists(path):
+        tf.io.gfile.makedirs(checkpoints)
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(examples)
 
 
 def _tell_progress(progress: Progress) -> None:

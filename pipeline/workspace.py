@@ -7,10 +7,16 @@ import datetime
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+CHECKPOINT_DATA = "data.txt"  # in a folder of checkpoints: the folder of the records they were trained on
+_STORES = "stores.txt"
+_OWN_STORE = "metadata.sqlite"
 
 
 class WorkspaceBusyError(RuntimeError):
@@ -24,10 +30,12 @@ class Workspace:
     | path | what |
     |---|---|
     | metadata.sqlite | the ML Metadata store |
+    | stores.txt | every store in which runs of the workspace are recorded, a line each |
     | artifacts/ | every artifact of every run (the pipeline root) |
     | checkpoints/ | training state, by digest of settings, code and data |
     | pushed/ | blessed models, a folder a version |
     | logs/ | TFX's log, a file a run |
+    | tmp/ | what a run's libraries write for a while; gone when it ends |
     | run.lock | who is at work in it |
     """
 
@@ -36,7 +44,7 @@ class Workspace:
     @property
     def store(self) -> Path:
         """The SQLite file of the ML Metadata store."""
-        return self.folder / "metadata.sqlite"
+        return self.folder / _OWN_STORE
 
     @property
     def root(self) -> Path:
@@ -85,6 +93,29 @@ class Workspace:
             file.flush()
             yield
 
+    @contextlib.contextmanager
+    def temporary_files(self) -> Iterator[Path]:
+        """Gives a run's temporary files a folder here, and removes it with all that is in it when the run ends.
+
+        TFX, Beam and TensorFlow leave some behind in the system's folder. What a killed run left here goes first:
+        the caller holds the workspace (`held`), so no other run is using it.
+        """
+        folder = self.folder / "tmp"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        # C++ and child processes read the variable; Python has looked it up already.
+        before, found = os.environ.get("TMPDIR"), tempfile.gettempdir()
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder.resolve())
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = found
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
+            shutil.rmtree(folder, ignore_errors=True)
+
     def keep(self, kind: str, name: str, text: str) -> Path:
         """Writes a small file under a folder named by its content, and gives its path.
 
@@ -99,3 +130,29 @@ class Workspace:
             part.write_text(text, encoding="utf-8")
             os.replace(part, path)
         return path
+
+    @property
+    def stores(self) -> list[str]:
+        """The stores in which runs of the workspace are recorded, as `store_name` names them."""
+        path = self.folder / _STORES
+        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+    def store_name(self, shown: str) -> str:
+        """How `stores` names a store: a file in the workspace by its name, any other by its whole address."""
+        if "://" in shown:
+            return shown
+        path = Path(shown).resolve()
+        folder = self.folder.resolve()
+        return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+    def note_store(self, shown: str) -> None:
+        """Adds a store to `stores`; the caller holds the workspace.
+
+        Args:
+            shown: its address, without a password.
+        """
+        stores = self.stores
+        if (name := self.store_name(shown)) not in stores:
+            part = self.folder / f"{_STORES}.part"
+            part.write_text("".join(f"{line}\n" for line in (*stores, name)), encoding="utf-8")
+            os.replace(part, self.folder / _STORES)

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
-from cli.options import SET
+from cli.options import METADATA, SET
 
 
 @click.command()
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"),
               show_default=True, help="Where the corpus, the store and the report go.")  # fmt: skip
 @SET
-def command(workspace: Path, assignments: tuple[str, ...]) -> None:
+@METADATA
+def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> None:
     """Make a small corpus, run the whole pipeline on it, and print the twelve scores.
 
     Needs no network and no data: tones, plucked strings, speech-like syllables, noises and chirps are synthesised, each
@@ -22,12 +23,15 @@ def command(workspace: Path, assignments: tuple[str, ...]) -> None:
     \b
     hares demo
     hares demo --workspace W --set training.steps=600
+    hares demo --workspace W --metadata mysql://hares@db/hares
     """
+    from cli.options import metadata_address
     from cli.pipeline_run import run_and_show
 
+    metadata_address(metadata, workspace)  # a wrong one is said before a corpus is made
     corpus = workspace / "corpus"
     _make_corpus(corpus)
-    run_and_show("demo", assignments, corpus, {}, workspace)
+    run_and_show("demo", assignments, corpus, {}, workspace, metadata=metadata)
 
 
 def _make_corpus(folder: Path) -> None:

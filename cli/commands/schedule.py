@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import click
@@ -30,6 +31,13 @@ def command() -> None:
 @click.option("--max-concurrent", type=click.IntRange(1, 10), default=1, show_default=True,
               help="How many runs may be at work at once.")  # fmt: skip
 @click.option("--name", default="", help="Its name, one of a kind; the file's name where not given.")
+@click.option("--window", type=click.IntRange(1), default=None, metavar="N",
+              help="Each run takes the N newest spans there are when it starts; needs --source.")  # fmt: skip
+@click.option("--source", default="", metavar="PATTERN",
+              help="Folders of the spans as the steps see them, with {SPAN} for the number.")  # fmt: skip
+@click.option(
+    "--marker", default="_SUCCESS", show_default=True, help="File that says a span's folder is whole."
+)
 @PARAMETERS
 @JSON
 def create(
@@ -39,13 +47,21 @@ def create(
     cron: str,
     max_concurrent: int,
     name: str,
+    window: int | None,
+    source: str,
+    marker: str,
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Run COMPILED by the clock; the same call again changes nothing.
 
+    Runs take the spans that stand in the file. With --window a step goes before them that finds the newest when a run
+    starts; the file has to be compiled with as many (--set pretraining.window=N).
+
     \b
     hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' --max-concurrent 1 hares.yaml
+    hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' \\
+        --window 4 --source '/mnt/data/span-{SPAN}' hares.yaml
     """
     from kubeflow.cron import checked_cron
 
@@ -53,14 +69,32 @@ def create(
         cron = checked_cron(cron)
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    if (window is None) != (not source):
+        raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
     parameters = parse_parameters(assignments)
-    with opened(target, cluster) as service:
-        made = service.create_schedule(compiled, name or compiled.stem, cron, max_concurrent, parameters)
+    with opened(target, cluster) as service, tempfile.TemporaryDirectory() as folder:
+        sent = compiled if window is None else Path(folder) / compiled.name
+        if window is not None:
+            sent.write_text(_on_newest_spans(compiled, source, window, marker), encoding="utf-8")
+        made = service.create_schedule(sent, name or compiled.stem, cron, max_concurrent, parameters)
     click.echo(
         json.dumps(dataclasses.asdict(made), indent=1)
         if as_json
         else f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once"
     )
+
+
+def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> str:
+    from kubeflow.compiled import CompiledFileError, compiled_text, read_compiled, read_documents
+    from kubeflow.newest_spans import with_newest_spans
+
+    try:
+        read_compiled(compiled)
+        return compiled_text(with_newest_spans(read_documents(compiled), source, window, marker))
+    except CompiledFileError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
 
 
 @command.command("list")

@@ -12,9 +12,11 @@ this user.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -226,14 +228,20 @@ class _Build:
             )
         self.say(f"line {step.line}: {step.command}")
         environment = {**self.passed, **scope, **built.environment}
-        done = subprocess.run(
+        process = subprocess.Popen(
             [str(self.commands / "sh"), "-c", step.command],
             cwd=built.place(""), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True,
+            stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-        if done.returncode:
+        try:
+            output, _ = process.communicate()
+        finally:  # whoever interrupts us removes the folder, and nothing may go on writing into it
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.returncode:
             raise DockerfileError(
-                f"line {step.line}: RUN {step.command} ended with {done.returncode}: {done.stdout[-2000:].strip()}"
+                f"line {step.line}: RUN {step.command} ended with {process.returncode}: {output[-2000:].strip()}"
             )
 
     def _system(self, step: Run, built: Built) -> None:

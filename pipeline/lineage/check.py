@@ -3,11 +3,12 @@
 | found | mended by |
 |---|---|
 | a RUNNING execution, or a run that is `running`, whose process is gone | it becomes FAILED |
-| a live artifact whose files are gone | it becomes DELETED |
+| a live artifact of this workspace whose files are gone | it becomes DELETED |
 | files of a step that no artifact of the store stands for | they are deleted |
 
 A process is known by host, number and start (`pipeline.lineage.record`). One of another host, or of a run that
 recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run.
+Artifacts that lie elsewhere, as those of another machine that shares the store, are none of this workspace's business.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def check(store: MetadataStore, root: Path) -> list[Finding]:
 
     Args:
         store: the store.
-        root: the workspace's pipeline root, for files that no artifact stands for.
+        root: the workspace's pipeline root, for artifacts without files and files without artifacts.
     """
     states = _run_states(store)
     executions = _running_executions(store, states)
@@ -62,7 +63,7 @@ def check(store: MetadataStore, root: Path) -> list[Finding]:
             if state != LIVE
         ),
         *executions,
-        *_artifacts_without_files(store),
+        *_artifacts_without_files(store, root),
         *_files_without_artifacts(store, root, LIVE in states.values() or UNKNOWN in states.values()),
     ]
 
@@ -142,13 +143,14 @@ def _doubt(state: str) -> int:
     return (GONE, UNKNOWN, LIVE).index(state)
 
 
-def _artifacts_without_files(store: MetadataStore) -> list[Finding]:
+def _artifacts_without_files(store: MetadataStore, root: Path) -> list[Finding]:
     findings = []
     for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
         not_pushed = (
             "pushed" in artifact.custom_properties and not artifact.custom_properties["pushed"].int_value
         )
-        if artifact.uri.startswith("/") and not not_pushed and not os.path.exists(artifact.uri):
+        ours = Path(artifact.uri).is_relative_to(root)
+        if ours and not not_pushed and not os.path.exists(artifact.uri):
             detail = f"{artifact.type} is live, and {artifact.uri} is not there"
             findings.append(Finding("artifact", str(artifact.id), detail, True))
     return findings

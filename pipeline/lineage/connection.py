@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -26,6 +28,10 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 ADDRESS_VARIABLE = "HARES_METADATA"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
+
+# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file
+# that another process keeps locked for longer than its retries take (some 15 s), the others from gRPC.
+LOST = (errors.InternalError, errors.AbortedError, errors.UnavailableError, errors.DeadlineExceededError)
 
 _MYSQL_SSL = {
     "ssl_key": "key",
@@ -88,17 +94,43 @@ class StoreAddress:
                 store.get_context_types()  # a gRPC client connects at the first question
             return store
         except (errors.StatusError, RuntimeError) as error:
+            remedy = (
+                "Is another program at work on it?"
+                if self.file
+                else f"Is the server running, and is the password in {PASSWORD_VARIABLE} or in the file that "
+                "password_file names?"
+            )
             raise StoreUnreachableError(
-                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}). Is the server "
-                f"running, and is the password in {PASSWORD_VARIABLE} or in the file that password_file names?"
+                f"{self.shown}: the metadata store cannot be opened ({_safe(error, self.config)}"
+                f"{self._locked(error)}). {remedy}"
             ) from None  # the cause would carry the unredacted text
+
+    @contextmanager
+    def asking(self) -> Iterator[MetadataStore]:
+        """The store, for questions in a row.
+
+        Raises:
+            FileNotFoundError: as `open` does.
+            StoreUnreachableError: as `open` does, and where the server stops answering in between.
+        """
+        store = self.open()
+        try:
+            yield store
+        except LOST as error:
+            raise self.lost(error) from None
 
     def lost(self, error: Exception) -> StoreUnreachableError:
         """What to raise where the store stops answering in the middle of a run."""
         return StoreUnreachableError(
-            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}). All that it "
-            "recorded is kept: once it answers again, the same command goes on after the last step that ended"
+            f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}"
+            f"{self._locked(error)}). All that it recorded is kept: once it answers again, the same command goes on "
+            "after the last step that ended"
         )
+
+    def _locked(self, error: Exception) -> str:
+        """What ML Metadata means where it gives up on a SQLite file."""
+        locked = self.file is not None and "Concurrent writes aborted" in str(error)
+        return ": another process keeps the file locked" if locked else ""
 
 
 def store_address(text: str, default: Path) -> StoreAddress:
@@ -239,8 +271,8 @@ def _refuse(options: dict[str, str], accepted: tuple[str, ...]) -> None:
 
 
 def _safe(error: Exception, config: Config) -> str:
-    """An error's first line, without the password, should a library have put it there."""
-    text = (str(error) or type(error).__name__).splitlines()[0]
+    """An error's first line, without the query that met it, nor the password, should a library have put it there."""
+    text = (str(error) or type(error).__name__).splitlines()[0].partition(" query:")[0]
     kind = config.WhichOneof("config") if isinstance(config, pb.ConnectionConfig) else None
     password = getattr(getattr(config, kind), "password", "") if kind else ""
     return text.replace(password, "***") if password else text

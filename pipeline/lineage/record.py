@@ -64,9 +64,7 @@ def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path)
         facts: what is known of it.
         project: folder of the code, for its revision and its lock file.
     """
-    text = json.dumps(facts.config, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    _put_config(store, digest, text)
+    digest = put_config(store, facts.config)
     revision, clean = revision_of(project)
     _update(
         store,
@@ -182,7 +180,10 @@ def moment_text(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _put_config(store: MetadataStore, digest: str, text: str) -> None:
+def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
+    """Puts settings, whole, into a context of their own, once; returns their digest, which is its name."""
+    text = json.dumps(config, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
     if store.get_context_by_type_and_name(CONFIG_TYPE, digest) is None:
         context = pb.Context(name=digest, type_id=_context_type(store, CONFIG_TYPE))
         context.custom_properties["config"].string_value = text
@@ -190,6 +191,7 @@ def _put_config(store: MetadataStore, digest: str, text: str) -> None:
             errors.AlreadyExistsError
         ):  # another run, at this moment, with the same settings
             store.put_contexts([context])
+    return digest
 
 
 def _update(store: MetadataStore, run_id: str, values: Mapping[str, str | int | float]) -> None:

@@ -10,13 +10,9 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from ml_metadata import errors
 from tfx.orchestration import metadata
 
-from pipeline.lineage.connection import StoreAddress
-
-# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, the others from gRPC.
-LOST = (errors.InternalError, errors.UnavailableError, errors.DeadlineExceededError)
+from pipeline.lineage.connection import LOST, StoreAddress
 
 
 class TfxStore(metadata.Metadata):

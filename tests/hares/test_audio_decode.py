@@ -233,3 +233,14 @@ def test_no_real_recording_is_refused(shared_corpus: Path) -> None:
     assert len(paths) == 802
     for path in paths:
         assert len(decode(path)) == pytest.approx(seconds(path) * SAMPLE_RATE, abs=1)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_file_read_in_one_block_and_in_many_gives_the_same_samples(
+    tmp_path: Path, monkeypatch, rate
+) -> None:
+    sound = 0.1 * np.random.default_rng(0).standard_normal((3 * rate + 7, 2))
+    soundfile.write(tmp_path / "a.wav", sound, rate)
+    whole = decode(tmp_path / "a.wav")
+    monkeypatch.setattr("hares.audio._BLOCK_VALUES", 10_000)
+    np.testing.assert_array_equal(decode(tmp_path / "a.wav"), whole)

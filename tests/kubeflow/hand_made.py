@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def step(code: str, takes: dict[str, tuple[str, str]] | None = None, gives: tupl
 def write_file(
     path: Path, steps: dict[str, dict[str, Any]], parameters: dict[str, Any] | None = None
 ) -> Path:
-    """Writes the steps as a Kubeflow file."""
+    """Writes the steps as a Kubeflow file, or as a Vertex one where the path ends in ".json"."""
     kind = {"instanceSchema": "title: tfx.File\ntype: object\n"}
     spec = {
         "pipelineInfo": {"name": "by-hand"},
@@ -78,5 +79,6 @@ def write_file(
             "inputDefinitions": {"parameters": parameters or {}},
         },
     }
-    path.write_text(yaml.safe_dump(spec), encoding="utf-8")
+    written = json.dumps({"pipelineSpec": spec}) if path.suffix == ".json" else yaml.safe_dump(spec)
+    path.write_text(written, encoding="utf-8")
     return path

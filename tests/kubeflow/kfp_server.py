@@ -132,6 +132,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _work(
         self, method: str, kind: str, name: str, query: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, Any]]:
+        if (method, kind) == ("GET", "healthz"):  # asked by kfp's own client alone
+            return 200, {"multi_user": False}
         things = self.server.things.get(kind)
         if things is None:
             return 404, {"message": f"no such path {self.path}"}
@@ -181,7 +183,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self, kind: str, query: dict[str, str]) -> tuple[int, dict[str, Any]]:
         found = list(self.server.things[kind].values())
-        for predicate in json.loads(query.get("filter", "{}")).get("predicates", []):
+        for given in json.loads(query.get("filter", "{}")).get("predicates", []):
+            # kfp's own client writes protobuf's JSON: operations by number, names in camel case.
+            predicate = {"string_value" if key == "stringValue" else key: given[key] for key in given}
+            predicate["operation"] = {1: "EQUALS"}.get(predicate["operation"], predicate["operation"])
             _check(predicate, "V2beta1Predicate")
             assert predicate["operation"] == "EQUALS"
             found = [thing for thing in found if thing.get(predicate["key"]) == predicate["string_value"]]
@@ -189,7 +194,7 @@ class _Handler(BaseHTTPRequestHandler):
             found = [thing for thing in found if thing["experiment_id"] == query["experiment_id"]]
         if query.get("sort_by") == "created_at desc":
             found.reverse()
-        begin, size = int(query.get("page_token") or 0), int(query["page_size"])
+        begin, size = int(query.get("page_token") or 0), int(query.get("page_size", 20))
         page: dict[str, Any] = {_LISTS[kind]: [self._shown(kind, t) for t in found[begin : begin + size]]}
         if begin + size < len(found):
             page["next_page_token"] = str(begin + size)

@@ -5,11 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from kubeflow.config import ClusterConfig, Resources
+from kubeflow.hardware import HardwareSpec
+from kubeflow.registration import Registration
+from kubeflow.service_config import ServiceConfig
 from models.training.config import TrainingConfig
 from pipeline.config import PipelineConfig
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.warm_start import WarmStart
 
+SERVICE = ServiceConfig(
+    project="audio", region="europe-west4", service_account="steps@audio.iam.gserviceaccount.com",
+    pipeline_root="gs://bucket/hares", token_file="/home/of/the/submitter/token",
+)  # fmt: skip
 WORKSPACE_HERE = "/mnt/hares"
 TASKS = ("esc50",)
 CODE = ("ingest_esc50", "ingest_pretraining", "span_window", "transform", "trainer", "embedder", "evaluator")
@@ -38,10 +45,11 @@ def small_run(**changes) -> ResolvedRun:
 def small_cluster(target: str, workspace: Path) -> ClusterConfig:
     """A cluster with something of everything that its kind may have."""
     kubeflow = target == "kubeflow"
-    trainer = Resources(
-        cpu="24", memory="96Gi", accelerator="google.com/tpu" if kubeflow else "TPU_V3", accelerator_count=8,
-        node_selector={"cloud.google.com/gke-tpu-topology": "2x4"} if kubeflow else {}, retries=5,
+    pod = Resources(
+        cpu="24", memory="96Gi", accelerator="google.com/tpu", accelerator_count=8,
+        node_selector={"cloud.google.com/gke-tpu-topology": "2x4"}, retries=5,
     )  # fmt: skip
+    job = Resources(custom_job=HardwareSpec("cloud-tpu", "TPU_V3", 8), retries=5)
     return ClusterConfig(
         target="kubeflow" if kubeflow else "vertex",
         image="images.example/hares:1",
@@ -49,8 +57,13 @@ def small_cluster(target: str, workspace: Path) -> ClusterConfig:
         pipeline_root="minio://bucket/hares" if kubeflow else "gs://bucket/hares",
         workspace=str(workspace),
         volumes={"hares-data": "/mnt"} if kubeflow else {},
-        resources={"trainer": trainer, "embed": Resources(cpu="4", memory="16Gi", cache=False)},
+        resources={
+            "trainer": pod if kubeflow else job,
+            "embed": Resources(cpu="4", memory="16Gi", cache=False),
+        },
         labels={"cost_centre": "audio"},
         beam_args=("--runner=DataflowRunner",) if not kubeflow else (),
         beam_image="images.example/hares-beam:1" if not kubeflow else "",
+        model_registry=None if kubeflow else Registration("hares-golden"),
+        service=None if kubeflow else SERVICE,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from cli.main import hares
 
 __all__ = ["kfp"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
+GOLDEN = Path(__file__).with_name("golden") / "kubeflow.yaml"
 
 
 @pytest.fixture
@@ -80,6 +82,26 @@ def test_schedules(kfp: KfpServer, folder: Path) -> None:
     assert call("schedule list").output == "no schedules\n"
 
 
+def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
+    shutil.copy(GOLDEN, "golden.yaml")
+    line = (
+        "schedule create --cron '0 3 * * *' --window 2 --source '/mnt/corpora/span-{SPAN}' golden.yaml --json"
+    )
+    made, same = (json.loads(call(line).output) for _ in range(2))
+    assert same == made and made["name"] == "golden" and kfp.got["POST", "recurringruns"] == 1
+    (stored,) = kfp.things["recurringruns"].values()
+    assert "newest_spans" in stored["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    for wrong, said in (
+        (line.replace("--window 2", "--window 3"), "compile it with --set pretraining.window=3"),
+        (line.replace("--window 2", ""), "give both or neither"),
+        (line.replace("--source '/mnt/corpora/span-{SPAN}'", ""), "give both or neither"),
+    ):
+        result = call(wrong)
+        assert code(result) == ExitCode.SETTINGS and said in str(result.exception)
+    assert code(call(line.replace("golden.yaml", "hares.yaml"))) == ExitCode.DATA
+    assert kfp.got["POST", "recurringruns"] == 1
+
+
 @pytest.mark.parametrize(
     "cron",
     [
@@ -135,6 +157,7 @@ def test_a_wrong_cluster_file(kfp: KfpServer, folder: Path, text: str, said: str
 
 def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
     kfp.outcome = "SUCCEEDED"
+    shutil.copy(GOLDEN, "spans.yaml")
     (folder / "data" / "span-4").mkdir(parents=True)
     (folder / "data" / "span-4" / "_SUCCESS").touch()
     blocks = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
@@ -142,4 +165,4 @@ def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
         result = CliRunner().invoke(hares, shlex.split(line)[1:])
         assert result.exit_code == 0, (line, result.output, result.exception)
     assert sorted(run["display_name"] for run in kfp.things["runs"].values()) == ["hares", "span-4"]
-    assert len(kfp.things["recurringruns"]) == 1
+    assert sorted(one["display_name"] for one in kfp.things["recurringruns"].values()) == ["hares", "spans"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kubeflow.config import STEP_KINDS, Resources, check_beam_flags, load_cluster
+from kubeflow.config import STEP_KINDS, Resources, Target, check_beam_flags, load_cluster
+from kubeflow.hardware import HardwareSpec
+from kubeflow.registration import Registration
 from pipeline.config import PipelineConfig
 from pipeline.settings import SettingError
 
@@ -88,6 +91,64 @@ def test_vertex_takes_none_of_kubernetes_own(tmp_path: Path) -> None:
             load_cluster(written(tmp_path, spoiled), "vertex")
 
 
+VERTEX = """
+image: images.example/hares:1
+pipeline_root: gs://bucket/hares
+workspace: /gcs/bucket/hares
+resources:
+  trainer: {custom_job: {machine_type: ct5lp-hightpu-4t, tpu_topology: 2x2}, retries: 5}
+model_registry: {model_id: hares-sf-nfnet-f0, aliases: [blessed, nightly]}
+service: {project: audio, region: europe-west4, pipeline_root: "gs://bucket/hares", token_file: /home/me/token}
+"""
+
+
+def test_steps_that_speak_to_vertex(tmp_path: Path) -> None:
+    cluster = load_cluster(written(tmp_path, VERTEX), "vertex")
+    assert cluster.resources_of("trainer") == Resources(
+        custom_job=HardwareSpec("ct5lp-hightpu-4t", tpu_topology="2x2"), retries=5
+    )
+    assert cluster.model_registry == Registration("hares-sf-nfnet-f0", ("blessed", "nightly"))
+    assert (cluster.step_service.project, cluster.step_service.token_file) == ("audio", "")
+    plain = VERTEX.replace("custom_job: {machine_type: ct5lp-hightpu-4t, tpu_topology: 2x2}, ", "")
+    plain = "\n".join(line for line in plain.splitlines() if not line.startswith(("model_", "service")))
+    assert not load_cluster(written(tmp_path, plain), "vertex").speaks_to_cluster  # then no service is needed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("tpu_topology: 2x2", "tpu_topology: 4x4", "resources.trainer.custom_job.machine_type: TPU v5e"),
+        ("machine_type", "machine", "unknown setting resources.trainer.custom_job.machine"),
+        ("{machine_type: ct5lp-hightpu-4t, tpu_topology: 2x2}", "big", "custom_job: got 'big'"),
+        ("retries: 5", "cpu: '8'", "custom_job: its machine_type and accelerator say"),
+        ("trainer: {custom_job: {machine_type: ct5lp-hightpu-4t, tpu_topology: 2x2}",
+         "embed: {custom_job: {workers: 2}", "resources.embed.custom_job.workers: got 2; only the trainer"),
+        ("project: audio, ", "", "service.project is not set"),
+        ("service:", "labels: {} #", "no group 'service:'"),
+        ("[blessed, nightly]", "[1st]", "model_registry.aliases: got '1st'"),
+        ("hares-sf-nfnet-f0", "HARES", "model_registry.model_id: got 'HARES'"),
+        ("model_id: hares-sf-nfnet-f0, ", "", "model_registry: accepted is a group with model_id"),
+    ],
+)  # fmt: skip
+def test_errors_of_steps_that_speak_to_vertex(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in VERTEX
+    path = written(tmp_path, VERTEX.replace(old, new, 1))
+    with pytest.raises(SettingError, match=message) as caught:
+        load_cluster(path, "vertex")
+    assert str(caught.value).count(str(path)) == 1
+
+
+def test_kubeflow_has_no_custom_jobs_and_no_registry(tmp_path: Path) -> None:
+    for old, new, message in (
+        ("cpu: \"24\", memory: 96Gi, accelerator: google.com/tpu, accelerator_count: 8", "custom_job: {}",
+         "resources.trainer.custom_job: only Vertex has custom jobs"),
+        ("target: kubeflow", "model_registry: {model_id: hares}", "model_registry: only Vertex has one"),
+    ):  # fmt: skip
+        assert old in GOOD
+        with pytest.raises(SettingError, match=message):
+            load_cluster(written(tmp_path, GOOD.replace(old, new)), "kubeflow")
+
+
 def test_every_step_of_the_pipeline_has_a_kind() -> None:
     """The kinds are the first words of the ids that `pipeline.pipeline` gives."""
     from kubeflow.config import step_kind
@@ -97,6 +158,17 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
     assert {step_kind(name) for name in ids} == set(STEP_KINDS)
     with pytest.raises(ValueError, match="no such kind"):
         step_kind("resolver_latest")
+
+
+@pytest.mark.parametrize(
+    "page, target", [("vertex", "vertex"), ("kubeflow", "kubeflow"), ("compile", "kubeflow")]
+)
+def test_the_documents_cluster_files_are_taken(page: str, target: Target, tmp_path: Path) -> None:
+    document = Path(__file__).resolve().parents[2] / "docs" / f"{page}.md"
+    (text,) = re.findall(r"```yaml\n(target: .*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    cluster = load_cluster(written(tmp_path, text), target)
+    assert cluster.resources_of("trainer").retries == 5
+    assert (cluster.resources_of("trainer").custom_job is None) == (target == "kubeflow")
 
 
 def test_beams_flags_are_checked_with_the_pipelines(tmp_path: Path) -> None:

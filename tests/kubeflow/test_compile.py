@@ -1,13 +1,16 @@
 """Compiled files: equal bytes for equal input, the golden files, and the clusters' own clients, which must take them.
 
-A golden file is reviewed, not made anew: `python tests/kubeflow/test_compile.py` writes what is compiled now beside the
-old one, for `diff`.
+A golden file is reviewed, not made anew: `python tests/kubeflow/test_compile.py [FOLDER]` writes what is compiled now
+beside the old one, or into another folder, for `diff`.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from kubeflow.compile import compile_pipeline
 from kubeflow.postprocess import complete
 from pipeline.pipeline import create_pipeline
 
+PROJECT = Path(__file__).resolve().parents[2]
 GOLDEN = Path(__file__).with_name("golden")
 FILES = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -67,21 +71,40 @@ def test_equal_input_gives_equal_bytes(text: str, target: str, tmp_path: Path) -
     assert compiled(target, tmp_path) == text
 
 
+@pytest.mark.full
+def test_the_order_of_hashes_changes_nothing(tmp_path: Path) -> None:
+    """Two processes in which Python orders sets of strings otherwise give the reviewed files, byte by byte."""
+    processes = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)}
+        command = [sys.executable, __file__, str(tmp_path / seed)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    assert [process.wait(timeout=900) for process in processes] == [0, 0]
+    for name in FILES.values():
+        assert [(tmp_path / seed / f"new-{name}").read_bytes() for seed in ("1", "2")] == [
+            (GOLDEN / name).read_bytes()
+        ] * 2
+
+
 def test_it_is_the_reviewed_file(text: str, target: str) -> None:
     assert text == (GOLDEN / FILES[target]).read_text(encoding="utf-8")
 
 
-def test_the_schema_takes_every_field(text: str) -> None:
+def test_the_schema_takes_every_field(text: str, target: str) -> None:
     """kfp's own messages refuse a field that they do not know."""
     spec = json_format.ParseDict(spec_of(text), pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
     executors = json_format.ParseDict(
         spec_of(text)["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig()
     ).executors
-    trainer = executors["trainer_executor"].container
-    assert (trainer.resources.cpu_limit, trainer.resources.accelerator.count) == (24.0, 8)
-    assert trainer.resources.memory_limit == pytest.approx(96 * 2**30 / 1e9)
-    assert trainer.image == "images.example/hares-tpu:1"
+    embed = executors["embed_esc50_executor"].container
+    assert embed.resources.cpu_limit == 4.0
+    assert embed.resources.memory_limit == pytest.approx(16 * 2**30 / 1e9)
+    if target == "kubeflow":
+        trainer = executors["trainer_executor"].container
+        assert (trainer.resources.cpu_limit, trainer.resources.accelerator.count) == (24.0, 8)
+        assert trainer.image == "images.example/hares-tpu:1"
     assert executors["pusher_executor"].container.image == "images.example/hares:1"
     tasks = spec.root.dag.tasks
     assert tasks["trainer"].retry_policy.max_retry_count == 5
@@ -91,6 +114,31 @@ def test_the_schema_takes_every_field(text: str) -> None:
         "ingest_esc50", "ingest_pretraining", "ingest_pretraining_span_1", "ingest_pretraining_span_2",
         "schema", "statistics", "transform", "trainer", "evaluator",
     }  # fmt: skip
+
+
+def _settings(container: dict[str, Any], module: str) -> tuple[dict[str, Any], list[str]]:
+    """What a step of ours is given before the executor's command, and what follows."""
+    assert container["command"] == ["python", "-m", module]
+    settings, *rest = container["args"]
+    return json.loads(settings), rest
+
+
+def test_on_vertex_the_trainer_waits_for_a_job_and_the_pusher_registers(tmp_path: Path) -> None:
+    executors = spec_of(compiled("vertex", tmp_path))["deploymentSpec"]["executors"]
+    trainer, pusher = (executors[f"{name}_executor"]["container"] for name in ("trainer", "pusher"))
+    step, command = _settings(trainer, "kubeflow.vertex_step")
+    assert step["hardware"]["machine_type"] == "cloud-tpu" and step["hardware"]["accelerator"] == "TPU_V3"
+    assert step["image"] == "images.example/hares-tpu:1" and trainer["image"] == "images.example/hares:1"
+    assert "resources" not in trainer
+    assert command[:4] == [
+        "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}", "python", "-m", "kubeflow.entrypoint",
+    ]  # fmt: skip
+    pushes, command = _settings(pusher, "kubeflow.vertex_register")
+    assert pushes["registration"]["model_id"] == "hares-golden"
+    assert pushes["labels"] == {"cost_centre": "audio", "revision": REVISION, "run_key": "run-key"}
+    assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]
+    for settings in (step, pushes):  # a file of the submitter's is not in the image
+        assert settings["service"]["project"] == "audio" and settings["service"]["token_file"] == ""
 
 
 def test_nothing_is_left_to_resolve(text: str) -> None:
@@ -201,8 +249,9 @@ def test_vertexs_client_takes_the_json(tmp_path: Path) -> None:
 if __name__ == "__main__":
     import tempfile
 
+    place = Path(sys.argv[1]) if sys.argv[1:] else GOLDEN
     for kind, name in FILES.items():
         with tempfile.TemporaryDirectory() as folder:
-            path = GOLDEN / f"new-{name}"
+            path = place / f"new-{name}"
             path.write_text(compiled(kind, Path(folder)), encoding="utf-8")
             print(f"diff {GOLDEN / name} {path}")

@@ -8,48 +8,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from pipeline_runs import FEW_TASKS, SHORT, Finished, environment, project
+from compiled_kit import CLUSTER, NAMES, compiled, files_of, hares, published, report_of
+from pipeline_runs import FEW_TASKS, SHORT, Finished
+from vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
+from vertex_server import VertexServer
 
-from kubeflow.compiled import read_compiled
+from kubeflow.compiled import compiled_text, read_compiled, read_documents
 from kubeflow.harness import run_compiled
-
-CLUSTER = {"image": "images.example/hares:1", "pipeline_root": "gs://bucket/hares"}
-NAMES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}
-
-
-def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[str]:
-    """`hares`, as a user starts it."""
-    folder = project()
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments],
-        cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=timeout, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def compiled(target: str, corpus: Path, folder: Path, *settings: str) -> Path:
-    """The file that `hares compile` writes for the demo's settings."""
-    cluster = folder / "cluster.yaml"
-    cluster.write_text(yaml.safe_dump({**CLUSTER, "workspace": str(folder / "workspace")}), encoding="utf-8")
-    options = [part for setting in settings for part in ("--set", setting)]
-    done = hares(
-        "compile", "--target", target, "--cluster", str(cluster), "--config", "demo", "--corpus", str(corpus),
-        "--output", str(folder / NAMES[target]), *options,
-    )  # fmt: skip
-    assert done.stderr == ""
-    return folder / NAMES[target]
+from kubeflow.newest_spans import with_newest_spans
 
 
 class Kills:
@@ -77,25 +52,6 @@ class Kills:
         pass
 
 
-@pytest.fixture
-def code_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Steps inherit the environment: they run the copy of the packages that compiled them."""
-    for name, value in environment(project()).items():
-        monkeypatch.setenv(name, value)
-    yield
-
-
-def evaluation(folder: Path) -> dict[str, Any]:
-    published = json.loads((folder / "evaluator" / "published.json").read_text(encoding="utf-8"))
-    return {key: artifacts[0] for key, artifacts in published["artifacts"].items()}
-
-
-def report_of(folder: Path) -> dict[str, Any]:
-    path = Path(evaluation(folder)["report"]["uri"]) / "report.json"
-    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return report
-
-
 def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
     made_corpus: Path, short_run: Finished, tmp_path: Path, code_of_the_test: None
 ) -> None:
@@ -106,7 +62,7 @@ def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
     assert kills.left  # the first attempt had written a model, which is not the one that was scored
     assert report_of(tmp_path / "run") == short_run.report()
 
-    found = evaluation(tmp_path / "run")
+    found = published(tmp_path / "run", "evaluator")
     report = short_run.report()
     scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}
     assert len(scores) == 3
@@ -123,24 +79,125 @@ def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
         assert line.split()[2] == f"{100 * value:.1f}"
 
 
+class KillsTheWaiting:
+    """Kills the trainer's step, which waits for its custom job, as soon as the job has a checkpoint."""
+
+    def __init__(self, checkpoints: Path):
+        self.started: list[tuple[str, int]] = []
+        self._checkpoints = checkpoints
+
+    def start(self, step: str, attempt: int, process: int) -> None:
+        self.started.append((step, attempt))
+        if (step, attempt) == ("trainer", 1):
+            threading.Thread(target=self._kill, args=(process,), daemon=True).start()
+
+    def _kill(self, process: int) -> None:
+        while not any(self._checkpoints.glob("*/*.index")):
+            time.sleep(0.02)
+        os.kill(process, signal.SIGKILL)
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None:
+        pass
+
+
 @pytest.mark.full
-def test_a_vertex_file_gives_the_local_runs_report(
-    made_corpus: Path, short_run: Finished, tmp_path: Path
+@pytest.mark.timeout(1800)
+def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_report(
+    made_corpus: Path,
+    short_run: Finished,
+    vertex: VertexServer,
+    tmp_path: Path,
+    code_of_the_test: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS)
-    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"))
-    assert report_of(tmp_path / "run") == short_run.report()
+    """The server runs the job's own command; its step is killed and finds the job; the model is registered."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # the job's "python"
+    monkeypatch.setenv("HARES_CLUSTER_TOKEN", vertex.token)
+    more = {
+        "resources": {"trainer": {"custom_job": {"machine_type": "n1-standard-8"}, "retries": 1}},
+        "model_registry": {"model_id": "hares-demo"},
+        "service": {
+            "project": "hares-test", "region": "europe-west4", "endpoint": vertex.url,
+            "pipeline_root": CLUSTER["pipeline_root"],
+        },
+    }  # fmt: skip
+    path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS, more=more)
+    kills = KillsTheWaiting(tmp_path / "workspace" / "checkpoints")
+    run_compiled(read_compiled(path), tmp_path / "run", kills)
+    assert [step for step in kills.started if step[0] == "trainer"] == [("trainer", 1), ("trainer", 2)]
+    assert vertex.count("POST customJobs$") == 1
+    report = short_run.report()
+    assert report_of(tmp_path / "run") == report
+
+    (version,) = vertex.stored["models"]["hares-demo"]
+    scores = {name: entry["value"] for name, entry in report["tasks"].items() if entry["value"] is not None}
+    assert len(scores) == 3 and json.loads(version.version_description) == scores
+    assert version.labels["hares_weights"] == report["encoder"]["weights_digest"][:63]
+    assert set(version.version_aliases) == {"default", "blessed"}
+    assert (Path(version.artifact_uri) / "saved_model.pb").is_file()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(1800)
+def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
+    made_corpus: Path, tmp_path: Path, code_of_the_test: None
+) -> None:
+    """The compiled file's own first steps, cut off behind the window: the new span is in, the oldest is out."""
+    settings = tmp_path / "hares.yaml"
+    pattern = f"{tmp_path}/data/span-{{SPAN}}"
+    settings.write_text(f"preset: demo\ntasks: [esc50]\npretraining: {{source: '{pattern}', window: 2}}\n")
+
+    def arrive(span: int) -> None:
+        shutil.copytree(made_corpus / "pretrain", tmp_path / "data" / f"span-{span}")
+        (tmp_path / "data" / f"span-{span}" / "_SUCCESS").touch()
+
+    arrive(1)
+    arrive(2)
+    path = compiled("kubeflow", made_corpus, tmp_path, config=str(settings))
+    documents = with_newest_spans(read_documents(path), pattern, 2, "_SUCCESS")
+    path.write_text(compiled_text(documents))
+    pipeline = read_compiled(path)
+    first = [s for s in pipeline.steps if s.name.startswith(("newest_spans", "ingest_pretraining"))]
+    assert len(first) == 4
+    arrive(3)
+    done = run_compiled(replace(pipeline, steps=tuple(first)), tmp_path / "run", Quiet())
+    (joined,) = done["ingest_pretraining"]["examples"]
+    assert joined["metadata"]["span"] == "3,2"
+    shards = {file.name.split("-clips")[0] for file in Path(joined["uri"]).rglob("*.tfrecord")}
+    assert shards == {"span-3", "span-2"}
+
+
+class Quiet:
+    """Is told, and says nothing."""
+
+    def start(self, step: str, attempt: int, process: int) -> None: ...
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def twelve_here(shared_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """The demo's settings on the real recordings, by the local runner."""
+    workspace = tmp_path_factory.mktemp("twelve")
+    hares(
+        "run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(workspace), timeout=7000
+    )
+    return Finished(0, "", "", workspace)
 
 
 @pytest.mark.full
 @pytest.mark.corpus
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("target", sorted(NAMES))
-def test_twelve_tasks_on_real_recordings(target: str, shared_corpus: Path, tmp_path: Path) -> None:
+def test_twelve_tasks_on_real_recordings(
+    target: str, shared_corpus: Path, twelve_here: Finished, tmp_path: Path
+) -> None:
     path = compiled(target, shared_corpus, tmp_path)
-    hares("run-compiled", str(path), "--folder", str(tmp_path / "run"), timeout=7000)
-    local = tmp_path / "local"
-    hares("run", "--config", "demo", "--corpus", str(shared_corpus), "--workspace", str(local), timeout=7000)
-    report = report_of(tmp_path / "run")
-    assert report == Finished(0, "", "", local).report()
+    run = tmp_path / "run"
+    hares("run-compiled", str(path), "--folder", str(run), timeout=7000)
+    report = report_of(run)
+    assert report == twelve_here.report()
     assert len(report["tasks"]) == 12 and report["hares"] is not None
+    for task in report["tasks"]:
+        embeddings = Path(published(run, f"embed_{task}")["embeddings"]["uri"])
+        assert files_of(embeddings) == files_of(twelve_here.artifact(f"embed_{task}", "embeddings"))

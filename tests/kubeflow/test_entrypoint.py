@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow.entrypoint import FOLDERS, with_addresses, with_paths, works_on_files
+from kubeflow.entrypoint import FOLDERS, remove_leftovers, with_addresses, with_paths, works_on_files
 
 
 def arguments(tmp: str) -> list[str]:
@@ -57,6 +57,30 @@ def test_the_cluster_gets_its_own_addresses_back() -> None:
     assert FOLDERS == {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
     for path, address in (("/gcs/b/x", "gs://b/x"), ("/minio/b/x", "minio://b/x"), ("/data/x", "/data/x")):
         assert with_addresses(output(path)) == output(address)
+
+
+def test_what_a_killed_attempt_left_is_removed_and_a_drivers_output_kept(tmp_path: Path) -> None:
+    shards, page = tmp_path / "task" / "examples", tmp_path / "task" / "page"
+    (shards / "Split-train" / "beam-temp-1").mkdir(parents=True)
+    (shards / "Split-train" / "clips.tfrecord.part").write_text("half")
+    page.write_text("<html>")
+    outputs = {
+        "artifacts": {
+            "examples": {"artifacts": [{"uri": str(shards)}]},
+            "page": {"artifacts": [{"uri": str(page)}]},
+            "model": {"artifacts": [{"uri": str(tmp_path / "task" / "model")}]},
+        },
+        "outputFile": str(tmp_path / "task" / "executor_output.json"),
+    }
+    output_file = Path(outputs["outputFile"])
+    output_file.write_text('{"parameterValues": {"span": 7}}')
+    remove_leftovers(outputs)
+    assert [path.name for path in (tmp_path / "task").iterdir()] == ["executor_output.json"]
+    for half in ("", '{"artifacts": {"exam'):
+        output_file.write_text(half)
+        remove_leftovers(outputs)
+        assert not output_file.exists()
+    remove_leftovers(outputs)  # a first attempt finds nothing
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,10 @@ write('out', json.dumps([values, had])); say(rows=1)
     steps = {"one": step(code, parameters={"kept": {"runtimeValue": {"constant": "k"}}}, driver=driver)}
     done = run(write_file(tmp_path / "p.yaml", steps), tmp_path / "run")
     assert yaml.safe_load(data(done, "one")) == [{"kept": "k", "span": 7.0}, {"span": 7.0}]
+    assert done["one"]["out"][0]["metadata"] == {
+        "span": 7.0,
+        "rows": 1,
+    }  # the driver's stays beside the step's
 
 
 def test_a_driver_that_fails_fails_the_attempt(tmp_path: Path) -> None:
@@ -118,6 +123,35 @@ def test_what_a_killed_attempt_wrote_is_never_read(tmp_path: Path) -> None:
     assert data(done, "reads") == "whole and copied"
     half = tmp_path / "run" / "dies" / "attempt-1" / "outputs" / "out" / "data"
     assert half.read_text() == "half"
+
+
+# Of a Vertex file both attempts have one address: the second finds the half, and does away with it.
+DIES_ONCE_IN_PLACE = """
+half = pathlib.Path(uri["out"]) / "data"
+first = not half.exists()
+write('out', 'half' if first else half.read_text() + ' was there, whole now')
+if first:
+    pathlib.Path(given["outputs"]["outputFile"]).write_text('{"artifacts": {')
+    os.kill(os.getpid(), signal.SIGKILL)
+say()
+"""
+
+
+def test_attempts_of_a_vertex_file_share_their_addresses(tmp_path: Path) -> None:
+    steps = {
+        "dies": step(DIES_ONCE_IN_PLACE, retries=1),
+        "reads": step(COPY, {"x": ("dies", "out")}),
+        "other": step(MAKE, parameters={"a": {"runtimeValue": {"constant": "1"}}}),
+    }
+    seen = Seen()
+    done = run(write_file(tmp_path / "p.json", steps), tmp_path / "run", seen)
+    assert [s for s in seen.started if s[0] == "dies"] == [("dies", 1), ("dies", 2)]
+    assert data(done, "reads") == "half was there, whole now and copied"
+    # Another input is another task, with addresses of its own: what was published before stays as it was.
+    steps["other"]["task"]["inputs"]["parameters"]["a"]["runtimeValue"]["constant"] = "2"
+    again = run(write_file(tmp_path / "p.json", steps), tmp_path / "run")
+    assert again["other"]["out"][0]["uri"] != done["other"]["out"][0]["uri"]
+    assert again["dies"] == done["dies"]
 
 
 def test_a_step_killed_from_outside_is_tried_again(tmp_path: Path) -> None:
@@ -178,6 +212,9 @@ def test_what_cannot_be_run_here_is_refused_by_name(tmp_path: Path) -> None:
     made.write_text(yaml.safe_dump(resolver))
     with pytest.raises(CompiledFileError, match="step one has executor resolver"):
         read_compiled(made)
+    made.write_text(yaml.safe_dump({**spec, "schemaVersion": "2.0.0"}))
+    with pytest.raises(CompiledFileError, match=r"its schema is 2\.0\.0"):
+        read_compiled(made)
     made.write_text("steps: []")
     with pytest.raises(CompiledFileError, match="not a compiled pipeline"):
         read_compiled(made)
@@ -188,3 +225,39 @@ def test_what_cannot_be_run_here_is_refused_by_name(tmp_path: Path) -> None:
     other["container"]["args"] = ["{{$.inputs.parameters['x']}}"]
     with pytest.raises(ValueError, match="alone can be filled in"):
         run(write_file(made, {"one": other}), tmp_path / "run")
+    importer = {**spec, "deploymentSpec": {"executors": {"one_executor": {"importer": {
+        "artifactUri": {"runtimeParameter": "uri"}, "typeSchema": {"schemaTitle": "tfx.Model"},
+    }}}}}  # fmt: skip
+    made.write_text(yaml.safe_dump(importer))
+    with pytest.raises(CompiledFileError, match="step one: of importers"):
+        run(made, tmp_path / "run")
+
+
+def test_an_importer_gives_its_address_type_and_properties(tmp_path: Path) -> None:
+    told = "write('out', json.dumps(took['x'])); say()"
+    steps = {"model": step(""), "reads": step(told, {"x": ("model", "out")})}
+    path = write_file(tmp_path / "p.yaml", steps)
+    spec = yaml.safe_load(path.read_text())
+    spec["deploymentSpec"]["executors"]["model_executor"] = {
+        "importer": {
+            "artifactUri": {"constant": "/models/7"},
+            "typeSchema": {"instanceSchema": "title: tfx.Model"},
+            "metadata": {"weights_digest": "w"},
+        }
+    }
+    path.write_text(yaml.safe_dump(spec))
+    given = yaml.safe_load(data(run(path, tmp_path / "run"), "reads"))
+    assert (given["uri"], given["metadata"]) == ("/models/7", {"weights_digest": "w"})
+    assert given["type"] == {"instanceSchema": "title: tfx.Model"}
+
+
+def test_nothing_of_the_pipeline_is_there_where_its_file_is_run() -> None:
+    """The parent has the file alone: neither our pipeline nor TFX, which could tell it more, are imported."""
+    script = (
+        "import sys, cli.commands.run_compiled, kubeflow.compiled, kubeflow.harness\n"
+        "from hares.report.runs import REPORT_FILE\nfrom cli.score_table import score_table\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}"
+        " & {'pipeline', 'components', 'models', 'tfx', 'ml_metadata', 'kfp', 'tensorflow', 'apache_beam'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,20 +14,19 @@ from vertex_kit import (
     LOSING,
     RETRIES,
     fails,
+    path_of_this_environment,  # noqa: F401  (an automatic fixture)
     patience,
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from vertex_server import VertexServer, until
 
+from kubeflow.hardware import HardwareSpec
 from kubeflow.service import Failure
 from kubeflow.vertex_api import VertexApi
-from kubeflow.vertex_replica import own_command
-from kubeflow.vertex_step import CustomJobStep, in_custom_job, main
 from kubeflow.vertex_trainer import (
     CustomJobCancelled,
     CustomJobError,
-    HardwareSpec,
     custom_job,
     run_custom_job,
 )
@@ -46,11 +40,6 @@ POLL = 0.05
 @pytest.fixture
 def api(vertex: VertexServer, tmp_path: Path, request: pytest.FixtureRequest) -> VertexApi:
     return VertexApi(settings(vertex, tmp_path, timeout_seconds=patience(request)))
-
-
-@pytest.fixture(autouse=True)
-def _python_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
 def _job(command: list[str], hardware: HardwareSpec | None = None) -> types.CustomJob:
@@ -239,108 +228,3 @@ def test_a_job_whose_answer_is_lost_is_found_and_not_sent_again(
     vertex.plant("GET customJobs/", 503)  # and a look at it may fail, too
     _run(api, DONE)
     assert len(vertex.stored["customJobs"]) == vertex.count(CREATE) == 1
-
-
-EXECUTOR = """
-import json, os, sys
-given = json.loads(sys.argv[sys.argv.index('--json_serialized_invocation_args') + 1])['outputs']
-task = json.loads(os.environ.get('TF_CONFIG', '{"task": {"type": "chief", "index": 0}}'))['task']
-for path in (given['outputFile'], os.path.join(given['artifacts']['model']['artifacts'][0]['uri'], 'weights')):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'x') as file:
-        file.write(f"{task['type']} {task['index']}")
-"""
-
-
-def _step_arguments(vertex: VertexServer, folder: Path, container: list[str], workers: int = 1) -> list[str]:
-    """What Vertex would run for a compiled step, its placeholders filled in."""
-    step = CustomJobStep(settings(vertex, folder), HardwareSpec(workers=workers), "image:1", POLL)
-    compiled = {
-        "image": "image:0",
-        "command": container[:1],
-        "args": container[1:],
-        "resources": {"cpuLimit": 8.0},
-    }
-    executor_input = {
-        "outputs": {
-            "outputFile": str(folder / "trainer_7/executor_output.json"),
-            "artifacts": {"model": {"artifacts": [{"uri": str(folder / "trainer_7/model")}]}},
-        }
-    }
-    wrapped = in_custom_job(compiled, step)
-    assert (wrapped["image"], wrapped["command"][:2]) == ("image:0", ["python", "-m"])
-    assert "resources" not in wrapped
-    places = {
-        "{{$}}": json.dumps(executor_input),
-        "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}": "projects/1/pipelineJobs/r/trainer",
-    }
-    return [places.get(word, word) for word in wrapped["args"]]
-
-
-def test_a_step_runs_its_own_command_in_a_job_of_three_workers(
-    vertex: VertexServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    arguments = _step_arguments(
-        vertex,
-        tmp_path,
-        [sys.executable, "-c", EXECUTOR, "--json_serialized_invocation_args", "{{$}}"],
-        workers=3,
-    )
-    assert main(arguments) == 0
-    assert main(arguments) == 0  # the step is tried again
-    assert vertex.count(CREATE) == 1
-    written = {
-        str(path.relative_to(tmp_path / "trainer_7")): path.read_text()
-        for path in (tmp_path / "trainer_7").rglob("*")
-        if path.is_file()
-    }
-    assert written == {
-        "executor_output.json": "chief 0",
-        "model/weights": "chief 0",
-        "replicas/worker-0/executor_output.json": "worker 0",
-        "replicas/worker-0/model/0/weights": "worker 0",
-        "replicas/worker-1/executor_output.json": "worker 1",
-        "replicas/worker-1/model/0/weights": "worker 1",
-    }
-
-
-def test_a_worker_without_an_executor_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="--json_serialized_invocation_args"):
-        own_command(["python", "-c", "pass"], {"type": "worker", "index": 0})
-    with pytest.raises(ValueError, match="outputFile"):
-        own_command(["python", "--json_serialized_invocation_args={}"], {"type": "worker", "index": 0})
-
-
-def test_cancelling_the_step_cancels_the_job(vertex: VertexServer, tmp_path: Path) -> None:
-    arguments = _step_arguments(vertex, tmp_path, SLEEP)
-    step = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "kubeflow.vertex_step", *arguments],
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parents[2],
-    )
-    try:
-        until(lambda: vertex.stored["customJobs"], 120)
-        step.send_signal(signal.SIGTERM)
-        _, said = step.communicate(timeout=60)
-    finally:
-        step.kill()
-    assert step.returncode == 128 + signal.SIGTERM
-    assert "cancelled custom job" in said
-    (job,) = vertex.stored["customJobs"].values()
-    until(lambda: job.state == types.JobState.JOB_STATE_CANCELLED)
-
-
-def test_a_step_that_fails_says_why(
-    vertex: VertexServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    arguments = _step_arguments(vertex, tmp_path, [sys.executable, "-c", "raise SystemExit(4)"])
-    assert main(arguments) == 1
-    assert "exited with 4" in capsys.readouterr().err
-    given = json.loads(arguments[0])
-    given["service"] = {**given["service"], "region": ""}
-    assert main([json.dumps(given), *arguments[1:]]) == 1
-    assert "service.region" in capsys.readouterr().err
-    assert replace(HardwareSpec(), **given["hardware"]) == HardwareSpec()

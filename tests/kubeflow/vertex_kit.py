@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,12 @@ def vertex_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[VertexServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def path_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets jobs find this environment under the name `python`; test files that run jobs import this."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 
 
 def settings(server: VertexServer, folder: Path, **changes: Any) -> ServiceConfig:

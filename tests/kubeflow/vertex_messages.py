@@ -82,5 +82,8 @@ def start_replicas(job: Any) -> list[subprocess.Popen[bytes]]:
             if len(pools) > 1:
                 task = {"type": kinds[at], "index": index}
                 environment["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
-            processes.append(subprocess.Popen([*spec.command, *spec.args], env=environment))
+            words = [
+                word.replace("$$(", "$(") for word in spec.args
+            ]  # Vertex fills in $(NAME); $$( is a plain $(
+            processes.append(subprocess.Popen([*spec.command, *words], env=environment))
     return processes

@@ -113,6 +113,23 @@ def test_serving_through_the_transform_graph_equals_the_waveform_signature(full_
 
 
 def test_a_second_run_executes_nothing(full_run: Finished, made_corpus: Path) -> None:
+    """Not even after gc, which finds the checkpoints of the training that has ended and no artifact."""
+    gc = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "workspace",
+        "gc",
+        "--workspace",
+        str(full_run.workspace),
+        "--yes",
+    ]
+    options = ["--keep-runs", "1", "--json"]
+    done = subprocess.run(
+        [*gc, *options], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=300
+    )
+    assert {item["kind"] for item in json.loads(done.stdout)["items"]} - {"scratch"} == {"checkpoints"}
+    assert list((full_run.workspace / "checkpoints").iterdir()) == []
     again = run(made_corpus, full_run.workspace)
     assert again.code == 0, again.stderr
     assert again.steps("done") == [] and len(again.steps("cached")) == 31

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ml_metadata import errors
 
 from pipeline.lineage.connection import StoreUnreachableError, store_address
 
@@ -95,10 +96,41 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(
         assert CANARY not in text
 
 
-def test_the_command_says_so_in_one_line_and_exit_code_8() -> None:
-    command = [sys.executable, "-m", "cli.main", "lineage", "runs", "--metadata", "mysql://u@127.0.0.1:1/d"]
+def hares(*arguments: str) -> subprocess.CompletedProcess[str]:
     project = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "HARES_METADATA_PASSWORD": CANARY, "PYTHONPATH": str(project)}
-    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 8 and "the metadata store cannot be opened" in done.stderr.splitlines()[-1]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=project, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert CANARY not in done.stdout + done.stderr
+    return done
+
+
+def test_the_command_says_so_in_one_line_and_exit_code_8() -> None:
+    done = hares("lineage", "runs", "--metadata", "mysql://u@127.0.0.1:1/d")
+    assert done.returncode == 8 and "the metadata store cannot be opened" in done.stderr.splitlines()[-1]
+
+
+def test_the_demo_refuses_a_wrong_address_before_it_makes_a_corpus(tmp_path: Path) -> None:
+    done = hares("demo", "--workspace", str(tmp_path / "w"), "--metadata", "redis://h/d")
+    assert done.returncode == 3 and "got redis://" in done.stderr and not (tmp_path / "w").exists()
+
+
+@pytest.mark.full
+def test_the_demo_takes_the_store_it_is_given(made_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "corpus").symlink_to(made_corpus)
+    done = hares("demo", "--workspace", str(tmp_path), "--metadata", "postgresql://u@127.0.0.1:1/d")
+    assert done.returncode == 8, done.stderr
+    assert "postgresql://u@127.0.0.1:1/d: the metadata store cannot be opened" in done.stderr
+    assert not (tmp_path / "metadata.sqlite").exists()
+
+
+def test_a_store_that_another_process_keeps_locked_is_named_as_such(tmp_path: Path) -> None:
+    """What ML Metadata says of it, after its retries, is AbortedError; a server's says the same of other things."""
+    aborted = errors.AbortedError("Concurrent writes aborted after max number of retries.")
+    file, server = store_address("", tmp_path / "m.sqlite"), store_address("mysql://u@h/d", DEFAULT)
+    assert "m.sqlite" in str(file.lost(aborted)) and "another process keeps the file locked" in str(
+        file.lost(aborted)
+    )
+    assert "locked" not in str(server.lost(aborted))

@@ -18,7 +18,7 @@ from cli.commands.metadata import command
 from pipeline.lineage.importing.foreign import ImportFailedError, properties_of_json, type_of_title
 from pipeline.lineage.importing.kubeflow import read_run
 from pipeline.lineage.importing.writer import Imported, write_run
-from pipeline.lineage.runs import find_run
+from pipeline.lineage.runs import config_of, find_run
 from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace
@@ -154,6 +154,8 @@ def test_an_imported_folder_answers_like_a_local_run(tmp_path: Path) -> None:
     run = find_run(store, "nightly-7")
     assert run.facts["status"] == "complete" and run.facts["target"] == "kubeflow" and run.blessed is True
     assert run.scores == {"esc50": 0.5, "hares": 1.0} and run.facts["encoder"] == "sf_nfnet_tiny"
+    assert config_of(store, run) == {"training": {"steps": 30}}, "what the trainer's parameters carry"
+    assert run.facts["user"] == run.facts["git_revision"] == "unknown"
     found = trace(store, find_target(store, "hares", "nightly-7"))
     assert [(t.node, t.run_id) for t in found.steps][-1] == ("evaluator", "nightly-7")
     assert {(t.node, t.run_id) for t in found.steps} == {

@@ -21,11 +21,12 @@ from vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, servi
 
 from cli.commands.metadata import command as metadata_command
 from cli.errors import CommandError, ExitCode
+from pipeline.lineage.diff import diff
 from pipeline.lineage.importing.foreign import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, Patience, RestClient
 from pipeline.lineage.importing.vertex import list_runs, read_run, vertex_store
 from pipeline.lineage.importing.writer import Imported, imported_whole, write_run
-from pipeline.lineage.runs import RunFilter, find_run
+from pipeline.lineage.runs import RunFilter, config_of, find_run
 from pipeline.lineage.runs import list_runs as runs_of_store
 from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
@@ -205,6 +206,15 @@ def test_imported_runs_answer_like_local_ones(client: RestClient) -> None:
     assert run.facts["start"] == "2026-11-22T08:00:00.000+00:00"
     assert run.facts["end"] == "2026-11-22T08:04:30.000+00:00"
     assert run.facts["git_revision"] == f"{2:040x}"
+    assert config_of(store, run) == {
+        "training": {"steps": 2000}, "frontend": {"mel_bins": 80}, "protocol": {"max_steps": 100}, "tasks": ["esc50"],
+    }  # fmt: skip
+    assert run.code == {"trainer": "c2", "embedder": "e"}
+    told = store.get_context_by_type_and_name("pipeline_run", run.run_id).custom_properties
+    assert told["run_key"].string_value == "k2"
+    assert {run.facts[name] for name in ("user", "preset", "lock_digest", "git_clean")} == {"unknown"}
+    changed = {name: (a, b) for name, a, b in diff(store, find_run(store, FIRST), run).config or []}
+    assert changed == {"training.steps": (1000, 2000)}
     assert run.scores == {"environment": 1.0, "esc50": 1.0, "hares": 0.5}
     found = why(store, run)
     assert found.blessed is True and found.reasons == ("better than chance", "better than before")

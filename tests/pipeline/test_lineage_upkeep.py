@@ -46,7 +46,8 @@ def test_what_a_crash_left_is_found_and_mended(tmp_path: Path) -> None:
         folder.mkdir(parents=True)
     writer.context("pipeline_run", "dead", status="running", process=ended_process())
     ids = [writer.artifact("Model", str(folder)) for folder in (kept, lost)]
-    writer.artifact("PushedModel", str(tmp_path / "not pushed"), pushed=0)
+    writer.artifact("PushedModel", str(root / "not pushed"), pushed=0)
+    writer.artifact("Model", "/of/another/machine/artifacts/trainer/model/1")
     writer.artifact("Model", "gs://bucket/model")
     step = writer.step("dead", "trainer", [], [], RUNNING)
     found = check(writer.store, root)

@@ -12,7 +12,8 @@ pytest.importorskip("tfx")
 
 from models.frontend import FrontendConfig
 from models.training.config import TrainingConfig
-from pipeline.training import _run_digest
+from pipeline.training import _name_data, _run_digest
+from pipeline.workspace import CHECKPOINT_DATA
 
 
 @pytest.fixture
@@ -60,3 +61,11 @@ def test_all_that_decides_the_result_decides_the_folder(custom: dict, files: lis
     Path(files[0]).write_bytes(b"more records")
     digests.append(_run_digest(custom, files))
     assert len(set(digests)) == len(digests)
+
+
+def test_checkpoints_name_the_records_they_stand_on(tmp_path: Path) -> None:
+    """For `hares workspace gc`: without the records no run goes on from them."""
+    for _ in range(2):  # the second is a run that goes on
+        _name_data(str(tmp_path / "checkpoints" / "digest"), str(tmp_path / "examples" / "Split-train"))
+    text = (tmp_path / "checkpoints" / "digest" / CHECKPOINT_DATA).read_text()
+    assert text == str(tmp_path / "examples" / "Split-train")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,19 @@ def test_a_killed_run_leaves_no_lock(holder, tmp_path):
     workspace = Workspace(tmp_path)
     with workspace.held(), pytest.raises(WorkspaceBusyError), workspace.held():
         pass
+
+
+def test_temporary_files_of_a_run_are_gone_with_it_and_those_of_a_killed_one_before_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/before")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    workspace = Workspace(tmp_path / "workspace")
+    left = workspace.folder / "tmp" / "beam-temp-of-a-killed-run" / "shard"
+    left.parent.mkdir(parents=True)
+    left.write_text("half")
+    with workspace.temporary_files() as folder:
+        assert list(folder.iterdir()) == []
+        in_python = Path(tempfile.mkdtemp())
+        in_a_child = subprocess.run(["mktemp"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        assert in_python.parent == Path(in_a_child).parent == folder
+    assert not folder.exists()
+    assert os.environ["TMPDIR"] == "/before" and tempfile.gettempdir() == str(tmp_path)

@@ -117,12 +117,13 @@ def two_runs() -> Content:
         )  # fmt: skip
         content.step(
             run, f"train{number}", "trainer", {"examples": examples}, {"model": model}, minute=2,
-            custom_config=json.dumps({"training": {"steps": 1000 * number}}),
+            custom_config=json.dumps({"training": {"steps": 1000 * number}, "frontend": {"mel_bins": 80},
+                                      "num_classes": 0, "code_digest": f"c{number}"}),
         )  # fmt: skip
         embeddings = content.artifact(f"embeddings{number}", "components.Embeddings", task="esc50")
         content.step(
             run, f"embed{number}", "embed_esc50", {"model": model, "examples": examples},
-            {"embeddings": embeddings}, minute=3,
+            {"embeddings": embeddings}, minute=3, task="esc50", code_digest="e",
         )  # fmt: skip
         report = content.artifact(
             f"report{number}", "components.ProbeReport", **{
@@ -137,6 +138,7 @@ def two_runs() -> Content:
         content.step(
             run, f"evaluate{number}", "evaluator", {"model": model, "embeddings_esc50": embeddings, **baseline},
             {"report": report, "blessing": blessing}, minute=4, baseline="gs://bucket/report1" if baseline else "",
+            protocol=json.dumps({"max_steps": 100}), run_key=f"k{number}",
         )  # fmt: skip
         baseline = {"baseline": report}
     return content

@@ -17,7 +17,7 @@ from kubeflow.doctor.finding import Finding, Severity, Subject
 TABLE = Path(__file__).resolve().parents[1] / "vertex_machines.yaml"
 _KEYS = {
     "machine_type": ("machineType", "machine_type"),
-    "accelerator_type": ("acceleratorType", "accelerator_type"),
+    "accelerator_type": ("acceleratorType", "accelerator_type", "accelerator"),
     "accelerator_count": ("acceleratorCount", "accelerator_count"),
     "tpu_topology": ("tpuTopology", "tpu_topology"),
 }
@@ -56,7 +56,9 @@ def check_accelerators(subject: Subject) -> Iterator[Finding]:
     known = sorted(_accelerators())
     for kind, resources in (subject.cluster.get("resources") or {}).items():
         given = str((resources or {}).get("accelerator") or "")
-        if given and given not in known:
+        if (
+            given and "/" not in given and given not in known
+        ):  # Kubernetes' names are a fault of the cluster file
             yield Finding(
                 "machine", Severity.FATAL, f"{subject.cluster_file}: resources.{kind}.accelerator",
                 f"Vertex has no {given}; there are {', '.join(known)}", "give one of those",

@@ -29,7 +29,8 @@ from pipeline.lineage.importing.foreign import (
     ImportFailedError,
     Value,
 )
-from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of
+from pipeline.lineage.importing.settings import told_by_steps
+from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of, put_config
 
 IMPORT = "import"  # property of a run's context: how far its import is
 UNDER_WAY, WHOLE = "under way", "whole"
@@ -89,7 +90,10 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
         [(artifact_ids[key], i) for key, ids in made.items() for i in sorted(ids)],
         [(execution_ids[key], i) for key, ids in of_execution.items() for i in ids],
     )
-    return done + Imported(updated=_finish(store, run_id, run.facts))
+    facts, config = told_by_steps(run.executions)
+    if config:
+        facts["config_digest"] = put_config(store, config)
+    return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
 
 
 def imported_whole(store: MetadataStore, run: str) -> bool:

@@ -195,6 +195,20 @@ def test_an_accelerator_of_a_step_that_vertex_has_not(vertex_or_kubeflow: dict[s
     assert found.where.endswith("resources.embed.accelerator") and "NVIDIA_L4" in found.cause
 
 
+def test_a_custom_jobs_machine_that_vertex_has_not(vertex_or_kubeflow: dict[str, Setup]) -> None:
+    setup = vertex_or_kubeflow["vertex"]
+    service = {"project": "audio", "region": "europe-west4", "pipeline_root": "gs://bucket/hares"}
+    job = {"machine_type": "n1-standard-32", "accelerator": "NVIDIA_TESLA_V100", "accelerator_count": 2}
+    setup.cluster(resources={"trainer": {"custom_job": job}}, service=service)
+    (found,) = examined(setup)
+    assert found.where.endswith("resources.trainer.custom_job")
+    assert (
+        "with 2 x NVIDIA_TESLA_V100; accepted are" in found.cause and "4/8 x NVIDIA_TESLA_V100" in found.cause
+    )
+    setup.cluster(resources={"trainer": {"custom_job": {**job, "accelerator_count": 4}}}, service=service)
+    assert examined(setup) == []
+
+
 def test_accelerators_of_the_table_are_ones_that_the_client_library_has() -> None:
     from google.cloud.aiplatform_v1.types import AcceleratorType
 

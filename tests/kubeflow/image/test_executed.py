@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import signal
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -106,6 +111,41 @@ def test_a_step_that_fails_or_cannot_be_moved_ends_it(tmp_path: Path, step: str,
         build(tmp_path, f"FROM a AS target\n{step}\n")
 
 
+def test_a_step_does_not_outlive_whoever_stops_it(tmp_path: Path) -> None:
+    (tmp_path / "context").mkdir()
+    (tmp_path / "out").mkdir()
+    text = 'FROM a AS target\nRUN python -c \'import time; open("began", "w").close(); time.sleep(600)\' & wait\n'
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    began = tmp_path / "out" / "root" / "began"
+    waits = f"while [ ! -e {began} ]; do sleep 0.05; done; kill -USR1 {os.getpid()}"
+    with subprocess.Popen(["sh", "-c", waits]):
+        try:
+            with pytest.raises(TimeoutError):
+                execute(
+                    parse(text), "target", tmp_path / "context", tmp_path / "out", {}, {}, lambda line: None
+                )
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    for _ in range(200):  # the kernel takes its time
+        if not any(str(began.parent) == where for where in working_folders()):
+            return
+        time.sleep(0.05)
+    pytest.fail("the step goes on")
+
+
+def working_folders() -> list[str]:
+    """Where the processes of this machine work, as far as they may be seen; those that have ended are nowhere."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(process / "cwd"))
+    return found
+
+
 def test_a_download_is_kept_only_with_its_digest(tmp_path: Path) -> None:
     (tmp_path / "lib.so").write_bytes(b"bytes")
     into = tmp_path / "into"
@@ -129,6 +169,7 @@ def test_imports_are_found_at_the_head_and_within_functions_and_not_where_they_m
 
 
 @pytest.mark.full
+@pytest.mark.timeout(5400)  # pip alone takes minutes on a quiet machine, and half an hour on a busy one
 def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong() -> None:
     with tempfile.TemporaryDirectory() as folder:  # gigabytes, which pytest would keep
         built, trials = check("pipeline", Path(folder), print)

@@ -1,0 +1,70 @@
+"""`make dependencies`: writes the tables of docs/dependencies.md anew; a test holds them against the data.
+
+    python -m dependencies.document
+
+What stands between two markers is made from the lock, the snapshot of advisories, our answers, the installed packages'
+licences and the list of vendored files; the rest of the page is written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from dependencies.audit import Audit, snapshot_audit
+from dependencies.licences import licences, vendored
+from dependencies.lock import PROJECT, read_lock
+
+PAGE = PROJECT / "docs" / "dependencies.md"
+# What asks for more than to be named, should the product be given on.
+_CLOSER = re.compile(r"GPL|MPL")
+
+
+def advisories_table(audit: Audit) -> str:
+    """The advisories that hold, each with our answer."""
+    rows = [
+        f"| {' | '.join([f'{a.package} {a.version}', ', '.join(a.names), a.what, a.fixed, o.because, o.answer])} |"
+        for a, o in sorted(audit.answered, key=lambda pair: (pair[0].package, pair[0].names))
+    ]
+    head = (
+        "| package | advisory | what | fixed in | held back because | what we do |\n|---|---|---|---|---|---|"
+    )
+    return "\n".join([f"From {audit.source}: {len(rows)} hold.", "", head, *rows])
+
+
+def licences_table() -> str:
+    """Every locked package and vendored file under its licence."""
+    by_licence = defaultdict(list)
+    for name, licence in licences(read_lock()).items():
+        by_licence[licence].append(name)
+    for file in vendored():
+        by_licence[file.licence].append(f"{file.name} {file.version} (`{file.path}`)")
+    rows = [
+        f"| {licence}{' (*)' if _CLOSER.search(licence) else ''} | {len(names)} | {', '.join(sorted(names))} |"
+        for licence, names in sorted(by_licence.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+    return "\n".join(["| licence | count | packages |", "|---|---|---|", *rows])
+
+
+def page(text: str) -> str:
+    """The page with its tables made anew.
+
+    Raises:
+        ValueError: a marker is missing.
+    """
+    for name, table in (("advisories", advisories_table(snapshot_audit())), ("licences", licences_table())):
+        before, begin, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        if not begin or not end:
+            raise ValueError(f"{PAGE.name}: expected '<!-- {name} -->' with an '<!-- end -->' after it")
+        text = f"{before}{begin}\n{table}\n\n{end}{after}"
+    return text
+
+
+def main() -> None:
+    """Entry point."""
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

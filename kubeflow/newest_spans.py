@@ -1,0 +1,213 @@
+"""A schedule's runs on the newest spans: a small first step that finds them, put into a compiled file.
+
+`hares compile` writes down which spans a run takes, and a schedule starts the same file again and again. So
+`with_newest_spans` puts a step in front that looks for the newest whole spans (their folder holds the marker file) when
+the run starts, and gives each ingestion its folder, its number and the fingerprint of what is in it. Ingestions are no
+longer named by their span, but by their place in the window: 1 is the newest.
+
+Clusters' caches count the values of parameters into their keys: a span whose files have changed, or another span, is
+ingested anew, and one that an earlier run ingested in another place of the window comes from the cache. The step itself
+is never cached. The run key becomes a digest of the compiled one and the fingerprints, so that different data never
+have one key.
+
+What stays as compiled: the tasks' data, the baseline and the model to start from. A resolver (of the cluster's) is
+still none: the step is a container as every other.
+
+    python -m kubeflow.newest_spans --json_serialized_invocation_args EXECUTOR_INPUT
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hares.folder import FOLDER, spans
+from hares.reading import source_fingerprint
+from kubeflow.executor_input import FLAG, executor_input, output_file
+
+STEP = "newest_spans"
+_INGEST = re.compile(r"ingest_pretraining_span_\d+")
+_OUTPUTS = {"sources": "STRING", "fingerprint": "STRING", "span": "NUMBER_INTEGER"}
+
+
+def with_newest_spans(
+    documents: Sequence[Mapping[str, Any]], source: str, window: int, marker: str
+) -> list[dict[str, Any]]:
+    """A compiled pipeline whose runs take the newest spans.
+
+    Args:
+        documents: the file's, one of JSON for Vertex, one or two of YAML for Kubeflow.
+        source: pattern of the spans' folders, with `{SPAN}` once, as the steps see them.
+        window: how many spans.
+        marker: name of the file that says a span's folder is whole.
+
+    Returns:
+        New documents.
+
+    Raises:
+        ValueError: the file takes another number of spans, or spans of another source.
+    """
+    done = [copy.deepcopy(dict(document)) for document in documents]
+    spec = done[0].get("pipelineSpec", done[0])
+    tasks = spec["root"]["dag"]["tasks"]
+    found = sorted(filter(_INGEST.fullmatch, tasks), key=lambda name: -_span(tasks[name]))
+    if len(found) != window:
+        raise ValueError(
+            f"--window {window}: the compiled file takes {len(found)} spans; compile it with "
+            f"--set pretraining.window={window}, a source with {{SPAN}}, and that many spans there"
+        )
+    for name in found:
+        _check_folder(source, _folder(spec, tasks[name]), _span(tasks[name]))
+    names = {name: f"ingest_pretraining_newest_{place}" for place, name in enumerate(found, 1)}
+    _rename(spec, names)
+    for place, name in enumerate(names.values(), 1):
+        for key in _OUTPUTS:
+            _take(spec, done[0], name, key, f"{key}_{place}")
+    _take(spec, done[0], "evaluator", "run_key", "run_key")
+    _add_step(spec, tasks[names[found[0]]], {"source": source, "marker": marker, "window": window})
+    for document in done[1:]:
+        pods = document["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+        beside = pods.get(_label(spec, names[found[0]]))
+        if beside is not None:
+            pods[f"{STEP}_executor"] = copy.deepcopy(beside)
+    return done
+
+
+def newest_whole(source: str, window: int, marker: str) -> list[tuple[int, Path]]:
+    """Numbers and folders of the newest spans that are whole, newest first.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    whole = [(number, path) for number, path in spans(source).items() if (path / marker).is_file()]
+    if len(whole) < window:
+        raise ValueError(
+            f"{source}: {len(whole)} spans have a {marker}, and the window takes {window}; wait for more, or schedule "
+            "a file with a smaller window"
+        )
+    return sorted(whole, reverse=True)[:window]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Finds the spans and writes them into the step's output file; 1 where there are too few."""
+    given = executor_input(arguments)
+    values = given["inputs"]["parameterValues"]
+    try:
+        found = newest_whole(values["source"], int(values["window"]), values["marker"])
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    said: dict[str, Any] = {}
+    fingerprints = []
+    for place, (number, path) in enumerate(found, 1):
+        fingerprints.append(source_fingerprint(path))
+        said[f"sources_{place}"] = json.dumps({FOLDER: str(path.resolve())})
+        said[f"fingerprint_{place}"] = fingerprints[-1]
+        said[f"span_{place}"] = number
+        print(f"span {number}: {path}")
+    said["run_key"] = hashlib.sha256(json.dumps([values["run_key"], *fingerprints]).encode()).hexdigest()
+    path = Path(output_file(given))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"parameterValues": said}), encoding="utf-8")
+    return 0
+
+
+def _span(task: Mapping[str, Any]) -> int:
+    return int(task["inputs"]["parameters"]["span"]["runtimeValue"]["constant"])
+
+
+def _folder(spec: Mapping[str, Any], task: Mapping[str, Any]) -> str:
+    name = task["inputs"]["parameters"]["sources"]["componentInputParameter"]
+    folder: str = json.loads(spec["root"]["inputDefinitions"]["parameters"][name]["defaultValue"])[FOLDER]
+    return folder
+
+
+def _check_folder(source: str, folder: str, span: int) -> None:
+    before, found, after = source.partition("{SPAN}")
+    match = re.fullmatch(f"{re.escape(before)}([0-9]+){re.escape(after.rstrip('/'))}", folder)
+    if not found or match is None or int(match[1]) != span:
+        raise ValueError(
+            f"--source {source}: the file was compiled with span {span} at {folder}, which is none of it; give the "
+            "pattern as the steps see it, from the root, with {SPAN} for the number"
+        )
+
+
+def _rename(spec: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Renames tasks; their components keep their names, which nothing shows."""
+    tasks = spec["root"]["dag"]["tasks"]
+    for old, new in names.items():
+        tasks[new] = tasks.pop(old)
+        tasks[new]["taskInfo"] = {"name": new}
+    for task in tasks.values():
+        if "dependentTasks" in task:
+            task["dependentTasks"] = sorted(names.get(name, name) for name in task["dependentTasks"])
+        for given in task.get("inputs", {}).get("artifacts", {}).values():
+            output = given["taskOutputArtifact"]
+            output["producerTask"] = names.get(output["producerTask"], output["producerTask"])
+
+
+def _take(spec: dict[str, Any], job: dict[str, Any], name: str, key: str, output: str) -> None:
+    """A task's parameter comes from the new step; the pipeline's own of it goes, but for the run key, which stays."""
+    task = spec["root"]["dag"]["tasks"][name]
+    before = task["inputs"]["parameters"][key]
+    task["inputs"]["parameters"][key] = {
+        "taskOutputParameter": {"producerTask": STEP, "outputParameterKey": output}
+    }
+    task["dependentTasks"] = sorted({*task.get("dependentTasks", []), STEP})
+    own = before.get("componentInputParameter")
+    if own and own != "run_key":
+        del spec["root"]["inputDefinitions"]["parameters"][own]
+        job.get("runtimeConfig", {}).get("parameterValues", {}).pop(own, None)
+
+
+def _add_step(spec: dict[str, Any], beside: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    kinds = {"source": "STRING", "marker": "STRING", "window": "NUMBER_INTEGER", "run_key": "STRING"}
+    given = {
+        f"{key}_{place}": kind for place in range(1, settings["window"] + 1) for key, kind in _OUTPUTS.items()
+    }
+    executors = spec["deploymentSpec"]["executors"]
+    component = spec["components"][beside["componentRef"]["name"]]
+    spec["components"][STEP] = {
+        "executorLabel": f"{STEP}_executor",
+        "inputDefinitions": {"parameters": {name: {"parameterType": kind} for name, kind in kinds.items()}},
+        "outputDefinitions": {
+            "parameters": {
+                name: {"parameterType": kind} for name, kind in {**given, "run_key": "STRING"}.items()
+            }
+        },
+    }
+    executors[f"{STEP}_executor"] = {
+        "container": {
+            "image": executors[component["executorLabel"]]["container"]["image"],
+            "command": ["python", "-m", "kubeflow.newest_spans"],
+            "args": [FLAG, "{{$}}"],
+        }
+    }
+    parameters: dict[str, Any] = {
+        name: {"runtimeValue": {"constant": value}} for name, value in settings.items()
+    }
+    task: dict[str, Any] = {
+        "cachingOptions": {},
+        "componentRef": {"name": STEP},
+        "inputs": {"parameters": {**parameters, "run_key": {"componentInputParameter": "run_key"}}},
+        "taskInfo": {"name": STEP},
+    }
+    if "retryPolicy" in beside:
+        task["retryPolicy"] = copy.deepcopy(beside["retryPolicy"])
+    spec["root"]["dag"]["tasks"][STEP] = task
+
+
+def _label(spec: Mapping[str, Any], name: str) -> str:
+    component = spec["root"]["dag"]["tasks"][name]["componentRef"]["name"]
+    label: str = spec["components"][component]["executorLabel"]
+    return label
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

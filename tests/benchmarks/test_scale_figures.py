@@ -1,0 +1,59 @@
+"""What the benchmarks of scale, soak and overhead make of their measurements, by hand-made ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import linregress
+
+from benchmarks.overhead import Clocks
+from benchmarks.scale_tables import _audioset, _cost, _memory, slopes
+from benchmarks.soak import slope
+
+
+def _row(processor: float, peak: float = 100.0) -> dict[str, float]:
+    return {"processor": processor, "wall": 2 * processor, "peak_mib": peak, "before_mib": 80.0}
+
+
+ROWS = {
+    1_000: {"steps": {"ingest_a": _row(3.0), "evaluator": _row(1.0)}, "bytes": {}},
+    10_000: {"steps": {"ingest_a": _row(12.0, 110.0), "evaluator": _row(1.0)}, "bytes": {}},
+    100_000: {"steps": {"ingest_a": _row(192.0, 125.0), "evaluator": _row(1.0)}, "bytes": {}},
+}
+
+
+def test_slopes_are_of_each_piece() -> None:
+    assert slopes([3.0, 12.0, 192.0], [1_000, 10_000, 100_000]) == [0.001, 0.002]
+
+
+def test_a_bend_shows_in_the_table_of_costs() -> None:
+    line = next(line for line in _cost(ROWS, sorted(ROWS)).splitlines() if "ingest_a" in line)
+    assert line == "| ingest_a | 3.0 | 12.0 | 192.0 | 6.0 | 24.0 | 384.0 | 1.909 | 2.00 |"
+
+
+def test_growing_memory_shows_with_the_part_that_is_the_steps_own() -> None:
+    line = next(line for line in _memory(ROWS, sorted(ROWS)).splitlines() if "ingest_a" in line)
+    assert line == "| ingest_a | 100 | 110 | 125 | 1.25 | 20 30 45 |"
+
+
+def test_workers_share_a_beam_step_but_not_what_it_starts_with() -> None:
+    rows = {1_000: ROWS[1_000], 10_000: ROWS[10_000]}
+    line = next(line for line in _audioset(rows, sorted(rows)).splitlines() if "ingest_a" in line)
+    shared, fixed = 0.001 * 10 * 1_900_000 / 3600, 2.0 / 3600
+    expected = [fixed + shared, *(fixed + shared / workers for workers in (1, 8, 32, 128))]
+    assert line == f"| ingest_a | {' | '.join(f'{hours:.2f}' for hours in expected)} |"
+
+
+def test_the_slope_of_a_soak_and_its_error_are_those_of_least_squares() -> None:
+    values = np.random.default_rng(0).standard_normal(18) + 0.3 * np.arange(18)
+    expected = linregress(np.arange(18), values)
+    assert slope(list(values)) == pytest.approx((expected.slope, expected.stderr))
+
+
+def test_a_clock_does_not_count_what_is_inside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([(0.0, 0.0), (1.0, 0.5), (3.0, 1.0), (7.0, 2.0), (15.0, 4.0)])
+    monkeypatch.setattr(Clocks, "_now", staticmethod(lambda: next(ticks)))
+    clocks = Clocks()
+    with clocks.part("outer"), clocks.part("inner"):
+        pass
+    assert dict(clocks.seconds) == {"outer": [2.0 + 8.0, 0.5 + 2.0], "inner": [4.0, 1.0]}
