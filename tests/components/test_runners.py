@@ -8,6 +8,8 @@ are `make test-full`.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import os
@@ -114,10 +116,13 @@ def dask_cluster() -> Iterator[Any]:
     distributed = pytest.importorskip(
         "distributed", reason="Dask is not installed; it comes with hares-tfx[dask]"
     )
-    with distributed.LocalCluster(
+    cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
-    ) as cluster:
-        yield cluster
+    )
+    yield cluster
+    # On a busy machine a worker may take longer to end than Dask waits for it. It ends with this process, as a daemon.
+    with contextlib.suppress(asyncio.TimeoutError):
+        cluster.close()
 
 
 def dask_args(cluster: Any, partitions: int) -> list[str]:
