@@ -7,8 +7,8 @@
 | files of a step that no artifact of the store stands for | they are deleted |
 
 A process is known by host, number and start (`pipeline.lineage.record`). One of another host, or of a run that
-recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run. Artifacts
-that lie elsewhere, as those of another machine that shares the store, are none of this workspace's business.
+recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run.
+Artifacts that lie elsewhere, as those of another machine that shares the store, are none of this workspace's business.
 """
 
 from __future__ import annotations
