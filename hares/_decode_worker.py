@@ -8,6 +8,8 @@ is a line of JSON, an answer a line of JSON and the samples as int16.
     {"path": ..., "length": true, ...}                                             -> {"length": seconds}
     either                                                                         -> {"reason": ..., "detail": ...}
 
+Every answer has the processor time used so far under `used`.
+
 `hares._decoder` starts it. It imports neither TensorFlow nor Beam: it starts in a fraction of a second, and its
 memory is that of the file it decodes.
 """
@@ -19,6 +21,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -48,10 +51,11 @@ def main(memory_bytes: int) -> None:
         limits = Limits(request["seconds"], memory_bytes, request["longest"])
         signal.setitimer(signal.ITIMER_REAL, limits.seconds + ORPHAN_SECONDS)
         header, samples = _answer(request, limits)
-        answers.write(json.dumps(header).encode() + b"\n")
+        # Off before the answer is written: the caller may be busy with the one before.
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        answers.write(json.dumps({**header, "used": time.process_time()}).encode() + b"\n")
         answers.write(samples)
         answers.flush()
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _only_ours() -> BinaryIO:
@@ -80,7 +84,7 @@ def _answer(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], me
         # Whatever bytes from anywhere set off in a library ends one file and not the run. It is named.
         if isinstance(error, soundfile.LibsndfileError) and "malloc" in str(error).lower():
             return _refusal(limits.too_large()), nothing
-        detail = f"the decoder failed on this file ({type(error).__name__}: {error}); remove or re-encode it"
+        detail = f"the decoder failed on this file ({type(error).__name__}: {error}); remove it, or encode it again"
         return _refusal(AudioError(Reason.DECODER_DIED, detail)), nothing
 
 

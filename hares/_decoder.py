@@ -1,9 +1,12 @@
 """The caller's side of the decoder: a process of its own that is kept, watched, and replaced when it is lost.
 
-One process decodes file after file, so a file costs a message and not a start (0.2 to 0.5 s). A caller holds it for
-one file at a time; threads that decode at once have one each. A file that hangs it costs the time limit; a file that
-kills it is tried once more, because a process may also be killed for another's sake (a machine short of memory kills
-what it finds), and is named after the second death.
+One process decodes file after file, so a file costs a message and not a start (0.2 to 0.5 s). While a caller works on
+one file's samples, the next file is decoded. Threads that decode at once have a process each.
+
+A file that hangs the process costs the time limit. A file that kills it is tried once more, because a process may also
+be killed for another's sake (a machine short of memory kills what it finds), and is named after the second death;
+likewise one that got no processor, so that what is rejected depends on the file and not on what else the machine was
+doing.
 
 A process is started afresh and never forked from this one, which may have TensorFlow and its threads loaded.
 """
@@ -21,8 +24,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +39,15 @@ from hares.task import Reason
 
 _START_SECONDS = 120.0  # a start is imports alone; a loaded machine may take its time
 _PIPE_BYTES = 1 << 20  # ten seconds of samples at once; a smaller pipe is only slower
+_AHEAD = 2  # requests in a process' queue; both fit into a pipe, so that sending never waits
+_KEPT_BYTES = 1 << 25
+_LONGEST_PATH = 4_096  # characters; no system opens a longer one
 _LONGEST_HEADER = 1 << 16
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL", "VIRTUAL_ENV")
 _COMMAND = (sys.executable, "-m", _decode_worker.__name__)
+
+
+Answer = tuple[dict[str, Any], np.ndarray]  # the header, and samples as (n,) int16
 
 
 class _Lost(Exception):
@@ -45,6 +56,10 @@ class _Lost(Exception):
 
 class _TooSlow(Exception):
     """The process still had the file when the time was over."""
+
+
+class _Starved(_TooSlow):
+    """It did, and a busy machine had given it less than half of that time."""
 
 
 class Decoder:
@@ -70,6 +85,7 @@ class Decoder:
         )
         assert self._process.stdout is not None and self._process.stderr is not None
         self._out = self._process.stdout.fileno()
+        self._used = 0.0  # processor seconds at its last answer
         self._ahead = bytearray()  # bytes of an answer read together with its header
         _widen(self._out)
         try:
@@ -87,24 +103,44 @@ class Decoder:
         """Its process id."""
         return self._process.pid
 
-    def ask(self, request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], np.ndarray]:
-        """One request's answer and samples, (n,) int16.
+    def send(self, request: dict[str, Any], limits: Limits) -> None:
+        """Puts a request into its queue; a process that has died says so at `receive`."""
+        if len(request["path"]) > _LONGEST_PATH:
+            request = {**request, "path": request["path"][:_LONGEST_PATH]}  # as absent as the whole of it
+        line = json.dumps({**request, "seconds": limits.seconds, "longest": limits.longest}).encode() + b"\n"
+        with suppress(BrokenPipeError):
+            os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
+
+    def receive(self, limits: Limits) -> Answer:
+        """The answer to the first request of its queue.
 
         Raises:
             _Lost: it died.
-            _TooSlow: it took over `limits.seconds`.
+            _TooSlow: it took over `limits.seconds` from now on.
         """
         deadline = time.monotonic() + limits.seconds
-        line = json.dumps({**request, "seconds": limits.seconds, "longest": limits.longest}).encode() + b"\n"
         try:
-            os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
-        except BrokenPipeError as error:
-            raise _Lost from error
-        header = _checked(self._line(deadline), limits)
-        count = header.get("samples", 0)
-        samples = np.empty(count, "<i2")
-        self._fill(samples.data.cast("B") if count else memoryview(bytearray()), deadline)
+            header = _checked(self._line(deadline), limits)
+            samples = np.empty(header.get("samples", 0), "<i2")
+            self._fill(samples.data.cast("B") if len(samples) else memoryview(bytearray()), deadline)
+        except _TooSlow as error:
+            waits, used = self._processor_seconds()
+            if not waits and used - self._used < limits.seconds / 2:
+                raise _Starved from error
+            raise
+        self._used = header["used"]
         return header, samples.astype(np.int16, copy=False)
+
+    def _processor_seconds(self) -> tuple[bool, float]:
+        """Whether it waits for something other than a processor, and the processor time it has had.
+
+        Where the system does not say (no /proc), it counts as waiting.
+        """
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return True, 0.0
+        return fields[0] != "R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> str:
         """Ends it, whatever it is doing, with all it has started; returns how it had ended."""
@@ -166,34 +202,50 @@ class DecoderPool:
         self._idle: list[Decoder] = []
         self._lock = threading.Lock()
 
-    def ask(self, request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], np.ndarray]:
-        """One request's answer and samples.
+    def ask(self, request: dict[str, Any], limits: Limits) -> Answer:
+        """One request's answer.
 
         Raises:
             AudioError: the file is refused, took too long, or was the death of two processes.
         """
-        how = ""
-        for _ in range(2):
-            decoder = self._take()
-            try:
-                header, samples = decoder.ask(request, limits)
-            except _TooSlow:
-                decoder.stop()
-                raise limits.too_slow() from None
-            except _Lost:
-                how = decoder.stop()
-                continue
-            except BaseException:
-                decoder.stop()  # an answer half read would be the next file's
-                raise
-            with self._lock:
-                self._idle.append(decoder)
-            if "reason" in header:
-                raise AudioError(header["reason"], str(header["detail"]))
-            return header, samples
-        raise AudioError(
-            Reason.DECODER_DIED, f"the decoder died on this file, twice ({how}); remove or re-encode it"
-        )
+        (answer,) = self.ask_each([request], limits)
+        if isinstance(answer, AudioError):
+            raise answer
+        return answer
+
+    def ask_each(self, requests: Iterable[dict[str, Any]], limits: Limits) -> Iterator[Answer | AudioError]:
+        """The answers in order; while the caller works on one, the next file is being decoded."""
+        source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
+        decoder = self._take()
+        try:
+            while True:
+                for request in islice(source, _AHEAD - len(waiting)):
+                    decoder.send(request, limits)
+                    waiting.append(request)
+                if not waiting:
+                    return
+                answer: Answer | AudioError
+                try:
+                    answer = _as_error(decoder.receive(limits))
+                except (_Lost, _TooSlow) as error:
+                    how = decoder.stop()
+                    decoder = self._take()
+                    deaths += 1
+                    again = deaths < 2 and type(error) is not _TooSlow
+                    answer = _died(how) if isinstance(error, _Lost) else limits.too_slow()
+                    for request in waiting if again else islice(waiting, 1, None):
+                        decoder.send(request, limits)
+                    if again:
+                        continue
+                waiting.popleft()
+                deaths = 0
+                yield answer
+        finally:
+            if waiting:
+                decoder.stop()  # answers that nobody has read would be the next files'
+            else:
+                with self._lock:
+                    self._idle.append(decoder)
 
     def idle(self) -> list[Decoder]:
         """The processes that wait for a file."""
@@ -219,6 +271,16 @@ class DecoderPool:
         return Decoder(self._memory_bytes, self._command)
 
 
+def _as_error(answer: Answer) -> Answer | AudioError:
+    header = answer[0]
+    return AudioError(header["reason"], str(header["detail"])) if "reason" in header else answer
+
+
+def _died(how: str) -> AudioError:
+    detail = f"the decoder died on this file, twice ({how}); remove it, or encode it again"
+    return AudioError(Reason.DECODER_DIED, detail)
+
+
 def pool(memory_bytes: int) -> DecoderPool:
     """This process' decoders; a forked child has none of its parent's."""
     return _pool_of(os.getpid(), memory_bytes)
@@ -236,9 +298,10 @@ def _checked(line: bytes, limits: Limits) -> dict[str, Any]:
     try:
         header = json.loads(line)
         count = header.get("samples", 0)
+        header["used"] = float(header["used"])
         if "reason" in header:
             header["reason"] = Reason(header["reason"])
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise _Lost from error
     if not isinstance(count, int) or not 0 <= count <= (limits.longest + 1) * SAMPLE_RATE:
         raise _Lost
@@ -256,6 +319,8 @@ def _environment() -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),  # memory is kept from file to file
+        "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
     }
 
 

@@ -11,6 +11,7 @@ the reports count by. It never ends the caller.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from hares._decoding import (
     AudioError,
     Limits,
 )
-from hares.task import Reason
 
 __all__ = [
     "FFMPEG_SUFFIXES",
@@ -33,11 +33,11 @@ __all__ = [
     "AudioError",
     "Limits",
     "decode",
+    "decode_each",
     "seconds",
 ]
 
 _LIMITS = Limits()
-_LONGEST_PATH = 4_096  # bytes; no system opens a longer one
 
 
 def decode(
@@ -65,8 +65,22 @@ def decode(
     """
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start must be >= 0 and duration > 0, got start={start}, duration={duration}")
-    request = {"path": _absolute(path), "start": start, "duration": duration}
+    request = {"path": os.path.abspath(path), "start": start, "duration": duration}
     return pool(limits.memory_bytes).ask(request, limits)[1]
+
+
+def decode_each(
+    parts: Iterable[tuple[str | os.PathLike[str], float, float | None]], limits: Limits = _LIMITS
+) -> Iterator[np.ndarray | AudioError]:
+    """What `decode` gives or raises for each (path, start, duration), in order.
+
+    The next file is decoded while the caller works on the samples of the one before.
+    """
+    numbered = (
+        {"path": os.path.abspath(path), "start": start, "duration": length} for path, start, length in parts
+    )
+    for answer in pool(limits.memory_bytes).ask_each(numbered, limits):
+        yield answer if isinstance(answer, AudioError) else answer[1]
 
 
 def seconds(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> float:
@@ -77,12 +91,5 @@ def seconds(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> float:
             `limits.longest`.
         RuntimeError: the decoding process does not start.
     """
-    request = {"path": _absolute(path), "length": True}
+    request = {"path": os.path.abspath(path), "length": True}
     return float(pool(limits.memory_bytes).ask(request, limits)[0]["length"])
-
-
-def _absolute(path: str | os.PathLike[str]) -> str:
-    absolute = os.path.abspath(path)
-    if "\0" in absolute or len(os.fsencode(absolute)) > _LONGEST_PATH:
-        raise AudioError(Reason.ABSENT, f"no file can have this name ({len(absolute)} characters)")
-    return absolute
