@@ -52,6 +52,7 @@ DEV = [
     "types-PyYAML",
     "librosa>=0.10",
     "hypothesis>=6",
+    "atheris>=2.3,<2.4; sys_platform == 'linux'",
     "uv",
 ]
 
