@@ -98,8 +98,10 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
 def _sessions(root: Path) -> list[tuple[str, str]]:
     """(language, session) of every session's folder, sorted."""
     found = []
+    home = os.path.realpath(root)
     for language in LANGUAGES:
-        if (root / language).is_dir():
+        # A folder that is a link out is named after the listing, and not looked into (`hares.reading.scan`).
+        if (root / language).is_dir() and not leads_outside(home, language):
             with os.scandir(root / language) as listing:
                 found += [(language, entry.name) for entry in listing if entry.is_dir()]
     if not found:

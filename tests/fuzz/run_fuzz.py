@@ -124,7 +124,9 @@ def fuzz_by_coverage(runs: int, folder: Path) -> None:
 
 def main() -> None:
     """Runs what the options ask for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--audio", type=int, default=0)
     parser.add_argument("--indexes", type=int, default=0)
     parser.add_argument("--coverage", type=int, default=0)

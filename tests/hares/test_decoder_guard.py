@@ -271,7 +271,9 @@ def test_ffmpeg_follows_no_play_list(tmp_path: Path, real_ffmpeg: None, text: st
     assert (error.reason, "ffmpeg cannot decode" in str(error)) == (Reason.UNDECODABLE, True)
 
 
-def test_the_decoder_knows_no_secrets_and_no_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_decoder_knows_no_secrets_and_no_tensorflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARES_SECRET", "s")
     decoder = Decoder(GIB)
     environment = Path(f"/proc/{decoder.pid}/environ").read_bytes()
