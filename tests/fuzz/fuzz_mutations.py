@@ -98,7 +98,7 @@ def with_ogg_sums(data: bytes) -> bytes:
     """The file with every Ogg page's checksum put right, so that what was changed reaches the codec."""
     changed = bytearray(data)
     at = changed.find(b"OggS")
-    while 0 <= at and at + 27 <= len(changed):
+    while at >= 0 and at + 27 <= len(changed):
         segments = changed[at + 27 : at + 27 + changed[at + 26]]
         end = at + 27 + len(segments) + sum(segments)
         changed[at + 22 : at + 26] = bytes(4)

@@ -110,7 +110,7 @@ def test_a_stopped_process_is_a_hang(tmp_path: Path) -> None:
     path = sound(tmp_path / "a.wav")
     decoders.ask(request(path), Limits())
     os.kill(decoders.idle()[0].pid, signal.SIGSTOP)
-    with pytest.raises(AudioError, match="over 0.5 s"):
+    with pytest.raises(AudioError, match=r"over 0\.5 s"):
         decoders.ask(request(path), Limits(seconds=0.5))
     assert len(decoders.ask(request(path), Limits())[1]) == 8_000
     decoders.close()
@@ -166,7 +166,9 @@ def test_memory(tmp_path: Path) -> None:
 def test_a_small_flac_that_is_hours_long(tmp_path: Path) -> None:
     path = silent_flac(tmp_path / "bomb.flac", 3 * 3_600, 2_000)
     assert path.stat().st_size < 200_000
-    for error in (refused(path), pytest.raises(AudioError, seconds, path).value):
+    with pytest.raises(AudioError) as by_header:
+        seconds(path)
+    for error in (refused(path), by_header.value):
         assert (error.reason, "claims 3.0 hours" in str(error)) == (Reason.TOO_LONG, True)
     assert len(decode(path, 5_000.0, 1.0)) == 16_000  # a part of it is as long as it says
     hour = decode(silent_flac(path, 3_600, 2_000), limits=Limits(seconds=60))
