@@ -45,6 +45,7 @@ class EvaluateOptions:
     embedding_dtype: Literal["float16", "float32"]
     output: Path
     cache: Path
+    longest_clip: float
     plugins: tuple[Path, ...] = ()
 
 
@@ -70,6 +71,7 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
 def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
+            from hares.audio import Limits
             from hares.encoders import EncoderOptions
             from hares.evaluate import EvaluationError, EvaluationSettings, evaluate, find_sources
             from hares.protocol import load_protocol
@@ -81,6 +83,7 @@ def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluati
             protocol=dataclasses.replace(load_protocol(options.protocol), seed=options.seed),
             batch_size=options.batch_size,
             dtype=options.embedding_dtype,
+            limits=Limits(longest=options.longest_clip),
         )
         with _View(console) as view:
             return evaluate(encoder, sources, settings, options.output, options.cache, view)

@@ -31,6 +31,10 @@ PLUGIN = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
     help="A Python file with encoders of your own; it is executed.",
 )  # fmt: skip
+LONGEST_CLIP = click.option(
+    "--longest-clip", type=click.FloatRange(0, min_open=True), default=3600.0, show_default=True, metavar="SECONDS",
+    help="A file that claims more sound than this is rejected.",
+)  # fmt: skip
 METADATA = click.option(
     "--metadata", default="", envvar="HARES_METADATA", metavar="PATH|URL",
     help="The metadata store: a SQLite file, mysql://user@host/db, postgresql://user@host/db or grpc://host:port; "

@@ -22,12 +22,25 @@ _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into
 
 def name_hash(name: str) -> int:
     """A 64-bit hash of a name, the same in every process (names may hold surrogate escapes)."""
-    return int.from_bytes(hashlib.blake2b(os.fsencode(name), digest_size=8).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(_bytes(name), digest_size=8).digest(), "big")
 
 
 def clip_id_of(path: str) -> str:
     r"""A path as valid UTF-8: bytes that are not are written as \xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _bytes(path).decode("utf-8", "backslashreplace")
+
+
+def _bytes(name: str) -> bytes:
+    """A name's bytes on the disk. JSON can hold half of a surrogate pair, which no name on the disk does."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace")
+
+
+def shown(text: str) -> str:
+    r"""A name from anywhere as one line that can be printed: line breaks, control characters and bytes as \n, \xNN."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clip_id_of(text))
 
 
 def unfinished_name(path: str) -> str:
@@ -96,4 +109,17 @@ def leads_outside(root: str, path: str) -> bool:
     """
     if os.path.isabs(path) or ".." in path.split("/"):
         return True
-    return not os.path.realpath(os.path.join(root, path)).startswith(root.rstrip(os.sep) + os.sep)
+    try:
+        place = os.path.realpath(os.path.join(root, path))
+    except ValueError:  # a NUL, or half of a surrogate pair: no place at all
+        return False
+    return not place.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def index_problem(root: Path, path: str) -> str | None:
+    """Why an index file must not be opened: it is elsewhere, or reading it would never end; None if it may."""
+    if leads_outside(os.path.realpath(root), path):
+        return "leads out of the data set's folder; put the file itself there"
+    if (root / path).exists() and not (root / path).is_file():
+        return "is no file"
+    return None

@@ -1,247 +1,95 @@
-"""Decoding: any recording to 16 kHz mono 16-bit samples (paper section 3: "a waveform sampled at 16kHz").
+"""Any recording as 16 kHz mono 16-bit samples (paper section 3), decoded where it can do no harm.
 
-soundfile reads WAV, FLAC, Ogg and MP3 of any rate, depth and number of channels; channels are averaged, soxr
-(HQ) resamples, and the result is rounded and clipped to int16. What soundfile cannot open and the suffix says
-is compressed video-style audio (m4a, webm, ...) goes through ffmpeg, if it is on the PATH, and then the same
-way.
+The one place from which audio files are read: by ingestion and pretraining, by `hares evaluate`, by the check of a
+corpus and by the readers of data sets. A file may come from anywhere, so it is decoded in a process of its own
+under `Limits` of time, memory and length (`hares._decoder`); how it is decoded is in `hares/_decoding.py`.
 
-Files are decoded in blocks: memory follows the sound that is there, never what a header claims, and never the
-part of a file before `start` or after `duration`.
-
-A file that is not sound, or not all there, raises `AudioError` with the `Reason` that the reports count by.
+A file that is not sound, not all there, or costs more than a file may, raises `AudioError` with the `Reason` that
+the reports count by. It never ends the caller.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import soundfile
-import soxr
 
-from hares.task import Reason
-from hares.truncation import missing_end
+from hares._decoder import pool
+from hares._decoding import (
+    FFMPEG_SUFFIXES,
+    MIN_SAMPLES,
+    SAMPLE_RATE,
+    SOUNDFILE_SUFFIXES,
+    AudioError,
+    Limits,
+)
 
-SAMPLE_RATE = 16_000
-MIN_SAMPLES = 400  # one analysis window of 25 ms
+__all__ = [
+    "FFMPEG_SUFFIXES",
+    "MIN_SAMPLES",
+    "SAMPLE_RATE",
+    "SOUNDFILE_SUFFIXES",
+    "AudioError",
+    "Limits",
+    "decode",
+    "decode_each",
+    "seconds",
+]
 
-# What a data set's folder is searched for; AU, CAF and W64 decode too, but say nothing when they are cut
-# short.
-SOUNDFILE_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"))
-FFMPEG_SUFFIXES = frozenset((".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr", ".3gp"))
-
-_BLOCK_VALUES = 1 << 20  # samples times channels decoded at once: 4 MiB of float32
-_MIN_RATE, _MAX_RATE = 2_000, 768_000  # outside, a header lies: 1 Hz would make 16,000 samples out of one
-_MAX_FRAMES = 1 << 40  # FLAC written to a pipe says 2^63 - 1: no length at all
-# An MP3 header counts whole frames of 1,152 samples, and encoders disagree whether the Xing frame is one of
-# them.
-_MP3_SLACK = 2 * 1_152
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used; `reason` says which kind of trouble, the message what exactly.
-
-    Attributes:
-        reason: the `Reason` that reports count by.
-        detail: one sentence for a person.
-    """
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(
-            reason, detail
-        )  # both in args, so that the exception survives pickling between workers
-        self.reason = reason
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return self.detail
+_LIMITS = Limits()
 
 
-def decode(path: str | os.PathLike[str], start: float = 0.0, duration: float | None = None) -> np.ndarray:
+def decode(
+    path: str | os.PathLike[str],
+    start: float = 0.0,
+    duration: float | None = None,
+    limits: Limits = _LIMITS,
+) -> np.ndarray:
     """The samples of a recording, or of a part of it.
 
     Args:
         path: the file.
         start: seconds into the file where reading begins.
         duration: seconds to read, or None for everything that follows.
+        limits: what the file may cost.
 
     Returns:
         (n,) int16, mono, 16 kHz, n >= 400.
 
     Raises:
-        AudioError: the file is absent, empty, not decodable, truncated, not finite or shorter than 25 ms.
+        AudioError: the file is absent, empty, not decodable, truncated, not finite or shorter than 25 ms; its header
+            cannot be true; or it costs more than `limits`, or crashes the decoder.
         ValueError: `start` or `duration` is negative.
+        RuntimeError: the decoding process does not start.
     """
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start must be >= 0 and duration > 0, got start={start}, duration={duration}")
-    _check_present(path)
-    with _open(path) as sound:
-        first, wanted = _frame_range(sound, start, duration)
-        waveform = _read(sound, first, wanted)
-    if len(waveform) < MIN_SAMPLES:
-        raise AudioError(
-            Reason.TOO_SHORT,
-            f"{len(waveform)} samples at 16 kHz are less than one 25 ms window ({MIN_SAMPLES})",
-        )
-    return waveform
+    request = {"path": os.path.abspath(path), "start": start, "duration": duration}
+    return pool(limits.memory_bytes).ask(request, limits)[1]
 
 
-def seconds(path: str | os.PathLike[str]) -> float:
+def decode_each(
+    parts: Iterable[tuple[str | os.PathLike[str], float, float | None]], limits: Limits = _LIMITS
+) -> Iterator[np.ndarray | AudioError]:
+    """What `decode` gives or raises for each (path, start, duration), in order.
+
+    The next file is decoded while the caller works on the samples of the one before.
+    """
+    numbered = (
+        {"path": os.path.abspath(path), "start": start, "duration": length} for path, start, length in parts
+    )
+    for answer in pool(limits.memory_bytes).ask_each(numbered, limits):
+        yield answer if isinstance(answer, AudioError) else answer[1]
+
+
+def seconds(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> float:
     """Length of a recording by its header, without decoding it (formats only ffmpeg reads are decoded).
 
     Raises:
-        AudioError: the file is absent, empty, not audio, or ends before its header says.
+        AudioError: the file is absent, empty, not audio, ends before its header says, or claims more than
+            `limits.longest`.
+        RuntimeError: the decoding process does not start.
     """
-    _check_present(path)
-    with _open(path) as sound:
-        return float(sound.frames / sound.samplerate)
-
-
-def _check_present(path: str | os.PathLike[str]) -> None:
-    try:
-        size = os.path.getsize(path)
-    except OSError as error:
-        raise AudioError(Reason.ABSENT, f"the file cannot be found ({error.strerror})") from error
-    if os.path.isdir(path):
-        raise AudioError(Reason.UNDECODABLE, "this is a folder, not a recording")
-    if size == 0:
-        raise AudioError(Reason.EMPTY, "the file has 0 bytes")
-
-
-def _open(path: str | os.PathLike[str]) -> soundfile.SoundFile:
-    """Opens a recording and holds its header against what can be true."""
-    sound = _open_native(path)
-    problem = None
-    if not _MIN_RATE <= sound.samplerate <= _MAX_RATE:
-        problem = AudioError(Reason.UNDECODABLE, f"a sample rate of {sound.samplerate} Hz cannot be right")
-    elif sound.frames == 0:
-        problem = AudioError(Reason.EMPTY, "the file holds 0 samples")
-    elif sound.frames > _MAX_FRAMES:
-        problem = AudioError(
-            Reason.UNDECODABLE, "the header gives no length; encode the file again so that it has one"
-        )
-    if problem is not None:
-        sound.close()
-        raise problem
-    return sound
-
-
-def _open_native(path: str | os.PathLike[str]) -> soundfile.SoundFile:
-    suffix = Path(path).suffix.lower()
-    try:
-        cut_off = missing_end(path)
-        if cut_off is not None:
-            raise AudioError(Reason.TRUNCATED, f"{cut_off}; copy or download the file again")
-        # As bytes: soundfile encodes a str strictly, and a name need not be UTF-8.
-        return soundfile.SoundFile(os.fsencode(path))
-    except OSError as error:
-        raise AudioError(Reason.UNDECODABLE, f"the file cannot be read ({error.strerror})") from error
-    # TypeError: soundfile takes the suffix .raw for headerless samples and asks for a rate.
-    except (soundfile.LibsndfileError, TypeError) as error:
-        if suffix in FFMPEG_SUFFIXES:
-            return _open_through_ffmpeg(path)
-        why = getattr(error, "error_string", str(error))
-        raise AudioError(Reason.UNDECODABLE, f"not a recording that can be decoded ({why})") from error
-
-
-def _open_through_ffmpeg(path: str | os.PathLike[str]) -> soundfile.SoundFile:
-    """Decodes to a temporary WAV (native rate and channels), which is gone from the disk once it is open."""
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise AudioError(
-            Reason.UNDECODABLE, f"{Path(path).suffix} needs ffmpeg, which is not on the PATH; install it"
-        )
-    with tempfile.TemporaryDirectory(prefix="hares-") as folder:
-        wav = os.path.join(folder, "decoded.wav")
-        command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", "-i", f"file:{os.fspath(path)}", "-vn"]
-        done = subprocess.run(
-            [*command, "-c:a", "pcm_f32le", "-f", "wav", wav],
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        if done.returncode != 0 or not os.path.exists(wav):
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise AudioError(Reason.UNDECODABLE, f"ffmpeg cannot decode the file ({last})")
-        return soundfile.SoundFile(wav)
-
-
-def _frame_range(sound: soundfile.SoundFile, start: float, duration: float | None) -> tuple[int, int]:
-    """First frame and number of frames at the file's own rate."""
-    first = round(start * sound.samplerate)
-    wanted = sound.frames - first if duration is None else round(duration * sound.samplerate)
-    # One frame of slack: a cut's seconds were rounded from another rate's sample count.
-    if (first > 0 and first >= sound.frames) or first + wanted > sound.frames + 1:
-        raise AudioError(
-            Reason.TRUNCATED,
-            f"the clip reaches to {(first + wanted) / sound.samplerate:.3f} s and the file has "
-            f"{sound.frames / sound.samplerate:.3f} s",
-        )
-    return first, min(wanted, sound.frames - first)
-
-
-def _read(sound: soundfile.SoundFile, first: int, wanted: int) -> np.ndarray:
-    """Frames [first, first + wanted) as (n,) int16 at 16 kHz."""
-    if first:
-        sound.seek(first)
-    block = max(1, _BLOCK_VALUES // sound.channels)
-    # What fits in one block goes through soxr in one call: a quarter less time than a stream, the same samples.
-    whole = wanted <= block
-    resampler = None
-    if sound.samplerate != SAMPLE_RATE and not whole:
-        resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-    parts: list[np.ndarray] = []
-    got = 0
-    while got < wanted:
-        try:
-            frames = sound.read(min(block, wanted - got), dtype="float32", always_2d=True)  # (n, channels)
-        except soundfile.LibsndfileError as error:
-            raise _cut_short(sound, got, wanted) from error
-        if len(frames) == 0:
-            break
-        got += len(frames)
-        mono = _mono(frames)
-        # NaN and infinity go on into the mean; a sum that overflows does too, and is none of them.
-        if not np.isfinite(mono).all() and not np.isfinite(frames).all():
-            raise AudioError(Reason.NON_FINITE, "the file holds NaN or infinite samples")
-        if resampler is not None:
-            mono = resampler.resample_chunk(mono)
-        parts.append(mono if whole else _to_int16(mono))
-    if wanted - got > (_MP3_SLACK if sound.format == "MP3" else 0):
-        raise _cut_short(sound, got, wanted)
-    if resampler is not None:
-        parts.append(_to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
-    if not parts:
-        return np.zeros(0, np.int16)
-    joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    if not whole:
-        return joined
-    if sound.samplerate != SAMPLE_RATE:
-        joined = soxr.resample(joined, sound.samplerate, SAMPLE_RATE, quality="HQ")
-    return _to_int16(joined)
-
-
-def _mono(frames: np.ndarray) -> np.ndarray:
-    """The mean of the channels, (n, channels) to (n,). By columns: numpy's own mean over two takes 40 times as long."""
-    total = frames[:, 0].copy()
-    for channel in range(1, frames.shape[1]):
-        total += frames[:, channel]
-    total /= frames.shape[1]
-    return total
-
-
-def _cut_short(sound: soundfile.SoundFile, got: int, wanted: int) -> AudioError:
-    return AudioError(
-        Reason.TRUNCATED,
-        f"decoding stops after {got / sound.samplerate:.3f} s of the {wanted / sound.samplerate:.3f} s that "
-        "the header promises: cut short or damaged; copy or download the file again",
-    )
-
-
-def _to_int16(samples: np.ndarray) -> np.ndarray:
-    """Full scale 1.0 to 32768, rounded and clipped: 16-bit input at 16 kHz comes back bit for bit."""
-    return np.clip(np.rint(samples * 32_768.0), -32_768, 32_767).astype(np.int16)
+    request = {"path": os.path.abspath(path), "length": True}
+    return float(pool(limits.memory_bytes).ask(request, limits)[0]["length"])

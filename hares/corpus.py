@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from hares import reading, tfds_source
-from hares._files import clip_id_of
-from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, decode, seconds
+from hares._files import shown
+from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
 from hares.task import (
     Clip,
     CorpusIndexError,
@@ -29,6 +29,7 @@ from hares.task import (
 )
 
 _EXAMPLES = 5
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def check_corpus(
     tasks: Sequence[str] | None = None,
     decode_audio: bool = True,
     on_clip: Callable[[str], None] | None = None,
+    limits: Limits = _LIMITS,
 ) -> tuple[TaskCheck, ...]:
     """Counts what is there, for each task in turn.
 
@@ -113,6 +115,7 @@ def check_corpus(
         decode_audio: decode every clip (sure), or read headers only (fast: a clip of NaNs, and FLAC that breaks
             off, go unseen).
         on_clip: called with the task's name after each clip, for a progress bar.
+        limits: what one file may cost.
 
     Returns:
         One check a task, in the order asked for.
@@ -129,11 +132,13 @@ def check_corpus(
     checks = []
     for task in wanted:
         root = dataset_root(corpus, task, placements)
-        checks.append(_check_task(task, root, decode_audio, on_clip or (lambda _: None)))
+        checks.append(_check_task(task, root, decode_audio, on_clip or (lambda _: None), limits))
     return tuple(checks)
 
 
-def _check_task(task: Task, root: Path, decode_audio: bool, on_clip: Callable[[str], None]) -> TaskCheck:
+def _check_task(
+    task: Task, root: Path, decode_audio: bool, on_clip: Callable[[str], None], limits: Limits
+) -> TaskCheck:
     data_dir = tfds_source.data_dir_of(str(root))
     if data_dir is not None:
         return _check_tfds(task, data_dir, on_clip)
@@ -150,7 +155,7 @@ def _check_task(task: Task, root: Path, decode_audio: bool, on_clip: Callable[[s
         if isinstance(item, Rejected):
             tally.reject(item)
         else:
-            tally.count(item, root, decode_audio)
+            tally.count(item, root, decode_audio, limits)
             on_clip(task.name)
     return tally.finish(check)
 
@@ -187,11 +192,11 @@ class _Tally:
         self._reasons[item.reason.value] += 1
         kept = self._examples.setdefault(item.reason.value, [])
         if len(kept) < _EXAMPLES:
-            kept.append(replace(item, path=clip_id_of(item.path), detail=clip_id_of(item.detail)))
+            kept.append(replace(item, path=shown(item.path), detail=shown(item.detail)))
 
-    def count(self, clip: Clip, root: Path, decode_audio: bool) -> None:
+    def count(self, clip: Clip, root: Path, decode_audio: bool, limits: Limits) -> None:
         try:
-            self.add(clip, _clip_seconds(clip, root / clip.path, decode_audio))
+            self.add(clip, _clip_seconds(clip, root / clip.path, decode_audio, limits))
         except AudioError as error:
             self.reject(Rejected(clip.path, error.reason, error.detail, clip.split))
 
@@ -229,10 +234,10 @@ class _Tally:
         )
 
 
-def _clip_seconds(clip: Clip, path: Path, decode_audio: bool) -> float:
+def _clip_seconds(clip: Clip, path: Path, decode_audio: bool, limits: Limits) -> float:
     if decode_audio:
-        return len(decode(path, clip.start, clip.duration)) / SAMPLE_RATE
-    length = seconds(path) - clip.start
+        return len(decode(path, clip.start, clip.duration, limits)) / SAMPLE_RATE
+    length = seconds(path, limits) - clip.start
     length = length if clip.duration is None else min(length, clip.duration)
     if length * SAMPLE_RATE < MIN_SAMPLES:
         raise AudioError(Reason.TOO_SHORT, f"{max(length, 0.0):.3f} s are less than one 25 ms window")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from hares.arrays import write_atomically
+from hares.audio import Limits
 from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, shard_data
 from hares.embedding_collector import EmbeddingCollector
 from hares.embedding_pass import embed_shard
@@ -42,6 +43,7 @@ class EvaluationSettings:
         protocol: how closely to follow the paper.
         batch_size: crops that the encoder gets at once; fewer at a shard's end (`hares.embedding_pass`).
         dtype: number type in which embeddings are kept.
+        limits: what one audio file may cost.
         clips_per_shard: what a killed run can lose is one shard of this many clips, or a little more.
     """
 
@@ -49,6 +51,7 @@ class EvaluationSettings:
     batch_size: int = 32
     dtype: EmbeddingDtype = "float32"
     clips_per_shard: int = 128
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.batch_size < 1 or self.clips_per_shard < 1:
@@ -175,11 +178,13 @@ class TaskEmbedder:
     ) -> tuple[TaskEmbeddings, ShardSummary]:
         task, settings = source.task, self._settings
         policy = crop_policy(task, split, settings.protocol)
+        policy["longest_clip"] = settings.limits.longest  # it settles which clips there are
         key = self._cache.key(self._digest, self._front, policy, facts)
         kept = self._cache.find(key)
         if kept is None:
             summary = ShardSummary(split, shard)
-            records = self._counted(read_shard(entries, {task.name: str(source.root)}, summary), task.name)
+            read = read_shard(entries, {task.name: str(source.root)}, summary, settings.limits)
+            records = self._counted(read, task.name)
             data = embed_shard(records, split, task, settings.protocol, self._encode, settings.batch_size)
             self._cache.keep(key, data, summary)
             self._cache.log("computed", key, task.name, split, shard)

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from hares.audio import AudioError, decode
+from hares.audio import AudioError, Limits, decode
 from hares.corpus import dataset_root
 from hares.embed_once import (
     EvaluationError,
@@ -175,7 +175,7 @@ def evaluate(
     everything = [load_task(name) for name in task_names()]
     report = build_report(everything, scores, {}, summaries, settings.protocol, described)
     predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
-    write_report(report, predictions, output, _Sounds(sources, listings).find)
+    write_report(report, predictions, output, _Sounds(sources, listings, settings.limits).find)
     record = {
         "encoder": described,
         "protocol": settings.protocol.name,
@@ -214,7 +214,10 @@ def _described(encoder: FrozenEncoder, embedding_size: int) -> dict[str, Any]:
 class _Sounds:
     """Looks up the waveforms of a few test clips."""
 
-    def __init__(self, sources: Sequence[TaskSource], listings: Mapping[str, Listing]) -> None:
+    def __init__(
+        self, sources: Sequence[TaskSource], listings: Mapping[str, Listing], limits: Limits
+    ) -> None:
+        self._limits = limits
         self._roots = {source.task.name: source.root for source in sources}
         self._listings = listings
 
@@ -229,5 +232,6 @@ class _Sounds:
                     found[clip.clip_id] = entry.waveform
                     continue
                 with suppress(AudioError):
-                    found[clip.clip_id] = decode(self._roots[task] / clip.path, clip.start, clip.duration)
+                    path = self._roots[task] / clip.path
+                    found[clip.clip_id] = decode(path, clip.start, clip.duration, self._limits)
         return found

@@ -45,6 +45,10 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
                 yield Clip(clip_id_of(path), path, (), "train", group)
             elif is_audio(path) and entry.is_symlink():
                 yield Rejected(path, Reason.ABSENT, "the symbolic link leads to nothing", "train")
+            elif is_audio(path):
+                yield Rejected(
+                    path, Reason.UNDECODABLE, "this is a pipe or a device, not a recording", "train"
+                )
     except OSError as error:
         detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)

@@ -21,11 +21,13 @@ import tensorflow as tf
 
 from hares import folder, reading, tfds_source
 from hares._digests import file_digest
-from hares._files import unfinished_name
-from hares.audio import SAMPLE_RATE, AudioError, decode
+from hares._files import shown, unfinished_name
+from hares.audio import SAMPLE_RATE, AudioError, Limits, decode_each
 from hares.example import ExampleClip, encode_example
 from hares.folder import FOLDER
 from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
+
+_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def ingest_shard(
     shard: int,
     records_path: str,
     clips_path: str,
+    limits: Limits = _LIMITS,
 ) -> ShardSummary:
     """Decodes a shard's clips, in the order of their ids, into a TFRecord file and a list of clips.
 
@@ -120,12 +123,13 @@ def ingest_shard(
         records_path: TFRecord file to write.
         clips_path: JSON-lines file to write: one line a clip used, with the path of its file below
             its source's folder and the SHA-256 of that file.
+        limits: what one file may cost.
     """
     summary = ShardSummary(split, shard)
     listed = list(entries)
     of_shard = {_clip_id(entry, sources): entry for entry in listed}
     with _atomic_records(records_path) as records, _atomic_text(clips_path) as clips:
-        for clip, sha256 in read_shard(listed, sources, summary):
+        for clip, sha256 in read_shard(listed, sources, summary, limits):
             records.write(encode_example(clip))
             entry = of_shard[clip.clip_id]
             line = {
@@ -143,7 +147,10 @@ def ingest_shard(
 
 
 def read_shard(
-    entries: Iterable[Entry], sources: Mapping[str, str], summary: ShardSummary
+    entries: Iterable[Entry],
+    sources: Mapping[str, str],
+    summary: ShardSummary,
+    limits: Limits = _LIMITS,
 ) -> Iterator[tuple[ExampleClip, str]]:
     """A shard's clips, decoded one at a time in the order of their ids; what cannot be decoded is counted.
 
@@ -151,19 +158,30 @@ def read_shard(
         entries: the shard's clips, in any order.
         sources: reader name to folder.
         summary: filled in as the clips go by; complete, digest included, when the last one has.
+        limits: what one file may cost.
 
     Yields:
         Each usable clip and the SHA-256 of its source file.
     """
     digest = hashlib.sha256()
-    for entry in sorted(entries, key=lambda e: (e.source, e.clip.clip_id)):
+    in_order = sorted(entries, key=lambda e: (e.source, e.clip.clip_id))
+    decoded = decode_each(
+        ((_path(e, sources), e.clip.start, e.clip.duration) for e in in_order if e.waveform is None), limits
+    )
+    for entry in in_order:
         clip = entry.clip
         clip_id = _clip_id(entry, sources)
-        try:
-            waveform, source_sha256 = _sound(entry, sources)
-        except AudioError as error:
-            summary.rejected.append(rejected_line(Rejected(clip_id, error.reason, str(error), clip.split)))
+        waveform = next(decoded) if entry.waveform is None else entry.waveform
+        if isinstance(waveform, AudioError):
+            line = rejected_line(Rejected(clip_id, waveform.reason, str(waveform), clip.split))
+            summary.rejected.append(line)
             continue
+        # Where a clip came from no file, what it came from is the PCM itself.
+        source_sha256 = (
+            file_digest(_path(entry, sources))
+            if entry.waveform is None
+            else hashlib.sha256(entry.waveform.tobytes()).hexdigest()
+        )
         digest.update(json.dumps([clip_id, source_sha256, clip.labels]).encode())
         digest.update(waveform.data)
         found = ExampleClip(clip_id, waveform, clip.labels, clip.group)
@@ -181,12 +199,8 @@ def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
     return f"{entry.source}/{entry.clip.clip_id}" if len(sources) > 1 else entry.clip.clip_id
 
 
-def _sound(entry: Entry, sources: Mapping[str, str]) -> tuple[np.ndarray, str]:
-    """A clip's PCM, and the SHA-256 of what it came from: its file, or the PCM itself where it has none."""
-    if entry.waveform is not None:
-        return entry.waveform, hashlib.sha256(entry.waveform.tobytes()).hexdigest()
-    path = Path(sources[entry.source]) / entry.clip.path
-    return decode(path, entry.clip.start, entry.clip.duration), file_digest(path)
+def _path(entry: Entry, sources: Mapping[str, str]) -> Path:
+    return Path(sources[entry.source]) / entry.clip.path
 
 
 def _label_keys(entry: Entry) -> list[str]:
@@ -198,11 +212,11 @@ def _label_keys(entry: Entry) -> list[str]:
 
 
 def rejected_line(rejected: Rejected) -> dict[str, str]:
-    """A rejected clip as a line of the manifest, in valid UTF-8."""
+    """A rejected clip as a line of the manifest, in valid UTF-8 and without line breaks or control characters."""
     return {
-        "path": rejected.path.encode("utf-8", "backslashreplace").decode(),
+        "path": shown(rejected.path),
         "reason": rejected.reason.value,
-        "detail": rejected.detail.encode("utf-8", "backslashreplace").decode(),
+        "detail": shown(rejected.detail),
         "split": rejected.split or "",
     }
 

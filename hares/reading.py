@@ -40,8 +40,12 @@ def scan(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
         for item in module.read(root):
             paths.add(item.path)
             yield _checked(item, home, clip_ids) if isinstance(item, Clip) else item
-        for path in audio_files(root):
-            if path not in paths:
+        for path, entry in walk_files(root):
+            if path in paths:
+                continue
+            if entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
+                yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the data set's folder")
+            elif is_audio(path) and entry.is_file():
                 yield Rejected(path, Reason.UNLISTED, "the file is in the folder and no index names it")
     except CorpusIndexError as error:
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, str(error))

@@ -28,7 +28,10 @@ from hares.report.paper import REFERENCES, paper_averages, paper_score
 from hares.statistics import Resampled, draws_seed, interval
 from hares.task import Reason, Slot, Task
 
-UNREADABLE = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
+UNREADABLE = (
+    *(Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE),
+    *(Reason.BAD_HEADER, Reason.TOO_LONG, Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED),
+)
 
 CHOICES = (
     "Embeddings are standardised by the mean and standard deviation of the training crops, for every probe.",

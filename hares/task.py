@@ -39,6 +39,11 @@ class Reason(str, Enum):
     TRUNCATED = "truncated"  # fewer samples than the header promises
     TOO_SHORT = "too_short"  # shorter than one analysis window of 25 ms
     NON_FINITE = "non_finite"  # NaN or infinite samples
+    BAD_HEADER = "bad_header"  # a sample rate or a number of channels that no recording has
+    TOO_LONG = "too_long"  # claims more seconds than the longest clip that is let in
+    TOO_SLOW = "too_slow"  # decoding takes over the time that a file gets
+    TOO_LARGE = "too_large"  # decoding needs over the memory that a file gets
+    DECODER_DIED = "decoder_died"  # the decoder crashed on this file
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from hares.audio import Limits
 from hares.blessing import BlessingConfig
 from hares.folder import MAX_WINDOW
 from hares.protocol import ProtocolSettings
@@ -67,6 +68,7 @@ class PipelineConfig:
         blessing: when a model is good enough to be pushed.
         compare_untrained: also score the same encoder before training, at the cost of a second pass.
         clips_per_shard: clips in a TFRecord file, about.
+        longest_clip: seconds of sound that one file may claim; one that claims more is rejected (`too_long`).
         beam_args: flags for Beam, as in `--direct_num_workers=2` (see `pipeline/beam_args.py`).
         plugins: path and SHA-256 of each file of the user's own that defines encoders or an objective; `--plugin`
             sets it.
@@ -81,6 +83,7 @@ class PipelineConfig:
     blessing: BlessingConfig = field(default_factory=BlessingConfig)
     compare_untrained: bool = True
     clips_per_shard: int = 256
+    longest_clip: float = Limits().longest
     beam_args: tuple[str, ...] = ()
     plugins: tuple[tuple[str, str], ...] = ()
 
@@ -94,6 +97,8 @@ class PipelineConfig:
             raise SettingError(f"tasks: got {', '.join(self.tasks)}; each may be named once")
         if self.clips_per_shard < 1:
             raise SettingError(f"clips_per_shard: got {self.clips_per_shard}; accepted is 1 or more")
+        if self.longest_clip <= 0:
+            raise SettingError(f"longest_clip: got {self.longest_clip}; accepted are seconds above 0")
 
 
 def load_config(

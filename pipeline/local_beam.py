@@ -28,6 +28,8 @@ _IN_PROCESS = ("", "directrunner", "fnapirunner")
 class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
     """TFX's operator of Beam steps; a step whose flags name no other runner runs in this process."""
 
+    beam_pipeline_args: list[str]
+
     def run_executor(
         self,
         execution_info: data_types.ExecutionInfo,

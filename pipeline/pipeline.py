@@ -124,6 +124,7 @@ def _ingest(node: str, source: Source, run: ResolvedRun) -> BaseComponent:
         fingerprint=source.fingerprint,
         code_digest=run.code["ingest_pretraining" if node.startswith("ingest_pretraining") else node],
         clips_per_shard=run.config.clips_per_shard,
+        longest_clip=run.config.longest_clip,
         span=source.span,
     ).with_id(node)
 

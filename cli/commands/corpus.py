@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.errors import CommandError, ExitCode
-from cli.options import parse_corpus
+from cli.options import LONGEST_CLIP, parse_corpus
 
 if TYPE_CHECKING:
     from hares.corpus import TaskCheck
@@ -27,8 +27,15 @@ def command() -> None:
 @click.option(
     "--headers-only", is_flag=True, help="Read headers and do not decode: fast, and blind to broken audio."
 )
+@LONGEST_CLIP
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def check(directory: tuple[str, ...], tasks: tuple[str, ...], headers_only: bool, as_json: bool) -> None:
+def check(
+    directory: tuple[str, ...],
+    tasks: tuple[str, ...],
+    headers_only: bool,
+    longest_clip: float,
+    as_json: bool,
+) -> None:
     """Print what is found, task by task: clips, classes, hours, missing and unreadable files.
 
     DIRECTORY holds one folder a data set; NAME=DIR places a data set that is elsewhere.
@@ -42,6 +49,7 @@ def check(directory: tuple[str, ...], tasks: tuple[str, ...], headers_only: bool
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from hares.audio import Limits
     from hares.corpus import check_corpus
 
     corpus, placements = parse_corpus(directory)
@@ -62,6 +70,7 @@ def check(directory: tuple[str, ...], tasks: tuple[str, ...], headers_only: bool
                 tasks or None,
                 decode_audio=not headers_only,
                 on_clip=lambda task: progress.update(bar, advance=1, description=task),
+                limits=Limits(longest=longest_clip),
             )
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.options import PLUGIN
+from cli.options import LONGEST_CLIP, PLUGIN
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -30,6 +30,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
               help="What embeddings are kept in.")  # fmt: skip
+@LONGEST_CLIP
 @click.option(
     "--output", type=_FOLDER, default=Path("evaluation"), show_default=True, help="Report and manifests."
 )
@@ -48,6 +49,7 @@ def command(
     output_name: str | None,
     batch_size: int,
     embedding_dtype: str,
+    longest_clip: float,
     output: Path,
     cache: Path | None,
     plugins: tuple[Path, ...],
@@ -90,6 +92,7 @@ def command(
             output_name=output_name,
             batch_size=batch_size,
             embedding_dtype="float16" if embedding_dtype == "float16" else "float32",
+            longest_clip=longest_clip,
             output=output,
             cache=cache or output / "cache",
             plugins=plugins,

@@ -10,6 +10,7 @@ from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.artifacts import AudioManifest
 from components.audio_example_gen.executor import Executor
+from hares.audio import Limits
 
 
 class AudioExampleGenSpec(component_spec.ComponentSpec):
@@ -22,6 +23,7 @@ class AudioExampleGenSpec(component_spec.ComponentSpec):
         "fingerprint": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
         "span": component_spec.ExecutionParameter(type=int, optional=True),
+        "longest_clip": component_spec.ExecutionParameter(type=float, optional=True),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
@@ -40,6 +42,7 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         code_digest: digest of the source code that ingestion runs, for the same reason.
         clips_per_shard: how many clips a TFRecord file holds, about.
         span: number of the span that `sources` was resolved to, if any.
+        longest_clip: seconds of sound that one file may claim.
     """
 
     SPEC_CLASS = AudioExampleGenSpec
@@ -53,6 +56,7 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         code_digest: str,
         clips_per_shard: int = 256,
         span: int | None = None,
+        longest_clip: float = Limits().longest,
     ):
         spec = AudioExampleGenSpec(
             sources=json.dumps(dict(sources), sort_keys=True),
@@ -61,6 +65,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
             fingerprint=fingerprint,
             code_digest=code_digest,
             span=span,
+            # Left out where it is the usual one: a property that is always the same is one more to read.
+            longest_clip=None if longest_clip == Limits().longest else float(longest_clip),
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
             manifest=channel_utils.as_channel([AudioManifest()]),
         )

@@ -23,6 +23,7 @@ from tfx.types import artifact_utils
 from components.beam_runner import listing_slices
 from components.outputs import record_outputs
 from components.shard_files import remove_unfinished, write_whole
+from hares.audio import Limits
 from hares.ingest import (
     Entry,
     ShardSummary,
@@ -59,7 +60,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for split in splits:
             fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
         slices = min(listing_slices(self._beam_pipeline_args or ()), sum(shards.values()))
-        write = _IngestShard(sources, shards, examples.uri, manifest.uri)
+        limits = Limits(longest=exec_properties.get("longest_clip") or Limits().longest)
+        write = _IngestShard(sources, shards, examples.uri, manifest.uri, limits)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
         with self._make_beam_pipeline() as pipeline:
             _ = (
@@ -84,11 +86,19 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 class _IngestShard(beam.DoFn):
     """Ingests one shard and leaves its summary in a file, for the manifest."""
 
-    def __init__(self, sources: dict[str, str], shards: dict[str, int], examples_uri: str, manifest_uri: str):
+    def __init__(
+        self,
+        sources: dict[str, str],
+        shards: dict[str, int],
+        examples_uri: str,
+        manifest_uri: str,
+        limits: Limits,
+    ):
         self._sources = sources
         self._shards = shards
         self._examples_uri = examples_uri
         self._manifest_uri = manifest_uri
+        self._limits = limits
 
     def process(self, element: tuple[tuple[str, int], Iterable[Entry]]) -> None:
         (split, shard), entries = element
@@ -100,6 +110,7 @@ class _IngestShard(beam.DoFn):
             shard,
             os.path.join(self._examples_uri, f"Split-{split}", f"clips-{name}.tfrecord"),
             os.path.join(self._manifest_uri, f"clips-{name}.jsonl"),
+            self._limits,
         )
         write_whole(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares._files import clip_id_of, index_problem
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 
 LAYOUT = ("nsynth-{train,valid,test}/examples.json", "nsynth-{train,valid,test}/audio/{note}.wav")
@@ -77,6 +77,8 @@ def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
         CorpusIndexError: the file cannot be opened or is not one JSON object in UTF-8.
     """
     decoder = json.JSONDecoder()
+    if problem := index_problem(root, name):
+        raise CorpusIndexError(f"{task}: {name} {problem}.")
     try:
         file = open(root / name, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
     except OSError as error:
@@ -135,7 +137,9 @@ class _Window:
         while True:
             try:
                 value, end = decoder.raw_decode(self._text, self._at)
-            except json.JSONDecodeError:
+            except RecursionError:  # nested a thousand deep: no note of NSynth
+                return _CUT
+            except ValueError:  # not JSON, or not yet; or a number of thousands of digits
                 end = len(self._text)
             # A number that ends the window may go on in the next one.
             if end < len(self._text):

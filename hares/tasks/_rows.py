@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hares._files import index_problem
 from hares.task import CorpusIndexError, Reason, Rejected, Split
 
 _LONGEST_LINE = 1 << 20
@@ -52,6 +53,8 @@ def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
     Raises:
         CorpusIndexError: the file is absent, or is not UTF-8 text.
     """
+    if problem := index_problem(root, table.path):
+        raise CorpusIndexError(f"{table.task}: {table.path} {problem}. {table.remedy}")
     try:
         file = open(root / table.path, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
     except OSError as error:
@@ -89,7 +92,12 @@ def check(root: Path, table: Table) -> tuple[str, ...]:
         return table.columns
     found: tuple[str, ...] = ()
     for _, text in lines(root, table):
-        found = tuple(_fields(text, table))
+        try:
+            found = tuple(_fields(text, table))
+        except csv.Error as error:
+            raise CorpusIndexError(
+                f"{table.task}: the first line of {table.path} cannot be read ({error}). {table.remedy}"
+            ) from error
         break
     missing = [column for column in table.columns if column not in found]
     if missing:

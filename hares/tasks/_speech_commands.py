@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares._files import NameSet, clip_id_of
+from hares._files import NameSet, clip_id_of, leads_outside
 from hares.audio import AudioError, seconds
 from hares.task import Clip, Reason, Rejected, Split
 from hares.tasks import _rows
@@ -71,7 +71,11 @@ def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
         listed[split] = NameSet()
         for _, path in _rows.lines(root, _table(task, name)):
             listed[split].add(path)
+    home = os.path.realpath(root)
     for word in sorted(words_on_disk(root), key=os.fsencode):
+        if leads_outside(home, word):
+            yield Rejected(word, Reason.OUTSIDE, "the folder is a symbolic link out of the data set's folder")
+            continue
         for name in sorted(os.listdir(root / word), key=os.fsencode):
             if name.lower().endswith(".wav"):
                 yield Spoken(f"{word}/{name}", word, _split_of(f"{word}/{name}", listed))
@@ -85,7 +89,7 @@ def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
 
 def noise_files(root: Path) -> Iterator[str]:
     """Paths of the recordings of background noise, sorted."""
-    if (root / NOISE).is_dir():
+    if (root / NOISE).is_dir() and not leads_outside(os.path.realpath(root), NOISE):
         for name in sorted(os.listdir(root / NOISE), key=os.fsencode):
             if name.lower().endswith(".wav"):
                 yield f"{NOISE}/{name}"
@@ -98,6 +102,9 @@ def silence(root: Path, path: str, label: int) -> Iterator[Clip | Rejected]:
     from three seconds up) for validation and what comes first for training, so that no sample is in two
     splits. The rest of less than a second at the end is not used.
     """
+    if leads_outside(os.path.realpath(root), path):
+        yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the data set's folder")
+        return
     try:
         whole = int(seconds(root / path))
     except AudioError as error:

@@ -93,6 +93,9 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
                 yield row
                 continue
             path = row.fields["path"]
+            if not path.strip():
+                yield _rows.bad_row(table, row.line, "the path is empty")
+                continue
             values = (clip_id_of(row.fields[slot.name]) for slot in TASK.slots)
             labels = tuple(of[value] for of, value in zip(ids, values, strict=True))
             yield Clip(clip_id_of(path), path, labels, split, clip_id_of(row.fields["speakerId"]))

@@ -83,6 +83,7 @@ _LISTS: dict[str, Split] = {
     "test_gt_mtt.tsv": "test",
 }
 _SEGMENT = re.compile(r"-[0-9]+-[0-9]+\.[^.]*$")
+_NUMBER = re.compile("[0-9]{1,18}")
 
 
 def index(root: Path) -> TaskIndex:
@@ -110,7 +111,7 @@ def _listed_splits(root: Path) -> dict[int, Split] | None:
         )
         for _, text in _rows.lines(root, table):
             number = text.partition("\t")[0]
-            if number.isdecimal():
+            if _NUMBER.fullmatch(number):
                 found[int(number)] = split
     return found
 
@@ -118,7 +119,7 @@ def _listed_splits(root: Path) -> dict[int, Split] | None:
 def _clip(row: _rows.Row, listed: dict[int, Split] | None) -> Clip | Rejected:
     number, path = row.fields["clip_id"], row.fields["mp3_path"]
     values = [row.fields[tag] for tag in TAGS]
-    if not number.isdecimal() or any(value not in ("0", "1") for value in values):
+    if not _NUMBER.fullmatch(number) or any(value not in ("0", "1") for value in values):
         return _rows.bad_row(_ANNOTATIONS, row.line, "clip_id is not a number, or a tag is neither 0 nor 1")
     folder = path.partition("/")[0]
     if not re.fullmatch("[0-9a-f]", folder):

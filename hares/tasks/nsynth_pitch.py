@@ -50,4 +50,4 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
 
 def _label(entry: dict[str, object]) -> int | None:
     pitch = entry["pitch"]
-    return pitch if isinstance(pitch, int) and 0 <= pitch < 128 else None
+    return pitch if type(pitch) is int and 0 <= pitch < 128 else None  # True is an int too

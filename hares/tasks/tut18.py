@@ -119,7 +119,9 @@ def _listed(root: Path) -> Iterator[Clip | Rejected]:
             yield row
             continue
         path, scene = row.fields["filename"], row.fields["scene_label"]
-        if scene not in CLASSES:
+        if not path.strip():
+            yield _rows.bad_row(_META, row.line, "the filename is empty")
+        elif scene not in CLASSES:
             yield _rows.unknown_label(path, scene, "the ten scenes")
         else:
             group = clip_id_of(row.fields["identifier"])

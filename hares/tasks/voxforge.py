@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hares._files import clip_id_of
-from hares.task import Clip, CorpusIndexError, Rejected, Slot, Split, Task, TaskIndex
+from hares._files import clip_id_of, leads_outside
+from hares.task import Clip, CorpusIndexError, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
 
 LANGUAGES = ("de", "en", "es", "fr", "it", "ru")
@@ -77,10 +77,14 @@ def index(root: Path) -> TaskIndex:
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips by language, session and file name. Raises CorpusIndexError as `index` does."""
     splits, _ = _speaker_splits(root)
+    home = os.path.realpath(root)
     for language, session in _sessions(root):
         folder = f"{language}/{session}/wav"
         # A session recorded as FLAC has no wav folder; the paper's source reads WAV alone, and so does this.
         if not (root / folder).is_dir():
+            continue
+        if leads_outside(home, folder):
+            yield Rejected(folder, Reason.OUTSIDE, "a symbolic link leads out of the data set's folder")
             continue
         speaker = _speaker(session)
         label = LANGUAGES.index(language)
@@ -94,8 +98,10 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
 def _sessions(root: Path) -> list[tuple[str, str]]:
     """(language, session) of every session's folder, sorted."""
     found = []
+    home = os.path.realpath(root)
     for language in LANGUAGES:
-        if (root / language).is_dir():
+        # A folder that is a link out is named after the listing, and not looked into (`hares.reading.scan`).
+        if (root / language).is_dir() and not leads_outside(home, language):
             with os.scandir(root / language) as listing:
                 found += [(language, entry.name) for entry in listing if entry.is_dir()]
     if not found:

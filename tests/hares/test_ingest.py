@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
+from hares.audio import Limits
 from hares.example import decode_example
 from hares.ingest import (
     Entry,
@@ -143,3 +146,24 @@ def test_tensorflow_datasets_is_a_source_like_any_other(tmp_path: Path) -> None:
     (record, *_) = tf.data.TFRecordDataset(str(tmp_path / "out" / "test-0.tfrecord"))
     clip = decode_example(record.numpy())
     assert clip.clip_id.startswith("voxforge/test/") and set(clip.waveform) == {1000}
+
+
+def test_hostile_files_are_counted_by_reason_and_the_rest_is_used(tree: Path, tmp_path: Path) -> None:
+    """Every kind of file that could end a run, among twelve good ones."""
+    corpus = Path(__file__).parents[1] / "fuzz/corpus"
+    for path in (corpus / "audio").iterdir():
+        shutil.copy(path, tree / "speaker0" / path.name)
+    expected = {"the tree's own": "undecodable", **json.loads((corpus / "expected.json").read_text())}
+    manifest = ingest({"folder": str(tree)}, ["train"], tmp_path / "out", num_shards=2)
+    assert manifest["splits"]["train"]["used"] == 12
+    assert manifest["splits"]["train"]["listed"] == 12 + len(expected)
+    assert manifest["rejected"] == dict(sorted(Counter(expected.values()).items()))
+
+
+def test_the_longest_clip_settles_what_is_used(tree: Path, tmp_path: Path) -> None:
+    entries = [item for item in list_entries({"folder": str(tree)}, ["train"]) if isinstance(item, Entry)]
+    paths = str(tmp_path / "a.tfrecord"), str(tmp_path / "a.jsonl")
+    limits = Limits(longest=8_005 / 16_000)
+    summary = ingest_shard(entries, {"folder": str(tree)}, "train", 0, *paths, limits)
+    assert summary.used == 6  # of 8,000 to 8,011 samples
+    assert Counter(line["reason"] for line in summary.rejected) == {"too_long": 6, "undecodable": 1}

@@ -1,0 +1,329 @@
+"""The caller's side of the decoder: a process of its own that is kept, watched, and replaced when it is lost.
+
+One process decodes file after file, so a file costs a message and not a start (0.2 to 0.5 s). While a caller works on
+one file's samples, the next file is decoded. Threads that decode at once have a process each.
+
+A file that hangs the process costs the time limit. A file that kills it is tried once more, because a process may also
+be killed for another's sake (a machine short of memory kills what it finds), and is named after the second death;
+likewise one that got no processor, so that what is rejected depends on the file and not on what else the machine was
+doing.
+
+A process is started afresh and never forked from this one, which may have TensorFlow and its threads loaded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import functools
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hares import _decode_worker
+from hares._decoding import SAMPLE_RATE, AudioError, Limits
+from hares.task import Reason
+
+_START_SECONDS = 120.0  # a start is imports alone; a loaded machine may take its time
+_PIPE_BYTES = 1 << 20  # ten seconds of samples at once; a smaller pipe is only slower
+_AHEAD = 2  # requests in a process' queue; both fit into a pipe, so that sending never waits
+_KEPT_BYTES = 1 << 25
+_LONGEST_PATH = 4_096  # characters; no system opens a longer one
+_LONGEST_HEADER = 1 << 16
+_KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL", "VIRTUAL_ENV")
+_COMMAND = (sys.executable, "-m", _decode_worker.__name__)
+
+
+Answer = tuple[dict[str, Any], np.ndarray]  # the header, and samples as (n,) int16
+
+
+class _Lost(Exception):
+    """The process ended while it had a file."""
+
+
+class _TooSlow(Exception):
+    """The process still had the file when the time was over."""
+
+
+class _Starved(_TooSlow):
+    """It did, and a busy machine had given it less than half of that time."""
+
+
+class Decoder:
+    """One decoding process.
+
+    Args:
+        memory_bytes: address space it may have.
+        command: what is started, with `memory_bytes` as its last argument.
+
+    Raises:
+        RuntimeError: it does not start; the message has what it said.
+    """
+
+    def __init__(self, memory_bytes: int, command: Sequence[str] = _COMMAND) -> None:
+        self._process = subprocess.Popen(
+            [*command, str(memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            env=_environment(),
+            start_new_session=True,  # ffmpeg dies with it, and Ctrl-C is left to the caller
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self._out = self._process.stdout.fileno()
+        self._used = 0.0  # processor seconds at its last answer
+        self._ahead = bytearray()  # bytes of an answer read together with its header
+        _widen(self._out)
+        try:
+            if self._line(time.monotonic() + _START_SECONDS) != _decode_worker.READY:
+                raise _Lost
+        except (_Lost, _TooSlow) as error:
+            self.stop()
+            said = self._process.stderr.read().decode(errors="replace").strip()
+            raise RuntimeError(f"the decoding process did not start: {said or 'it said nothing'}") from error
+        finally:
+            self._process.stderr.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def send(self, request: dict[str, Any], limits: Limits) -> None:
+        """Puts a request into its queue; a process that has died says so at `receive`."""
+        if len(request["path"]) > _LONGEST_PATH:
+            request = {**request, "path": request["path"][:_LONGEST_PATH]}  # as absent as the whole of it
+        line = json.dumps({**request, "seconds": limits.seconds, "longest": limits.longest}).encode() + b"\n"
+        with suppress(BrokenPipeError):
+            os.write(self._process.stdin.fileno(), line)  # type: ignore[union-attr]
+
+    def receive(self, limits: Limits) -> Answer:
+        """The answer to the first request of its queue.
+
+        Raises:
+            _Lost: it died.
+            _TooSlow: it took over `limits.seconds` from now on.
+        """
+        deadline = time.monotonic() + limits.seconds
+        try:
+            header = _checked(self._line(deadline), limits)
+            samples = np.empty(header.get("samples", 0), "<i2")
+            self._fill(samples.data.cast("B") if len(samples) else memoryview(bytearray()), deadline)
+        except _TooSlow as error:
+            waits, used = self._processor_seconds()
+            if not waits and used - self._used < limits.seconds / 2:
+                raise _Starved from error
+            raise
+        self._used = header["used"]
+        return header, samples.astype(np.int16, copy=False)
+
+    def _processor_seconds(self) -> tuple[bool, float]:
+        """Whether it waits for something other than a processor, and the processor time it has had.
+
+        Where the system does not say (no /proc), it counts as waiting.
+        """
+        try:
+            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return True, 0.0
+        return fields[0] != "R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> str:
+        """Ends it, whatever it is doing, with all it has started; returns how it had ended."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+    def runs(self) -> bool:
+        """Whether it has not ended; its id stays its own until `stop`."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def _line(self, deadline: float) -> bytes:
+        while b"\n" not in self._ahead:
+            if len(self._ahead) > _LONGEST_HEADER:
+                raise _Lost
+            self._ahead += self._some(_LONGEST_HEADER, deadline)
+        end = self._ahead.index(b"\n") + 1
+        line = bytes(self._ahead[:end])
+        del self._ahead[:end]
+        return line
+
+    def _fill(self, target: memoryview, deadline: float) -> None:
+        got = min(len(self._ahead), len(target))
+        target[:got] = self._ahead[:got]
+        del self._ahead[:got]
+        while got < len(target):
+            self._wait(deadline)
+            count = os.readv(self._out, [target[got:]])
+            if count == 0:
+                raise _Lost
+            got += count
+
+    def _some(self, most: int, deadline: float) -> bytes:
+        self._wait(deadline)
+        data = os.read(self._out, most)
+        if not data:
+            raise _Lost
+        return data
+
+    def _wait(self, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        poll = select.poll()  # select.select fails where a program has more than 1,024 files open
+        poll.register(self._out, select.POLLIN)
+        if left <= 0 or not poll.poll(left * 1000):
+            raise _TooSlow
+
+
+class DecoderPool:
+    """Decoding processes of this process: as many as threads decode at once, kept from file to file."""
+
+    def __init__(self, memory_bytes: int, command: Sequence[str] = _COMMAND) -> None:
+        self._memory_bytes = memory_bytes
+        self._command = command
+        self._owner = os.getpid()
+        self._idle: list[Decoder] = []
+        self._lock = threading.Lock()
+
+    def ask(self, request: dict[str, Any], limits: Limits) -> Answer:
+        """One request's answer.
+
+        Raises:
+            AudioError: the file is refused, took too long, or was the death of two processes.
+        """
+        (answer,) = self.ask_each([request], limits)
+        if isinstance(answer, AudioError):
+            raise answer
+        return answer
+
+    def ask_each(self, requests: Iterable[dict[str, Any]], limits: Limits) -> Iterator[Answer | AudioError]:
+        """The answers in order; while the caller works on one, the next file is being decoded."""
+        source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
+        decoder = self._take()
+        try:
+            while True:
+                for request in islice(source, _AHEAD - len(waiting)):
+                    decoder.send(request, limits)
+                    waiting.append(request)
+                if not waiting:
+                    return
+                answer: Answer | AudioError
+                try:
+                    answer = _as_error(decoder.receive(limits))
+                except (_Lost, _TooSlow) as error:
+                    how = decoder.stop()
+                    decoder = self._take()
+                    deaths += 1
+                    again = deaths < 2 and type(error) is not _TooSlow
+                    answer = _died(how) if isinstance(error, _Lost) else limits.too_slow()
+                    for request in waiting if again else islice(waiting, 1, None):
+                        decoder.send(request, limits)
+                    if again:
+                        continue
+                waiting.popleft()
+                deaths = 0
+                yield answer
+        finally:
+            if waiting:
+                decoder.stop()  # answers that nobody has read would be the next files'
+            else:
+                with self._lock:
+                    self._idle.append(decoder)
+
+    def idle(self) -> list[Decoder]:
+        """The processes that wait for a file."""
+        with self._lock:
+            return list(self._idle)
+
+    def close(self) -> None:
+        """Ends the processes that wait; a forked child leaves its parent's alone."""
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            waiting, self._idle = self._idle, []
+        for decoder in waiting:
+            decoder.stop()
+
+    def _take(self) -> Decoder:
+        with self._lock:
+            while self._idle:
+                decoder = self._idle.pop()
+                if decoder.runs():
+                    return decoder
+                decoder.stop()
+        return Decoder(self._memory_bytes, self._command)
+
+
+def _as_error(answer: Answer) -> Answer | AudioError:
+    header = answer[0]
+    return AudioError(header["reason"], str(header["detail"])) if "reason" in header else answer
+
+
+def _died(how: str) -> AudioError:
+    detail = f"the decoder died on this file, twice ({how}); remove it, or encode it again"
+    return AudioError(Reason.DECODER_DIED, detail)
+
+
+def pool(memory_bytes: int) -> DecoderPool:
+    """This process' decoders; a forked child has none of its parent's."""
+    return _pool_of(os.getpid(), memory_bytes)
+
+
+@functools.cache
+def _pool_of(_pid: int, memory_bytes: int) -> DecoderPool:
+    decoders = DecoderPool(memory_bytes)
+    atexit.register(decoders.close)
+    return decoders
+
+
+def _checked(line: bytes, limits: Limits) -> dict[str, Any]:
+    """An answer's first line; the process has read bytes from anywhere, so what it says is held against what can be."""
+    try:
+        header = json.loads(line)
+        count = header.get("samples", 0)
+        header["used"] = float(header["used"])
+        if "reason" in header:
+            header["reason"] = Reason(header["reason"])
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise _Lost from error
+    if not isinstance(count, int) or not 0 <= count <= (limits.longest + 1) * SAMPLE_RATE:
+        raise _Lost
+    return dict(header)
+
+
+def _environment() -> dict[str, str]:
+    """What a decoder needs and no more: this process' variables may hold credentials."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    here = str(Path(__file__).resolve().parents[1])
+    # One thread and one arena: BLAS and malloc would otherwise set aside the address space that a file gets.
+    return {
+        **kept,
+        "PYTHONPATH": here,
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "1",
+        "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),  # memory is kept from file to file
+        "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
+    }
+
+
+def _widen(pipe: int) -> None:
+    with suppress(AttributeError, OSError):  # Linux; and a user may have used up what pipes may hold
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[attr-defined,unused-ignore]
