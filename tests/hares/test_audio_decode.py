@@ -243,6 +243,6 @@ def test_a_file_read_in_one_block_and_in_many_gives_the_same_samples(
 ) -> None:
     sound = 0.1 * np.random.default_rng(0).standard_normal((3 * rate + 7, 2))
     soundfile.write(tmp_path / "a.wav", sound, rate)
-    whole = decode(tmp_path / "a.wav")
-    monkeypatch.setattr("hares.audio._BLOCK_VALUES", 10_000)
-    np.testing.assert_array_equal(decode(tmp_path / "a.wav"), whole)
+    whole = decode_here(tmp_path / "a.wav", 0.0, None, Limits())
+    monkeypatch.setattr("hares._decoding._BLOCK_VALUES", 10_000)
+    np.testing.assert_array_equal(decode_here(tmp_path / "a.wav", 0.0, None, Limits()), whole)
