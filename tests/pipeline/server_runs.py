@@ -113,11 +113,14 @@ def dump(server: DatabaseServer, password: str, database: str = "hares") -> byte
 
 
 def run_ids(store: MetadataStore, workspace: Path) -> list[str]:
-    """The runs that put an artifact into a workspace, in their order, by the raw API."""
+    """The runs whose model lies in a workspace, in their order, by the raw API.
+
+    Other artifacts may belong to two runs: audio that one has ingested the other may take from the cache.
+    """
     found = []
     for context in sorted(store.get_contexts_by_type("pipeline_run"), key=lambda c: c.id):
         artifacts = store.get_artifacts_by_context(context.id)
-        if any(Path(artifact.uri).is_relative_to(workspace) for artifact in artifacts):
+        if any(a.type == "Model" and Path(a.uri).is_relative_to(workspace) for a in artifacts):
             found.append(context.name)
     return found
 

@@ -161,6 +161,9 @@ def test_killed_while_a_step_computes_the_run_ends_and_the_next_one_goes_on(
     assert done(tmp_path) == ["ingest", "train", "train", "score"]
 
 
+@pytest.mark.parametrize(
+    "server", ["mariadb", pytest.param("postgresql", marks=pytest.mark.full)], indirect=True
+)
 def test_back_before_the_step_ends_the_run_goes_on(
     server: DatabaseServer, address: StoreAddress, tmp_path: Path
 ) -> None:
