@@ -11,6 +11,7 @@ coverage, where it is installed) changes index files and headers of recordings f
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import random
 import shutil
@@ -25,9 +26,10 @@ from pathlib import Path
 from fuzz_layouts import check_listing, make_layouts
 from fuzz_mutations import audio_seeds, mutated, random_changes, with_ogg_sums
 
+from hares import _files, reading, truncation
 from hares.audio import AudioError, decode_each
-from hares.task import Reason, load_task, task_names
-from hares.truncation import missing_end
+from hares.task import Reason, load_task, load_task_module, task_names
+from hares.tasks import _nsynth, _rows
 
 FAULTS = (Reason.DECODER_DIED, Reason.TOO_SLOW, Reason.TOO_LARGE)
 
@@ -92,14 +94,17 @@ def fuzz_by_coverage(runs: int, folder: Path) -> None:
 
     indexes = make_layouts(folder / "layouts")
     header = folder / "header"
-    atheris.instrument_func(missing_end)
+    for module in (truncation, reading, _files, _rows, _nsynth, *map(load_task_module, task_names())):
+        for function in vars(module).values():
+            if inspect.isfunction(function) and function.__module__ == module.__name__:
+                atheris.instrument_func(function)
 
     def one(data: bytes) -> None:
         if len(data) < 2:
             return
         if data[0] % 4 == 0:
             header.write_bytes(data[1:])
-            missing_end(header)
+            truncation.missing_end(header)
             return
         task = task_names()[data[1] % len(task_names())]
         path = indexes[task][data[0] // 4 % len(indexes[task])]
@@ -110,7 +115,6 @@ def fuzz_by_coverage(runs: int, folder: Path) -> None:
         finally:
             path.write_bytes(whole)
 
-    atheris.instrument_all()
     corpus = folder / "corpus"
     corpus.mkdir()
     for number, (_, data) in enumerate(audio_seeds()):
