@@ -142,6 +142,7 @@ def workers(cluster: Any) -> set[int]:
         return set(client.run(os.getpid).values())
 
 
+@pytest.mark.full
 def test_two_dask_workers_write_the_bytes_of_the_in_memory_runner(
     dask_cluster: Any, shared_corpus: Path, projection: Path, in_memory: Any, tmp_path: Path
 ) -> None:
