@@ -1,9 +1,9 @@
 """Ingestion and embedding of real recordings on Beam's runners that can work here, against the in-memory one.
 
 What the steps leave behind is compared file by file, to the byte: two worker processes of a Dask cluster, one of them
-killed in the middle of a shard, and Beam's own multi-process runner. Three tasks through a fixed projection run on Dask
-by default; all twelve through a real network, and Beam's worker processes, each of which imports everything once more,
-are `make test-full`.
+killed in the middle of a shard, and Beam's own multi-process runner. One task through a fixed projection runs on Dask
+by default, with the kills; three without, all twelve through a real network, and Beam's worker processes, each of which
+imports everything once more, are `make test-full`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
@@ -102,12 +103,16 @@ def projection(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def in_memory(
     shared_corpus: Path, projection: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, bytes]]:
-    """Files by task."""
+) -> Callable[[str], dict[str, bytes]]:
+    """A task's files."""
     root = tmp_path_factory.mktemp("in_memory")
-    found = {task: run_steps(task, shared_corpus, projection, root / task, []) for task in TASKS}
-    for files in found.values():
+
+    @functools.cache
+    def found(task: str) -> dict[str, bytes]:
+        files = run_steps(task, shared_corpus, projection, root / task, [])
         assert len(shards(files, ".tfrecord")) > 2 and len(shards(files, ".npz")) > 2
+        return files
+
     return found
 
 
@@ -149,7 +154,7 @@ def test_two_dask_workers_write_the_bytes_of_the_in_memory_runner(
     before = workers(dask_cluster)
     for task in TASKS:
         found = run_steps(task, shared_corpus, projection, tmp_path / task, dask_args(dask_cluster, 4))
-        assert found == in_memory[task]
+        assert found == in_memory(task)
     assert os.getpid() not in before and len(before) == 2
     assert workers(dask_cluster) == before  # nobody died on the way
 
@@ -159,7 +164,7 @@ def test_beams_own_worker_processes_write_the_same_bytes(
     shared_corpus: Path, projection: Path, in_memory: Any, tmp_path: Path
 ) -> None:
     args = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-    assert run_steps("tut18", shared_corpus, projection, tmp_path / "out", args) == in_memory["tut18"]
+    assert run_steps("tut18", shared_corpus, projection, tmp_path / "out", args) == in_memory("tut18")
 
 
 # Functions and classes made in a function travel to Dask's workers by value, and need not find this file. So does the
@@ -247,7 +252,7 @@ def test_workers_killed_in_the_middle_of_a_shard_lose_nothing(
     monkeypatch.setattr(embedding, "_EmbedShard", embed_half)
     # Two partitions of several shards each, so that a worker dies with work done and work to do.
     found = run_steps(task, shared_corpus, projection, tmp_path / "out", dask_args(dask_cluster, 2))
-    assert found == in_memory[task]
+    assert found == in_memory(task)
     by_name = {Path(name).name: content for name, content in found.items()}
     after = workers(dask_cluster)
     for suffix, note in notes.items():
