@@ -86,7 +86,7 @@ class ProtocolSettings:
     penalties: tuple[float, ...] = PAPER_PENALTIES
     bootstrap_resamples: int = 1_000
     probe_seeds: int = 3
-    memory_limit_mb: float = 256.0
+    memory_limit_mb: float = 32.0
 
     def __post_init__(self) -> None:
         steps = ("max_steps", "max_passes", "batch_size", "probe_seeds")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -28,7 +29,7 @@ _IN_PROCESS = ("", "directrunner", "fnapirunner")
 class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
     """TFX's operator of Beam steps; a step whose flags name no other runner runs in this process."""
 
-    beam_pipeline_args: list[str]
+    beam_pipeline_args: list[Any]
 
     def run_executor(
         self,

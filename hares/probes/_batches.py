@@ -25,7 +25,7 @@ from hares.probes._standard import BLOCK_ROWS, standardise
 from hares.protocol import ProbeSchedule
 from hares.task import Slot, Task
 
-CHUNK_BYTES = 32_000_000  # of embeddings and targets that wait for the graph; two chunks are alive at a time
+CHUNK_BYTES = 8_000_000  # of embeddings and targets that wait for the graph; two chunks are alive at a time
 LONGEST_CHUNK = 1_000
 
 
