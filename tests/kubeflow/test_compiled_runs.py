@@ -158,7 +158,7 @@ class KillsTheWaiting:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_report(
     made_corpus: Path,
     short_run: Finished,
@@ -195,7 +195,7 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
     made_corpus: Path, tmp_path: Path, code_of_the_test: None
 ) -> None:
