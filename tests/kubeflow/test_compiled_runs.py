@@ -101,7 +101,7 @@ class KillsTheWaiting:
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_report(
     made_corpus: Path,
     short_run: Finished,
@@ -138,7 +138,7 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
 
 
 @pytest.mark.full
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
     made_corpus: Path, tmp_path: Path, code_of_the_test: None
 ) -> None:
@@ -162,7 +162,7 @@ def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
     arrive(3)
     done = run_compiled(replace(pipeline, steps=tuple(first)), tmp_path / "run", Quiet())
     (joined,) = done["ingest_pretraining"]["examples"]
-    assert joined["metadata"]["span"] == "3,2"
+    assert joined["metadata"]["span"] == 3  # the type's own property, which is the newest's number
     shards = {file.name.split("-clips")[0] for file in Path(joined["uri"]).rglob("*.tfrecord")}
     assert shards == {"span-3", "span-2"}
 
