@@ -272,7 +272,9 @@ def _refuse(options: dict[str, str], accepted: tuple[str, ...]) -> None:
 
 def _safe(error: Exception, config: Config) -> str:
     """An error's first line, without the query that met it, nor the password, should a library have put it there."""
-    text = (str(error) or type(error).__name__).splitlines()[0].partition(" query:")[0]
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    before = text.rpartition(" query:")[0]  # "Error when executing query: <why> query: UPDATE ..."
+    text = before if " query:" in before else text
     kind = config.WhichOneof("config") if isinstance(config, pb.ConnectionConfig) else None
     password = getattr(getattr(config, kind), "password", "") if kind else ""
     return text.replace(password, "***") if password else text

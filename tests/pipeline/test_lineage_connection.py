@@ -134,3 +134,9 @@ def test_a_store_that_another_process_keeps_locked_is_named_as_such(tmp_path: Pa
         file.lost(aborted)
     )
     assert "locked" not in str(server.lost(aborted))
+
+
+def test_a_full_disk_is_said_without_the_query_that_met_it(tmp_path: Path) -> None:
+    text = "Error when executing query: database or disk is full query:  UPDATE `Execution` SET `id` = 1;"
+    said = str(store_address("", tmp_path / "m.sqlite").lost(errors.InternalError(text)))
+    assert "(Error when executing query: database or disk is full)" in said
