@@ -71,10 +71,17 @@ def missing_imports() -> dict[str, str]:
             loaded = importlib.import_module(module)
             if attribute and attribute != "*" and not hasattr(loaded, attribute):
                 importlib.import_module(f"{module}.{attribute}")
+        except ModuleNotFoundError as error:
+            # Beam's module for Dask is there without Dask, and cannot be imported.
+            if (error.name or "").partition(".")[0] not in optional:
+                failures[_shown(module, attribute)] = f"{type(error).__name__}: {error} (imported by {user})"
         except Exception as error:  # a package may fail to load in any way, and each is a fault of the image
-            shown = f"{module}.{attribute}" if attribute else module
-            failures[shown] = f"{type(error).__name__}: {error} (imported by {user})"
+            failures[_shown(module, attribute)] = f"{type(error).__name__}: {error} (imported by {user})"
     return failures
+
+
+def _shown(module: str, attribute: str) -> str:
+    return f"{module}.{attribute}" if attribute else module
 
 
 def _optional() -> set[str]:
