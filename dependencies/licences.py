@@ -70,12 +70,12 @@ def licence_of(pin: Pin) -> str:
         raise LookupError(
             f"{pin.name} is locked in version {pin.version} and installed in {metadata['Version']}; run `make setup`"
         )
-    return stated_licence(
-        metadata["License-Expression"] or "",
-        metadata.get_all("Classifier") or [],
-        metadata["License"] or "",
-        pin.name,
+    # A field that is not there is None to Python's own reader, and a KeyError to the backport's, which takes its place
+    # in a process that has imported Google's clients.
+    expression, field = (
+        metadata[key] or "" if key in metadata else "" for key in ("License-Expression", "License")
     )
+    return stated_licence(expression, metadata.get_all("Classifier") or [], field, pin.name)
 
 
 def stated_licence(expression: str, classifiers: list[str], field: str, name: str) -> str:
