@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -189,5 +188,5 @@ def test_a_served_page_is_read_anew_at_every_load(runs: RunWriter, tmp_path: Pat
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"{address}etc/passwd", timeout=60)
     finally:
-        server.send_signal(signal.SIGINT)
+        server.terminate()  # SIGINT is ignored in what a shell started in the background
         server.wait(timeout=60)
