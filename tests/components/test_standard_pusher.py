@@ -1,4 +1,5 @@
-"""Pushing a model: all of it appears at once, whatever becomes of the process that pushes."""
+"""The Pusher's promise to servers: a version below the destination is a whole model, whatever becomes of the process
+that pushes, and the newest has the highest number."""
 
 from __future__ import annotations
 
@@ -13,8 +14,11 @@ import pytest
 pytest.importorskip("tfx")
 
 from tfx.types import standard_artifacts
+from tfx.utils import io_utils
 
 from components.standard.executor import PusherExecutor
+
+pytestmark = pytest.mark.tfx
 
 
 class Push:
@@ -70,6 +74,13 @@ def test_two_pushes_within_a_second_are_two_versions(tmp_path: Path, monkeypatch
     assert graphs == {"1700000000": "graph", "1700000001": "another graph"}
 
 
+def test_a_clock_that_went_back_numbers_the_new_model_above_the_old(tmp_path: Path) -> None:
+    push = Push(tmp_path)
+    (push.versions / "99999999999").mkdir(parents=True)
+    assert push.run().get_string_custom_property("pushed_version") == "100000000000"
+    assert push.files(push.versions / "100000000000") == push.files(push.serving)
+
+
 def test_a_model_that_is_not_blessed_is_not_pushed(tmp_path: Path) -> None:
     push = Push(tmp_path, blessed=False)
     assert push.run().get_int_custom_property("pushed") == 0
@@ -93,6 +104,25 @@ def test_a_push_that_is_killed_leaves_no_version(tmp_path: Path) -> None:
 
     data.unlink()
     data.write_text("numbers")
+    push.run()
+    (version,) = push.versions.iterdir()
+    assert push.files(version) == push.files(push.serving)
+
+
+def test_a_push_that_fails_shows_no_version_and_the_next_clears_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full when the last file, saved_model.pb, is written."""
+
+    def full(source: str, target: str, overwrite: bool = False) -> None:
+        raise OSError(28, "No space left on device")
+
+    push = Push(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(io_utils, "copy_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            push.run()
+    assert not list(push.versions.glob("[!.]*")), "a server would load it"
     push.run()
     (version,) = push.versions.iterdir()
     assert push.files(version) == push.files(push.serving)

@@ -27,8 +27,16 @@ from kubeflow.harness import run_compiled
 from kubeflow.newest_spans import with_newest_spans
 
 
-class Kills:
-    """Kills the trainer with SIGKILL as soon as it has a checkpoint and a part of its output."""
+class Quiet:
+    """Is told, and says nothing."""
+
+    def start(self, step: str, attempt: int, process: int) -> None: ...
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
+
+
+class KillsTheTrainer(Quiet):
+    """Kills the trainer's step with SIGKILL as soon as there is a checkpoint; notes what it had written by then."""
 
     def __init__(self, run: Path, checkpoints: Path):
         self.started: list[tuple[str, int]] = []
@@ -42,21 +50,17 @@ class Kills:
             threading.Thread(target=self._kill, args=(process,), daemon=True).start()
 
     def _kill(self, process: int) -> None:
-        outputs = self._run / "trainer" / "attempt-1" / "outputs"
         while not any(self._checkpoints.glob("*/*.index")):
             time.sleep(0.02)
         os.kill(process, signal.SIGKILL)
-        self.left = sorted(outputs.rglob("*.pb"))
-
-    def finish(self, step: str, outcome: str, seconds: float) -> None:
-        pass
+        self.left = sorted((self._run / "trainer" / "attempt-1" / "outputs").rglob("*.pb"))
 
 
 def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
     made_corpus: Path, short_run: Finished, tmp_path: Path, code_of_the_test: None
 ) -> None:
     path = compiled("kubeflow", made_corpus, tmp_path, *SHORT, FEW_TASKS)
-    kills = Kills(tmp_path / "run", tmp_path / "workspace" / "checkpoints")
+    kills = KillsTheTrainer(tmp_path / "run", tmp_path / "workspace" / "checkpoints")
     run_compiled(read_compiled(path), tmp_path / "run", kills)
     assert [step for step in kills.started if step[0] == "trainer"] == [("trainer", 1), ("trainer", 2)]
     assert kills.left  # the first attempt had written a model, which is not the one that was scored
@@ -79,27 +83,6 @@ def test_a_kubeflow_file_with_its_trainer_killed_gives_the_local_runs_report(
         assert line.split()[2] == f"{100 * value:.1f}"
 
 
-class KillsTheWaiting:
-    """Kills the trainer's step, which waits for its custom job, as soon as the job has a checkpoint."""
-
-    def __init__(self, checkpoints: Path):
-        self.started: list[tuple[str, int]] = []
-        self._checkpoints = checkpoints
-
-    def start(self, step: str, attempt: int, process: int) -> None:
-        self.started.append((step, attempt))
-        if (step, attempt) == ("trainer", 1):
-            threading.Thread(target=self._kill, args=(process,), daemon=True).start()
-
-    def _kill(self, process: int) -> None:
-        while not any(self._checkpoints.glob("*/*.index")):
-            time.sleep(0.02)
-        os.kill(process, signal.SIGKILL)
-
-    def finish(self, step: str, outcome: str, seconds: float) -> None:
-        pass
-
-
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_report(
@@ -110,7 +93,7 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
     code_of_the_test: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The server runs the job's own command; its step is killed and finds the job; the model is registered."""
+    """The server runs the job's own command; its waiting step is killed and finds the job; the model is registered."""
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # the job's "python"
     monkeypatch.setenv("HARES_CLUSTER_TOKEN", vertex.token)
     more = {
@@ -122,7 +105,7 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
         },
     }  # fmt: skip
     path = compiled("vertex", made_corpus, tmp_path, *SHORT, FEW_TASKS, more=more)
-    kills = KillsTheWaiting(tmp_path / "workspace" / "checkpoints")
+    kills = KillsTheTrainer(tmp_path / "run", tmp_path / "workspace" / "checkpoints")
     run_compiled(read_compiled(path), tmp_path / "run", kills)
     assert [step for step in kills.started if step[0] == "trainer"] == [("trainer", 1), ("trainer", 2)]
     assert vertex.count("POST customJobs$") == 1
@@ -165,14 +148,6 @@ def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
     assert joined["metadata"]["span"] == 3  # the type's own property, which is the newest's number
     shards = {file.name.split("-clips")[0] for file in Path(joined["uri"]).rglob("*.tfrecord")}
     assert shards == {"span-3", "span-2"}
-
-
-class Quiet:
-    """Is told, and says nothing."""
-
-    def start(self, step: str, attempt: int, process: int) -> None: ...
-
-    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
 
 
 @pytest.fixture(scope="module")
