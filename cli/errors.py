@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -25,3 +27,18 @@ class CommandError(Exception):
     def __init__(self, message: str, code: ExitCode):
         super().__init__(message)
         self.code = code
+
+
+@contextmanager
+def store_failures() -> Iterator[None]:
+    """Failures of the metadata store within it become one line: exit code 8, or 4 where there is no store."""
+    from ml_metadata.errors import StatusError
+
+    from pipeline.lineage.connection import StoreUnreachableError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
+    except (StoreUnreachableError, StatusError) as error:
+        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error

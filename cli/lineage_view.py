@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from ml_metadata.errors import StatusError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.errors import CommandError, ExitCode
-from pipeline.lineage.connection import StoreUnreachableError
+from cli.errors import CommandError, ExitCode, store_failures
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
@@ -181,10 +179,9 @@ def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> No
 def answering(address: StoreAddress) -> Iterator[MetadataStore]:
     """The store of a workspace; what cannot be found is one line and exit code 4, a wrong filter 3."""
     try:
-        yield address.open()
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
-    except (FileNotFoundError, LookupError) as error:
+        with store_failures():
+            yield address.open()
+    except LookupError as error:
         raise CommandError(str(error.args[0] if error.args else error), ExitCode.DATA) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
 
 
@@ -34,21 +34,14 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
 
     Exit code 4 where something is found and not mended.
     """
-    from ml_metadata.errors import StatusError
-
     from pipeline.lineage.check import check as find
     from pipeline.lineage.check import mend
-    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.workspace import Workspace
 
-    try:
+    with store_failures():
         store = metadata_address(metadata, workspace).open()
         found = find(store, Workspace(workspace.resolve()).root)
         mended = mend(store, found) if mends else []
-    except FileNotFoundError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
     if as_json:
         click.echo(json.dumps([{**dataclasses.asdict(f), "mended": f in mended} for f in found], indent=1))
     else:
@@ -76,21 +69,15 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     hares metadata migrate W/metadata.sqlite mysql://hares@db/hares
     hares metadata migrate W/metadata.sqlite 'postgresql://hares@db/hares?password_file=/run/secrets/hares'
     """
-    from ml_metadata.errors import StatusError
     from ml_metadata.metadata_store import MetadataStore
 
-    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.migrate import migrate as copy
 
     origin, goal = (metadata_address(text, Path()) for text in (source, target))
-    try:
+    with store_failures():
         # A SQLite file that is not there yet is made, as a server's tables are.
         there = goal.open() if goal.file is None else MetadataStore(goal.config)
         done = copy(origin.open(), there, str(origin.file.resolve()) if origin.file else origin.shown)
-    except FileNotFoundError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
     else:
@@ -135,10 +122,7 @@ def import_runs(
     An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that
     of Google's application default credentials.
     """
-    from ml_metadata.errors import StatusError
-
     from cli.metadata_import import import_from_folder, import_from_vertex
-    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.importing.foreign import ImportFailedError
     from pipeline.lineage.importing.rest import Patience
 
@@ -154,15 +138,14 @@ def import_runs(
         )
     address = metadata_address(metadata, workspace)
     try:
-        if kubeflow is not None:
-            done = import_from_folder(address, kubeflow, run, pipeline)
-        else:
-            patience = Patience(timeout=timeout, attempts=attempts)
-            done = import_from_vertex(address, vertex, run, endpoint, token_file, token_env, patience)
+        with store_failures():
+            if kubeflow is not None:
+                done = import_from_folder(address, kubeflow, run, pipeline)
+            else:
+                patience = Patience(timeout=timeout, attempts=attempts)
+                done = import_from_vertex(address, vertex, run, endpoint, token_file, token_env, patience)
     except ImportFailedError as error:
         raise CommandError(str(error), ExitCode.STORE if error.refused else ExitCode.DATA) from error
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
     if as_json:
         click.echo(json.dumps({name: dataclasses.asdict(new) for name, new in done.items()}))
     else:

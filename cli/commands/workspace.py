@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
 
 if TYPE_CHECKING:
@@ -44,10 +44,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
 
     Exit code 10 while a run is at work in the workspace. Stopped half way, the same command goes on.
     """
-    from ml_metadata.errors import StatusError
-
     from pipeline.gc import find_garbage, remove
-    from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.workspace import Workspace, WorkspaceBusyError
 
     if not workspace.is_dir():
@@ -63,20 +60,17 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
             ExitCode.SETTINGS,
         )
     try:
-        store = address.open()
-        with place.held():
-            found = find_garbage(place, store, time.time(), keep_runs)
-            removed = []
-            for item in remove(store, found) if removes else ():
-                removed.append(item)
-                if not as_json:
-                    click.echo(_line(item))
-    except FileNotFoundError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
+        with store_failures():
+            store = address.open()
+            with place.held():
+                found = find_garbage(place, store, time.time(), keep_runs)
+                removed = []
+                for item in remove(store, found) if removes else ():
+                    removed.append(item)
+                    if not as_json:
+                        click.echo(_line(item))
     except WorkspaceBusyError as error:
         raise CommandError(str(error), ExitCode.BUSY) from error
-    except (StoreUnreachableError, StatusError) as error:
-        raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
     except OSError as error:
         raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.DATA) from error
     freed = sum(item.bytes for item in found)
