@@ -145,6 +145,10 @@ class Workspace:
         folder = self.folder.resolve()
         return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
+    def other_stores(self, shown: str) -> list[str]:
+        """Those of `stores` that are not `shown`: what a store does not know, one of them may refer to."""
+        return [name for name in self.stores if name != self.store_name(shown)]
+
     def note_store(self, shown: str) -> None:
         """Adds a store to `stores`; the caller holds the workspace.
 

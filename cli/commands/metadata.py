@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -32,16 +33,20 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
     hares metadata check --workspace W
     hares metadata check --workspace W --mend
 
-    Exit code 4 where something is found and not mended.
+    Exit code 4 where something is found and not mended, 10 with --mend while a run is at work in the workspace.
     """
     from pipeline.lineage.check import check as find
     from pipeline.lineage.check import mend
-    from pipeline.workspace import Workspace
+    from pipeline.workspace import Workspace, WorkspaceBusyError
 
-    with store_failures():
-        store = metadata_address(metadata, workspace).open()
-        found = find(store, Workspace(workspace.resolve()).root)
-        mended = mend(store, found) if mends else []
+    address, place = metadata_address(metadata, workspace), Workspace(workspace.resolve())
+    try:
+        with store_failures(), place.held() if mends and workspace.is_dir() else contextlib.nullcontext():
+            store = address.open()
+            found = find(store, place.root, place.other_stores(address.shown))
+            mended = mend(store, found) if mends else []
+    except WorkspaceBusyError as error:
+        raise CommandError(str(error), ExitCode.BUSY) from error
     if as_json:
         click.echo(json.dumps([{**dataclasses.asdict(f), "mended": f in mended} for f in found], indent=1))
     else:

@@ -51,8 +51,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
         raise CommandError(f"--workspace: there is no folder {workspace}", ExitCode.DATA)
     place = Workspace(workspace.resolve())
     address = metadata_address(metadata, workspace)
-    others = [name for name in place.stores if name != place.store_name(address.shown)]
-    if others:
+    if others := place.other_stores(address.shown):
         raise CommandError(
             f"runs of {workspace} are recorded in {', '.join(others)} and not only in {address.shown}; one store does "
             f"not tell what the others refer to. Name the only one with --metadata, or bring them together with `hares "

@@ -7,7 +7,8 @@
 | files of a step that no artifact of the store stands for | they are deleted |
 
 A process is known by host, number and start (`pipeline.lineage.record`). One of another host, or of a run that
-recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run.
+recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run. So are
+files of a workspace whose runs are recorded in another store as well: that one may stand for them.
 Artifacts that lie elsewhere, as those of another machine that shares the store, are none of this workspace's business.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +49,17 @@ class Finding:
     can_mend: bool
 
 
-def check(store: MetadataStore, root: Path) -> list[Finding]:
+def check(store: MetadataStore, root: Path, other_stores: Sequence[str] = ()) -> list[Finding]:
     """Everything a crash left.
 
     Args:
         store: the store.
         root: the workspace's pipeline root, for artifacts without files and files without artifacts.
+        other_stores: where runs of the workspace are recorded besides.
     """
     states = _run_states(store)
+    doubts = ["a run may still be writing them"] if {LIVE, UNKNOWN} & set(states.values()) else []
+    doubts += [f"{name} may, in which runs of this workspace are recorded too" for name in other_stores]
     executions = _running_executions(store, states)
     return [
         *(
@@ -64,7 +69,7 @@ def check(store: MetadataStore, root: Path) -> list[Finding]:
         ),
         *executions,
         *_artifacts_without_files(store, root),
-        *_files_without_artifacts(store, root, LIVE in states.values() or UNKNOWN in states.values()),
+        *_files_without_artifacts(store, root, doubts),
     ]
 
 
@@ -156,15 +161,13 @@ def _artifacts_without_files(store: MetadataStore, root: Path) -> list[Finding]:
     return findings
 
 
-def _files_without_artifacts(store: MetadataStore, root: Path, may_be_written: bool) -> list[Finding]:
-    """Folders `<root>/<node>/<output>/<execution>` that the store knows nothing of."""
+def _files_without_artifacts(store: MetadataStore, root: Path, doubts: Sequence[str]) -> list[Finding]:
+    """Folders `<root>/<node>/<output>/<execution>` that the store knows nothing of; `doubts` keep them."""
     findings = []
     for folder in sorted(root.glob("*/*/*")):
         if folder.parent.parent.name == _SYSTEM_FOLDER or folder.parent.name == _SYSTEM_FOLDER:
             continue
         if folder.is_dir() and folder.name.isdecimal() and not store.get_artifacts_by_uri(str(folder)):
-            detail = "no artifact of the store stands for these files"
-            if may_be_written:
-                detail += "; a run may still be writing them"
-            findings.append(Finding("files", str(folder), detail, not may_be_written))
+            detail = "; ".join(["no artifact of the store stands for these files", *doubts])
+            findings.append(Finding("files", str(folder), detail, not doubts))
     return findings

@@ -7,17 +7,22 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from lineage_stores import RUNNING, StoreWriter, memory_store
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 from test_lineage_walks import stores
 
+from cli.commands.metadata import command
+from cli.errors import CommandError, ExitCode
 from pipeline.lineage.check import check, mend, process_state
+from pipeline.lineage.connection import sqlite_config
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.migrate import migrate
 from pipeline.lineage.record import this_process
 from pipeline.lineage.runs import find_run
+from pipeline.workspace import Workspace
 
 
 def ended_process() -> str:
@@ -78,6 +83,30 @@ def test_a_run_that_may_be_alive_is_left_alone(tmp_path: Path) -> None:
         ("run", "elsewhere"), ("execution", str(far)), ("execution", str(old)), ("files", str(written)),
     }  # fmt: skip
     assert mend(writer.store, found) == [] and written.is_dir()
+
+
+def test_files_that_another_store_may_stand_for_are_left_alone(tmp_path: Path) -> None:
+    """With the wrong --metadata every artifact of a workspace looks like what a crash left."""
+    place = Workspace(tmp_path)
+    theirs = place.root / "trainer" / "model" / "1"
+    theirs.mkdir(parents=True)
+    for address in ("mysql://hares@db/hares", str(place.store)):
+        place.note_store(address)
+    writer = StoreWriter()
+    found = check(writer.store, place.root, place.other_stores(str(place.store)))
+    assert [(f.kind, f.can_mend) for f in found] == [("files", False)]
+    assert "mysql://hares@db/hares" in found[0].detail
+    assert mend(writer.store, found) == [] and theirs.is_dir()
+
+
+def test_a_workspace_is_not_mended_under_a_run(tmp_path: Path) -> None:
+    MetadataStore(sqlite_config(tmp_path / "metadata.sqlite")).get_artifacts()
+    with Workspace(tmp_path).held():
+        done = CliRunner().invoke(
+            command, ["check", "--workspace", str(tmp_path), "--mend"], standalone_mode=False
+        )
+    assert isinstance(done.exception, CommandError) and done.exception.code is ExitCode.BUSY
+    assert "in use by" in str(done.exception)
 
 
 def identities(store: MetadataStore) -> dict[int, str]:
