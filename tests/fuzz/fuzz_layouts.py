@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+import hares
 from hares._files import leads_outside
 from hares.ingest import rejected_line
 from hares.reading import scan
@@ -99,7 +100,13 @@ class _Guard:
 
     def __init__(self) -> None:
         self.home: str | None = None
-        self._ours = {os.path.realpath(place) for place in (*sys.path, sys.prefix, sys.base_prefix) if place}
+        places = (
+            *sys.path,
+            *hares.__path__,
+            sys.prefix,
+            sys.base_prefix,
+        )  # installed to be edited, it is on no path
+        self._ours = {os.path.realpath(place) for place in places if place}
         sys.addaudithook(self._watch)
 
     def _watch(self, event: str, arguments: tuple[object, ...]) -> None:

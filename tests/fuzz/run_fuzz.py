@@ -88,7 +88,7 @@ def fuzz_indexes(count: int, seed: int, folder: Path, faults: Path) -> dict[str,
     return {"files": count, "failed": failed, "items": counts, "slowest_seconds": round(slowest, 3)}
 
 
-def fuzz_by_coverage(runs: int, folder: Path) -> None:
+def fuzz_by_coverage(runs: int, folder: Path, faults: Path) -> None:
     """Changes index files and recordings' headers as coverage of the readers suggests; does not return."""
     import atheris  # type: ignore[import-not-found,unused-ignore]
 
@@ -122,7 +122,8 @@ def fuzz_by_coverage(runs: int, folder: Path) -> None:
     for place, task in enumerate(task_names()):
         for number, path in enumerate(indexes[task]):
             (corpus / f"{task}{number}").write_bytes(bytes([4 * number + 1, place]) + path.read_bytes())
-    atheris.Setup([sys.argv[0], f"-runs={runs}", "-max_len=40000", "-timeout=5", str(corpus)], one)
+    limits = [f"-runs={runs}", "-max_len=40000", "-timeout=5", f"-artifact_prefix={faults}/"]
+    atheris.Setup([sys.argv[0], *limits, str(corpus)], one)
     atheris.Fuzz()
 
 
@@ -149,7 +150,7 @@ def main() -> None:
                 folder.mkdir()
                 print(json.dumps({name: fuzz(count, options.seed, folder, faults)}, indent=1), flush=True)
         if options.coverage:
-            fuzz_by_coverage(options.coverage, Path(scratch))
+            fuzz_by_coverage(options.coverage, Path(scratch), faults)
 
 
 if __name__ == "__main__":
