@@ -11,6 +11,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from hares._files import walk_files
 
+_BLOCK_BYTES = 1 << 17
 _LIBRARIES = ("numpy", "tensorflow", "torch", "soxr")
 
 
@@ -26,12 +28,15 @@ def combined_digest(**parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) of a file. Raises OSError where it cannot be read."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    block = memoryview(
+        bytearray(_BLOCK_BYTES)
+    )  # one for all of the file, small enough for a core's own cache
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(block):
+            digest.update(block[:count])
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,8 +200,8 @@ def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
     return f"{entry.source}/{entry.clip.clip_id}" if len(sources) > 1 else entry.clip.clip_id
 
 
-def _path(entry: Entry, sources: Mapping[str, str]) -> Path:
-    return Path(sources[entry.source]) / entry.clip.path
+def _path(entry: Entry, sources: Mapping[str, str]) -> str:
+    return os.path.join(sources[entry.source], entry.clip.path)
 
 
 def _label_keys(entry: Entry) -> list[str]:

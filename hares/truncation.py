@@ -12,6 +12,7 @@ What cannot be seen: an MP3 without a Xing/Info frame cut exactly between two fr
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 import struct
@@ -106,6 +107,7 @@ def _id3_size(head: bytes) -> int:
     return 10 + size + (10 if head[5] & 0x10 else 0)
 
 
+@functools.lru_cache(maxsize=1_024)  # the frames of a file share a few headers
 def _mp3_frame_bytes(header: bytes) -> int:
     """Length of the layer III frame that starts with these four bytes; 0 if none does."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:

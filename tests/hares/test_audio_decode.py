@@ -12,6 +12,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from hares._decoding import decode_here
 from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
@@ -37,6 +38,19 @@ def test_sixteen_bit_at_16_khz_comes_back_bit_for_bit(tmp_path: Path) -> None:
         decoded = decode(tmp_path / name)
         assert decoded.dtype == np.int16
         np.testing.assert_array_equal(decoded, samples)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC"])
+def test_sixteen_bit_of_every_container_is_what_libsndfile_makes_of_it_in_float(
+    tmp_path: Path, form: str, channels: int
+) -> None:
+    samples = np.random.default_rng(channels).integers(-32_768, 32_768, (5_000, channels)).astype(np.int16)
+    soundfile.write(tmp_path / "a.bin", samples, 44_100, format=form, subtype="PCM_16")
+    frames, rate = soundfile.read(tmp_path / "a.bin", dtype="float32", always_2d=True)
+    mono = np.add.reduce(list(frames.T)) / np.float32(channels)
+    expected = np.rint(soxr.resample(mono, rate, SAMPLE_RATE, quality="HQ") * 32_768)
+    np.testing.assert_array_equal(decode(tmp_path / "a.bin"), np.clip(expected, -32_768, 32_767))
 
 
 @pytest.mark.parametrize(

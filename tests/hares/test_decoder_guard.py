@@ -330,6 +330,17 @@ def test_channels_are_averaged_as_numpy_does(channels: int) -> None:
     np.testing.assert_allclose(_mono(frames), frames.mean(axis=1), rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 64])
+def test_channels_of_int16_are_averaged_as_those_of_float_to_the_last_bit(channels: int) -> None:
+    frames = np.random.default_rng(channels).integers(-32_768, 32_768, (1_001, channels)).astype(np.int16)
+    frames[0] = -32_768  # the lowest sum there is
+    before = frames.copy()
+    mono = _mono(frames)
+    assert mono.dtype == np.float32
+    np.testing.assert_array_equal(mono, _mono(frames.astype(np.float32) / np.float32(32_768)))
+    np.testing.assert_array_equal(frames, before)
+
+
 def test_settings() -> None:
     with pytest.raises(ValueError, match="above 0"):
         Limits(seconds=0)
