@@ -3,10 +3,10 @@
     python -m benchmarks.soak --folder F [--rounds 20] [--tasks birdsong,speech_commands_v1] [--steps 20]
         [--set key=value ...]
 
-The demo's unlabelled recordings are dealt out to as many spans as there are rounds. Round n trains on span n and the
-two before it, embeds the tasks anew, scores, judges and pushes; what has not changed comes from the cache, as in a
-pipeline that is run every night. All rounds share one process, one workspace and one store, so that what a run leaves
-behind in any of them adds up.
+The demo's unlabelled recordings are dealt out to spans, two more than there are rounds. Each round trains on a span of
+its own and the two before it, embeds the tasks anew, scores, judges and pushes; what has not changed comes from the
+cache, as in a pipeline that is run every night. All rounds share one process, one workspace and one store, so that what
+a run leaves behind in any of them adds up.
 
 After each round are noted: resident memory, open files and threads of the process; files in the system's folder of
 temporary files (a folder of the benchmark's own) and in the workspace outside of what a run is there to make; wall and
@@ -31,6 +31,7 @@ import numpy as np
 
 WARM_UP_ROUNDS = 2
 WINDOW = 3
+SPANS_OF_SCALE = 75  # spans in the corpus at scale 1, each large enough that a window has a batch
 MIB = 1024 * 1024
 # What runs are there to make; everything else in the workspace should not add up.
 MADE = ("artifacts", "checkpoints", "pushed", "imported")
@@ -47,16 +48,16 @@ FIGURES = {
 }
 
 
-def make_spans(folder: Path, rounds: int) -> Path:
-    """The demo corpus, its `pretrain` files dealt out to a span a round; gives the corpus."""
+def make_spans(folder: Path, spans: int) -> Path:
+    """The demo corpus, its `pretrain` files dealt out to spans; gives the corpus."""
     from hares.synthesis import make_corpus
 
     corpus = folder / "corpus"
     if not corpus.is_dir():
-        make_corpus(corpus, scale=0.3)
+        make_corpus(corpus, scale=max(0.3, spans / SPANS_OF_SCALE))
     files = sorted((corpus / "pretrain").glob("*/*.wav"))
     for number, path in enumerate(files):
-        span = folder / "spans" / f"span-{number % rounds}" / f"{path.parent.name}-{path.name}"
+        span = folder / "spans" / f"span-{number % spans}" / f"{path.parent.name}-{path.name}"
         if not span.is_file():
             span.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, span)
@@ -82,7 +83,7 @@ def run_round(number: int, folder: Path, corpus: Path, assignments: list[str]) -
 
     workspace = folder / "workspace"
     wall, processor = time.monotonic(), time.process_time()
-    config = load_config("demo", [*assignments, f"pretraining.span={number}"])
+    config = load_config("demo", [*assignments, f"pretraining.span={number + WINDOW - 1}"])
     outcome = execute(prepare(config, corpus, {}, workspace), Silent())
     took = {"wall": time.monotonic() - wall, "processor": time.process_time() - processor}
     ran = sorted(step.node for step in outcome.steps if step.outcome.value == "ran")
@@ -157,7 +158,7 @@ def main() -> None:
     temporary = folder / "temporary"
     temporary.mkdir()
     os.environ["TMPDIR"] = tempfile.tempdir = str(temporary)
-    corpus = make_spans(folder, arguments.rounds)
+    corpus = make_spans(folder, arguments.rounds + WINDOW - 1)
     assignments = [
         f"tasks=[{arguments.tasks}]",
         f"pretraining.source={folder / 'spans'}/span-{{SPAN}}",

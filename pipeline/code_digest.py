@@ -1,7 +1,7 @@
 """Digest of the source code behind a component, so that TFX's cache sees a change of code.
 
 TFX keys its cache on execution properties and input artifacts. Code behind an import path
-(`run_fn="pipeline.training.run_fn"`) is neither: a changed model would be served from cache. So each
+(`run_fn="pipeline.called_by_name.training.run_fn"`) is neither: a changed model would be served from cache. So each
 component gets the digest of the first-party modules its entry point imports, directly or not, and of the lock file.
 """
 

@@ -20,6 +20,7 @@ from tfx.components import Trainer
 from tfx.dsl.components.base import executor_spec
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.context_managers import dsl_context_registry
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.standard_artifacts import Model
@@ -46,6 +47,11 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
     Args:
         run: settings and data, made concrete by `pipeline.resolve`.
     """
+    with dsl_context_registry.new_registry():  # TFX's own keeps every pipeline that a process ever made
+        return _create_pipeline(run)
+
+
+def _create_pipeline(run: ResolvedRun) -> Pipeline:
     config, workspace = run.config, Workspace(run.workspace)
     protocol = json.dumps(as_dict(config.protocol), sort_keys=True)
     ingestion = {name: _ingest(f"ingest_{name}", source, run) for name, source in run.tasks.items()}
@@ -155,7 +161,7 @@ def _transform(run: ResolvedRun, pretraining: BaseComponent, schema: BaseCompone
     return Transform(
         examples=pretraining.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="pipeline.preprocessing.preprocessing_fn",
+        preprocessing_fn="pipeline.called_by_name.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         # Statistics of serialised spectrograms say nothing, and cost a second pass.
         disable_statistics=True,
@@ -172,7 +178,7 @@ def _trainer(
     run: ResolvedRun, workspace: Workspace, transform: BaseComponent, base_model: Importer | None
 ) -> BaseComponent:
     return Trainer(
-        run_fn="pipeline.training.run_fn",
+        run_fn="pipeline.called_by_name.training.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=base_model.outputs["result"] if base_model else None,

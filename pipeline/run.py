@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import tensorflow as tf
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
@@ -85,7 +88,12 @@ def execute(
     address = address or own_store(run.workspace)
     with workspace.held(), workspace.temporary_files():
         workspace.note_store(address.shown)
-        run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+        try:
+            run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+        finally:
+            # A process of many runs must not keep what TensorFlow holds of each: graphs, functions and kernels.
+            tf.keras.backend.clear_session()
+            gc.collect()
     with address.asking() as store:
         verdict = verdict_of_run(store, run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))

@@ -10,7 +10,6 @@ cell that fails is recorded with its error, and the study goes on; the next run 
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Mapping
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import tensorflow as tf
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from hares.arrays import write_atomically
@@ -126,10 +124,6 @@ def _run_cell(cell: Cell, run: ResolvedRun, study: pb.Context, observer: Observe
             raise
         started = latest_run(store)
         run_id, error = "" if started == before else started, str(failure)
-    finally:
-        # A process that trains thirty networks must not keep their graphs.
-        tf.keras.backend.clear_session()
-        gc.collect()
     state = FAILED if error else COMPLETE
     record = CellRecord(cell.name, run.run_key, state, report, error, time.monotonic() - began)
     if run_id:  # a run that failed before its first step is not in the store

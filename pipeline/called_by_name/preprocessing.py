@@ -1,0 +1,5 @@
+"""What Transform calls."""
+
+from pipeline.preprocessing import preprocessing_fn
+
+__all__ = ["preprocessing_fn"]

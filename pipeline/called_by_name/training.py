@@ -1,0 +1,5 @@
+"""What the Trainer calls."""
+
+from pipeline.training import run_fn
+
+__all__ = ["run_fn"]
