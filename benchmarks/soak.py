@@ -1,18 +1,18 @@
-"""Retrainings one after the other on rolling spans of the demo corpus, in one process: what grows?
+"""Retrainings one after the other on rolling spans of the demo corpus: what grows?
 
     python -m benchmarks.soak --folder F [--rounds 20] [--tasks birdsong,speech_commands_v1] [--steps 20]
-        [--set key=value ...]
+        [--apart] [--set key=value ...]
 
 The demo's unlabelled recordings are dealt out to spans, two more than there are rounds. Each round trains on a span of
 its own and the two before it, embeds the tasks anew, scores, judges and pushes; what has not changed comes from the
 cache, as in a pipeline that is run every night. All rounds share one process, one workspace and one store, so that what
-a run leaves behind in any of them adds up.
+a run leaves behind in any of them adds up. With --apart each has a process of its own, as `hares run` has.
 
-After each round are noted: resident memory, open files and threads of the process; files in the system's folder of
-temporary files (a folder of the benchmark's own) and in the workspace outside of what a run is there to make; wall and
-processor seconds; bytes of the store. F/soak.json keeps the rounds. Prints a line a round, and at the end a straight
-line through each figure: its slope a round, the standard error, and whether the slope is more than twice its error.
-The first two rounds are left out of it: they fill caches of libraries.
+After each round are noted: resident memory, now and at its highest, open files and threads of the process; files in the
+system's folder of temporary files (a folder of the benchmark's own) and in the workspace outside of what a run is there
+to make; wall and processor seconds; bytes of the store. F/soak.json keeps the rounds. Prints a line a round, and at the
+end a straight line through each figure: its slope a round, the standard error, and whether the slope is more than twice
+its error. The first two rounds are left out of it: they fill caches of libraries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import multiprocessing
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -37,6 +39,7 @@ MIB = 1024 * 1024
 MADE = ("artifacts", "checkpoints", "pushed", "imported")
 FIGURES = {
     "resident_mib": "resident memory, MiB",
+    "peak_mib": "resident memory at its highest, MiB",
     "open_files": "open files",
     "threads": "threads",
     "temporary_files": "files in the folder of temporary files",
@@ -102,6 +105,7 @@ def state(workspace: Path) -> dict[str, int | float]:
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return {
         "resident_mib": pages * os.sysconf("SC_PAGE_SIZE") / MIB,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "open_files": len(os.listdir("/proc/self/fd")),
         "threads": len(os.listdir("/proc/self/task")),
         "temporary_files": sum(1 for _ in _files(Path(tempfile.gettempdir()))),
@@ -151,6 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--tasks", default="birdsong,speech_commands_v1", help="tasks to score each round")
     parser.add_argument("--steps", type=int, default=20, help="of pretraining, each round")
+    parser.add_argument("--apart", action="store_true", help="each round in a process of its own")
     parser.add_argument("--set", dest="assignments", action="append", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
@@ -172,14 +177,19 @@ def main() -> None:
     ]
     rounds: list[dict[str, Any]] = []
     for number in range(arguments.rounds):
-        rounds.append(run_round(number, folder, corpus, assignments))
+        work = (number, folder, corpus, assignments)
+        if arguments.apart:
+            with multiprocessing.get_context("spawn").Pool(1) as process:
+                rounds.append(process.apply(run_round, work))
+        else:
+            rounds.append(run_round(*work))
         (folder / "soak.json").write_text(json.dumps(rounds, indent=1), encoding="utf-8")
         row = rounds[-1]
         print(
             f"round {number:>3}: {row['ran']} steps ran, {row['cached']} cached, {row['processor']:.1f} s processor, "
-            f"{row['wall']:.1f} s wall, {row['resident_mib']:.0f} MiB, {row['open_files']} open files, "
-            f"{row['threads']} threads, {row['temporary_files']} temporary, {row['other_files']} other, "
-            f"{row['scratch_files']} scratch",
+            f"{row['wall']:.1f} s wall, {row['resident_mib']:.0f} MiB, at most {row['peak_mib']:.0f}, "
+            f"{row['open_files']} open files, {row['threads']} threads, {row['temporary_files']} temporary, "
+            f"{row['other_files']} other, {row['scratch_files']} scratch",
             flush=True,
         )
     if len(rounds) > WARM_UP_ROUNDS + 2:
