@@ -1,6 +1,6 @@
 """How time, memory and files of each step of the pipeline grow with the number of clips.
 
-    python -m benchmarks.scale --folder F [--sizes 1000,10000,100000] [--keep]
+    python -m benchmarks.scale --folder F [--sizes 1000,10000,100000] [--keep] [--again statistics,evaluator]
 
 Every size is a corpus of one-second clips of its own (16 kHz wav in Speech Commands' layout, a tone a word in noise,
 three quarters train; no two files share a byte of sound, so nothing is cheaper than in life but the length of a clip)
@@ -10,6 +10,8 @@ out: wall and processor seconds of the step, the peak resident memory that the k
 before the step began. "resolve" is what comes before the first step: fingerprints of the folders, indexes, compiling.
 
 What is done is kept in F/scale.json, and not done again: a call that was interrupted goes on with the step it was in.
+`--again` measures steps anew where an earlier call kept (`--keep`) a size's corpus and run: each against a copy of the
+store and without the checkpoints, so that it does everything it did the first time, and what it makes is dropped.
 Prints a line a step as it ends, and last the tables: cost, growth, and what AudioSet's 1.9 million clips would take.
 """
 
@@ -23,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,9 @@ def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, 
         resolve_run(corpus, workspace, clips)
     else:
         (node,) = (n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == step)
+        node.execution_options.caching_options.enable_cache = (
+            False  # a step that is measured again has run before
+        )
         outcome = launch(node, ir, TfxStore(own_store(workspace)))
         if outcome is not Outcome.RAN:
             raise RuntimeError(f"{step} came from the cache of {workspace}: nothing was measured")
@@ -128,6 +133,33 @@ def measure(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, A
     return found
 
 
+def measure_again(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, Any]:
+    """A step that has run, in a process of its own, in a workspace that is left as it was found.
+
+    Raises:
+        RuntimeError: it failed, or the workspace of the first time is gone.
+    """
+    store, checkpoints = workspace / "metadata.sqlite", workspace / "checkpoints"
+    if not store.is_file():
+        raise RuntimeError(f"there is no run in {workspace}: measure this size with --keep first")
+    kept = workspace / "before-again"
+    kept.mkdir()
+    shutil.copy2(store, kept / store.name)
+    if checkpoints.is_dir():
+        checkpoints.rename(kept / checkpoints.name)
+    outputs = workspace / "artifacts" / step
+    known = set(outputs.glob("*/*"))
+    try:
+        return measure(step, corpus, workspace, clips)
+    finally:
+        for made in set(outputs.glob("*/*")) - known:
+            shutil.rmtree(made)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        for saved in kept.iterdir():
+            saved.replace(workspace / saved.name)
+        kept.rmdir()
+
+
 def make_clips(corpus: Path, clips: int) -> None:
     """The corpus of a size, where it is not there; it appears when it is complete."""
     from benchmarks.memory import make_corpus
@@ -165,25 +197,33 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
-def measure_size(folder: Path, clips: int, rows: dict[str, Any]) -> Iterator[None]:
-    """Everything about one size that `rows` does not have; yields whenever there is more in it."""
+def measure_size(folder: Path, clips: int, rows: dict[str, Any], again: Sequence[str]) -> Iterator[None]:
+    """Everything about one size that `rows` does not have, and `again`; yields whenever there is more in it."""
     found = rows.setdefault(str(clips), {"steps": {}, "bytes": {}})
-    if found["bytes"]:
-        return
     corpus, workspace = folder / f"corpus-{clips}", folder / f"run-{clips}"
+    if found["bytes"]:
+        for step in again:
+            found["steps"][step] = measure_again(step, corpus, workspace, clips)
+            _tell(clips, step, found["steps"][step])
+            yield
+        return
     make_clips(corpus, clips)
     for step in STEPS:
         if step in found["steps"]:
             continue
-        found["steps"][step] = row = measure(step, corpus, workspace, clips)
-        print(
-            f"{clips:>8} clips {step:<28} {row['wall']:8.1f} s wall {row['processor']:8.1f} s processor "
-            f"{row['before_mib']:6.0f} -> {row['peak_mib']:6.0f} MiB",
-            flush=True,
-        )
+        found["steps"][step] = measure(step, corpus, workspace, clips)
+        _tell(clips, step, found["steps"][step])
         yield
     found["bytes"] = sizes_of(workspace, corpus)
     yield
+
+
+def _tell(clips: int, step: str, row: dict[str, Any]) -> None:
+    print(
+        f"{clips:>8} clips {step:<28} {row['wall']:8.1f} s wall {row['processor']:8.1f} s processor "
+        f"{row['before_mib']:6.0f} -> {row['peak_mib']:6.0f} MiB",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -197,6 +237,9 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep a size's corpus and run when it is measured"
     )
+    parser.add_argument(
+        "--again", default="", help="steps to measure anew at sizes that are measured and were kept"
+    )
     for own in ("--step", "--corpus", "--workspace", "--clips", "--result"):
         parser.add_argument(own, help=argparse.SUPPRESS)  # of the process that runs one step
     arguments = parser.parse_args()
@@ -208,13 +251,16 @@ def main() -> None:
         return
     if arguments.folder is None:
         parser.error("--folder is missing")
+    again = arguments.again.split(",") if arguments.again else []
+    if unknown := sorted(set(again) - set(STEPS)):
+        parser.error(f"--again {unknown[0]}: no such step; there are {', '.join(STEPS)}")
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "scale.json"
     rows: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     sizes = [int(size) for size in arguments.sizes.split(",")]
     for clips in sizes:
-        for _ in measure_size(folder, clips, rows):
+        for _ in measure_size(folder, clips, rows, again):
             part = kept.with_suffix(".part")
             part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
             part.replace(kept)
