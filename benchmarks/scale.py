@@ -10,8 +10,8 @@ out: wall and processor seconds of the step, the peak resident memory that the k
 before the step began. "resolve" is what comes before the first step: fingerprints of the folders, indexes, compiling.
 
 What is done is kept in F/scale.json, and not done again: a call that was interrupted goes on with the step it was in.
-`--again` measures steps anew where an earlier call kept (`--keep`) a size's corpus and run: each against a copy of the
-store and without the checkpoints, so that it does everything it did the first time, and what it makes is dropped.
+`--again` measures steps anew where an earlier call kept (`--keep`) a size's corpus and run: each from the store as the
+step first found it and without checkpoints, so that it does all that it did then; what it makes is dropped.
 Prints a line a step as it ends, and last the tables: cost, growth, and what AudioSet's 1.9 million clips would take.
 """
 
@@ -40,6 +40,8 @@ STEPS = (
     "evaluator", "pusher",
 )  # fmt: skip
 IR_FILE = "pipeline.pb"
+STORE = "metadata.sqlite"
+CHECKPOINTS = "checkpoints"
 
 
 def settings(clips: int) -> list[str]:
@@ -125,6 +127,8 @@ def measure(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, A
     result = workspace / "logs" / f"{step}.json"
     command = [sys.executable, "-m", "benchmarks.scale", "--step", step, "--corpus", str(corpus)]
     command += ["--workspace", str(workspace), "--clips", str(clips), "--result", str(result)]
+    if (workspace / STORE).is_file():
+        shutil.copy2(workspace / STORE, _store_before(step, workspace))
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
@@ -134,30 +138,40 @@ def measure(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, A
 
 
 def measure_again(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, Any]:
-    """A step that has run, in a process of its own, in a workspace that is left as it was found.
+    """A step that has run, from what the store was before it; the workspace is left as it was found.
 
     Raises:
         RuntimeError: it failed, or the workspace of the first time is gone.
     """
-    store, checkpoints = workspace / "metadata.sqlite", workspace / "checkpoints"
-    if not store.is_file():
-        raise RuntimeError(f"there is no run in {workspace}: measure this size with --keep first")
-    kept = workspace / "before-again"
-    kept.mkdir()
-    shutil.copy2(store, kept / store.name)
-    if checkpoints.is_dir():
-        checkpoints.rename(kept / checkpoints.name)
-    outputs = workspace / "artifacts" / step
-    known = set(outputs.glob("*/*"))
+    aside = workspace / "before-again"
+    _put_back(workspace, aside)  # of a call that was killed
+    if not (workspace / STORE).is_file():
+        raise RuntimeError(f"there is no run in {workspace}: measure {clips} clips with --keep first")
+    for place in (STORE, CHECKPOINTS, f"artifacts/{step}"):
+        if (workspace / place).exists():
+            (aside / place).parent.mkdir(parents=True, exist_ok=True)
+            (workspace / place).rename(aside / place)
+    if step != RESOLVE:
+        shutil.copy2(_store_before(step, workspace), workspace / STORE)
     try:
         return measure(step, corpus, workspace, clips)
     finally:
-        for made in set(outputs.glob("*/*")) - known:
-            shutil.rmtree(made)
-        shutil.rmtree(checkpoints, ignore_errors=True)
-        for saved in kept.iterdir():
-            saved.replace(workspace / saved.name)
-        kept.rmdir()
+        _put_back(workspace, aside)
+
+
+def _put_back(workspace: Path, aside: Path) -> None:
+    """Moves what is aside to where it was, in place of what a step made there meanwhile."""
+    for place in (STORE, CHECKPOINTS, *(f"artifacts/{step}" for step in STEPS)):
+        if (aside / place).exists():
+            if (workspace / place).is_dir():
+                shutil.rmtree(workspace / place)
+            (aside / place).replace(workspace / place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _store_before(step: str, workspace: Path) -> Path:
+    """A copy of the store, a fraction of a megabyte, as the step found it when it first ran."""
+    return workspace / "logs" / f"{step}.sqlite"
 
 
 def make_clips(corpus: Path, clips: int) -> None:
@@ -176,13 +190,13 @@ def sizes_of(workspace: Path, corpus: Path) -> dict[str, int]:
     artifacts = workspace / "artifacts"
     places = {
         "corpus": [corpus],
-        "store": [workspace / "metadata.sqlite"],
+        "store": [workspace / STORE],
         "manifests": artifacts.glob("ingest_*/manifest"),
         "examples": artifacts.glob("ingest_*/examples"),
         "spectrograms": [artifacts / "transform" / "transformed_examples"],
         "embeddings": artifacts.glob("embed_*/embeddings"),
         "report": [artifacts / "evaluator" / "report"],
-        "checkpoints": [workspace / "checkpoints"],
+        "checkpoints": [workspace / CHECKPOINTS],
     }
     return {
         kind: sum(path.stat().st_size for folder in folders for path in _files(folder))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import linregress
 
+from benchmarks import scale
 from benchmarks.overhead import Clocks
 from benchmarks.scale_tables import _audioset, _cost, _memory, fitted, slopes
 from benchmarks.soak import slope
@@ -80,3 +83,35 @@ def test_a_clock_does_not_count_what_is_inside_another(monkeypatch: pytest.Monke
     with clocks.part("outer"), clocks.part("inner"):
         pass
     assert dict(clocks.seconds) == {"outer": [2.0 + 8.0, 0.5 + 2.0], "inner": [4.0, 1.0]}
+
+
+def test_a_step_measured_again_finds_its_store_and_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a workspace that a killed call left in the middle, with its own store aside."""
+    workspace = tmp_path / "run"
+    files = {
+        "metadata.sqlite": "after",
+        "checkpoints/1": "weights",
+        "artifacts/trainer/model/6/graph": "first",
+    }
+    files |= {"logs/trainer.sqlite": "before", "artifacts/schema/schema/3/text": "schema"}
+    for name, text in files.items():
+        (workspace / name).parent.mkdir(parents=True, exist_ok=True)
+        (workspace / name).write_text(text)
+    (workspace / "before-again").mkdir()
+    (workspace / "metadata.sqlite").rename(workspace / "before-again" / "metadata.sqlite")
+    (workspace / "metadata.sqlite").write_text("half")
+
+    def step(name: str, corpus: Path, place: Path, clips: int) -> dict[str, float]:
+        assert (place / "metadata.sqlite").read_text() == "before"
+        assert not (place / "checkpoints").exists() and not (place / "artifacts/trainer").exists()
+        for made in ("checkpoints/2", "artifacts/trainer/model/6/graph"):
+            (place / made).parent.mkdir(parents=True)
+            (place / made).write_text("second")
+        return _row(1.0)
+
+    monkeypatch.setattr(scale, "measure", step)
+    assert scale.measure_again("trainer", tmp_path, workspace, 10) == _row(1.0)
+    found = {str(p.relative_to(workspace)): p.read_text() for p in workspace.rglob("*") if p.is_file()}
+    assert found == files
