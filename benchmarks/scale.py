@@ -1,6 +1,6 @@
 """How time, memory and files of each step of the pipeline grow with the number of clips.
 
-    python -m benchmarks.scale --folder F [--sizes 1000,10000,100000] [--keep]
+    python -m benchmarks.scale --folder F [--sizes 1000,10000,100000] [--keep] [--again statistics,evaluator]
 
 Every size is a corpus of one-second clips of its own (16 kHz wav in Speech Commands' layout, a tone a word in noise,
 three quarters train; no two files share a byte of sound, so nothing is cheaper than in life but the length of a clip)
@@ -10,6 +10,8 @@ out: wall and processor seconds of the step, the peak resident memory that the k
 before the step began. "resolve" is what comes before the first step: fingerprints of the folders, indexes, compiling.
 
 What is done is kept in F/scale.json, and not done again: a call that was interrupted goes on with the step it was in.
+`--again` measures steps anew where an earlier call kept (`--keep`) a size's corpus and run: each from the store as the
+step first found it and without checkpoints, so that it does all that it did then; what it makes is dropped.
 Prints a line a step as it ends, and last the tables: cost, growth, and what AudioSet's 1.9 million clips would take.
 """
 
@@ -23,7 +25,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,8 @@ STEPS = (
     "evaluator", "pusher",
 )  # fmt: skip
 IR_FILE = "pipeline.pb"
+STORE = "metadata.sqlite"
+CHECKPOINTS = "checkpoints"
 
 
 def settings(clips: int) -> list[str]:
@@ -88,6 +92,9 @@ def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, 
         resolve_run(corpus, workspace, clips)
     else:
         (node,) = (n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == step)
+        node.execution_options.caching_options.enable_cache = (
+            False  # a step that is measured again has run before
+        )
         outcome = launch(node, ir, TfxStore(own_store(workspace)))
         if outcome is not Outcome.RAN:
             raise RuntimeError(f"{step} came from the cache of {workspace}: nothing was measured")
@@ -120,12 +127,51 @@ def measure(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, A
     result = workspace / "logs" / f"{step}.json"
     command = [sys.executable, "-m", "benchmarks.scale", "--step", step, "--corpus", str(corpus)]
     command += ["--workspace", str(workspace), "--clips", str(clips), "--result", str(result)]
+    if (workspace / STORE).is_file():
+        shutil.copy2(workspace / STORE, _store_before(step, workspace))
     with log.open("w", encoding="utf-8") as file:
         done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if done.returncode:
         raise RuntimeError(f"step {step} with {clips} clips ended with {done.returncode}; see {log}")
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
+
+
+def measure_again(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, Any]:
+    """A step that has run, from what the store was before it; the workspace is left as it was found.
+
+    Raises:
+        RuntimeError: it failed, or the workspace of the first time is gone.
+    """
+    aside = workspace / "before-again"
+    _put_back(workspace, aside)  # of a call that was killed
+    if not (workspace / STORE).is_file():
+        raise RuntimeError(f"there is no run in {workspace}: measure {clips} clips with --keep first")
+    for place in (STORE, CHECKPOINTS, f"artifacts/{step}"):
+        if (workspace / place).exists():
+            (aside / place).parent.mkdir(parents=True, exist_ok=True)
+            (workspace / place).rename(aside / place)
+    if step != RESOLVE:
+        shutil.copy2(_store_before(step, workspace), workspace / STORE)
+    try:
+        return measure(step, corpus, workspace, clips)
+    finally:
+        _put_back(workspace, aside)
+
+
+def _put_back(workspace: Path, aside: Path) -> None:
+    """Moves what is aside to where it was, in place of what a step made there meanwhile."""
+    for place in (STORE, CHECKPOINTS, *(f"artifacts/{step}" for step in STEPS)):
+        if (aside / place).exists():
+            if (workspace / place).is_dir():
+                shutil.rmtree(workspace / place)
+            (aside / place).replace(workspace / place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _store_before(step: str, workspace: Path) -> Path:
+    """A copy of the store, a fraction of a megabyte, as the step found it when it first ran."""
+    return workspace / "logs" / f"{step}.sqlite"
 
 
 def make_clips(corpus: Path, clips: int) -> None:
@@ -144,13 +190,13 @@ def sizes_of(workspace: Path, corpus: Path) -> dict[str, int]:
     artifacts = workspace / "artifacts"
     places = {
         "corpus": [corpus],
-        "store": [workspace / "metadata.sqlite"],
+        "store": [workspace / STORE],
         "manifests": artifacts.glob("ingest_*/manifest"),
         "examples": artifacts.glob("ingest_*/examples"),
         "spectrograms": [artifacts / "transform" / "transformed_examples"],
         "embeddings": artifacts.glob("embed_*/embeddings"),
         "report": [artifacts / "evaluator" / "report"],
-        "checkpoints": [workspace / "checkpoints"],
+        "checkpoints": [workspace / CHECKPOINTS],
     }
     return {
         kind: sum(path.stat().st_size for folder in folders for path in _files(folder))
@@ -165,25 +211,33 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (Path(folder) / name for name in names)
 
 
-def measure_size(folder: Path, clips: int, rows: dict[str, Any]) -> Iterator[None]:
-    """Everything about one size that `rows` does not have; yields whenever there is more in it."""
+def measure_size(folder: Path, clips: int, rows: dict[str, Any], again: Sequence[str]) -> Iterator[None]:
+    """Everything about one size that `rows` does not have, and `again`; yields whenever there is more in it."""
     found = rows.setdefault(str(clips), {"steps": {}, "bytes": {}})
-    if found["bytes"]:
-        return
     corpus, workspace = folder / f"corpus-{clips}", folder / f"run-{clips}"
+    if found["bytes"]:
+        for step in again:
+            found["steps"][step] = measure_again(step, corpus, workspace, clips)
+            _tell(clips, step, found["steps"][step])
+            yield
+        return
     make_clips(corpus, clips)
     for step in STEPS:
         if step in found["steps"]:
             continue
-        found["steps"][step] = row = measure(step, corpus, workspace, clips)
-        print(
-            f"{clips:>8} clips {step:<28} {row['wall']:8.1f} s wall {row['processor']:8.1f} s processor "
-            f"{row['before_mib']:6.0f} -> {row['peak_mib']:6.0f} MiB",
-            flush=True,
-        )
+        found["steps"][step] = measure(step, corpus, workspace, clips)
+        _tell(clips, step, found["steps"][step])
         yield
     found["bytes"] = sizes_of(workspace, corpus)
     yield
+
+
+def _tell(clips: int, step: str, row: dict[str, Any]) -> None:
+    print(
+        f"{clips:>8} clips {step:<28} {row['wall']:8.1f} s wall {row['processor']:8.1f} s processor "
+        f"{row['before_mib']:6.0f} -> {row['peak_mib']:6.0f} MiB",
+        flush=True,
+    )
 
 
 def main() -> None:
@@ -197,6 +251,9 @@ def main() -> None:
     parser.add_argument(
         "--keep", action="store_true", help="keep a size's corpus and run when it is measured"
     )
+    parser.add_argument(
+        "--again", default="", help="steps to measure anew at sizes that are measured and were kept"
+    )
     for own in ("--step", "--corpus", "--workspace", "--clips", "--result"):
         parser.add_argument(own, help=argparse.SUPPRESS)  # of the process that runs one step
     arguments = parser.parse_args()
@@ -208,13 +265,16 @@ def main() -> None:
         return
     if arguments.folder is None:
         parser.error("--folder is missing")
+    again = arguments.again.split(",") if arguments.again else []
+    if unknown := sorted(set(again) - set(STEPS)):
+        parser.error(f"--again {unknown[0]}: no such step; there are {', '.join(STEPS)}")
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "scale.json"
     rows: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
     sizes = [int(size) for size in arguments.sizes.split(",")]
     for clips in sizes:
-        for _ in measure_size(folder, clips, rows):
+        for _ in measure_size(folder, clips, rows, again):
             part = kept.with_suffix(".part")
             part.write_text(json.dumps(rows, indent=1), encoding="utf-8")
             part.replace(kept)

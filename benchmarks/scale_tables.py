@@ -1,8 +1,9 @@
 """The tables of `benchmarks.scale`: what a clip costs, how straight the line is, and what AudioSet would take.
 
 A step's cost is taken as a + b n: `a` is what it takes with no clip at all (graphs are traced, a probe trains a fixed
-number of steps), `b` the slope between the smallest and the largest size. "Straight" compares the slope of the last
-piece with the one before it: 1.00 is a straight line.
+number of steps), `b` what a clip more takes. The line goes through all sizes by least squares of the deviations as
+shares of what was measured, so that each size counts alike; the table gives the largest of these deviations. In a sum
+of a large `a` and a small `b` it says little of `b`, and of steps that take no time it is the clock's.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 AUDIOSET_CLIPS = 1_900_000
 WORKERS = (1, 8, 32, 128)
+STRAIGHT = 0.15  # the largest deviation from a line of what passes for one
 
 
 @dataclass(frozen=True)
@@ -61,21 +63,55 @@ def slopes(values: Sequence[float], sizes: Sequence[int]) -> list[float]:
     return [(after - before) / (larger - smaller) for before, after, smaller, larger in steps]
 
 
+@dataclass(frozen=True)
+class Line:
+    """Cost of a step.
+
+    Attributes:
+        fixed: seconds without a clip.
+        slope: seconds a clip more.
+        deviations: of the cost at each size above the line, as shares of the cost.
+    """
+
+    fixed: float
+    slope: float
+    deviations: tuple[float, ...]
+
+    @property
+    def largest(self) -> float:
+        """The deviation farthest from 0."""
+        return max(self.deviations, key=abs)
+
+
+def fitted(values: Sequence[float], sizes: Sequence[int]) -> Line:
+    """The line through costs (positive) at different sizes, at least two."""
+    costs = np.asarray(values, np.float64)
+    shares = np.stack([1 / costs, np.asarray(sizes) / costs], axis=1)
+    scale = np.abs(shares).max(axis=0)
+    fixed, slope = np.linalg.lstsq(shares / scale, np.ones(len(costs)), rcond=None)[0] / scale
+    deviations = 1 - shares @ np.asarray([fixed, slope])
+    return Line(float(fixed), float(slope), tuple(float(share) for share in deviations))
+
+
 def _cost(rows: Rows, sizes: list[int]) -> str:
     head = ["step", *(f"{size:,}: processor s" for size in sizes), *(f"{size:,}: wall s" for size in sizes)]
-    head += ["ms a clip more", "straight"]
-    lines = []
+    several = len(sizes) > 1
+    head += ["fixed s", "ms a clip more", "largest deviation"] if several else []
+    lines, bent = [], []
     for step in rows[sizes[0]]["steps"]:
         processor = [rows[size]["steps"][step]["processor"] for size in sizes]
         wall = [rows[size]["steps"][step]["wall"] for size in sizes]
-        pieces = slopes(processor, sizes)
-        straight = f"{pieces[-1] / pieces[-2]:.2f}" if len(pieces) > 1 and pieces[-2] > 0 else ""
-        slope = (
-            f"{1000 * slopes([processor[0], processor[-1]], [sizes[0], sizes[-1]])[0]:.3f}" if pieces else ""
-        )
-        numbers = [f"{value:.1f}" for value in (*processor, *wall)]
-        lines.append([step, *numbers, slope, straight])
-    return _table(head, lines)
+        cells = [step, *(f"{value:.1f}" for value in (*processor, *wall))]
+        if several:
+            line = fitted(processor, sizes)
+            cells += [f"{line.fixed:.1f}", f"{1000 * line.slope:.3f}", f"{line.largest:+.0%}"]
+            if abs(line.largest) > STRAIGHT:
+                bent.append(f"{step} ({', '.join(f'{share:+.0%}' for share in line.deviations)})")
+        lines.append(cells)
+    verdict = (
+        f"Farther from their lines than {STRAIGHT:.0%}: {', '.join(bent) or 'none'}.\n" if several else ""
+    )
+    return _table(head, lines) + verdict
 
 
 def _memory(rows: Rows, sizes: list[int]) -> str:
@@ -103,12 +139,10 @@ def _audioset(rows: Rows, sizes: list[int]) -> str:
     """Hours of AudioSet by the slopes, were each worker as fast as one of this machine's processors."""
     head = ["step", "processor hours", *(f"hours on {count}" for count in WORKERS)]
     lines, totals = [], np.zeros(1 + len(WORKERS))
-    ends = [sizes[0], sizes[-1]]
     for step in rows[sizes[0]]["steps"]:
         share = SHARES.get(step.split("_")[0], ELSE)
-        values = [rows[size]["steps"][step]["processor"] for size in ends]
-        slope = max(0.0, slopes(values, ends)[0])
-        fixed = max(0.0, values[0] - slope * ends[0]) / 3600
+        line = fitted([rows[size]["steps"][step]["processor"] for size in sizes], sizes)
+        fixed, slope = max(0.0, line.fixed) / 3600, max(0.0, line.slope)
         work = slope * share.of_a_clip * AUDIOSET_CLIPS / 3600
         hours = [fixed + work, *(fixed + work / (count if share.divides else 1) for count in WORKERS)]
         totals += hours

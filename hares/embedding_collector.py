@@ -11,6 +11,7 @@ Shapes: `r` crops, `d` embedding size.
 from __future__ import annotations
 
 import mmap
+import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import replace
@@ -22,6 +23,8 @@ import numpy as np
 from hares.embeddings import TaskEmbeddings, concatenate
 
 BYTES_PER_MB = 1_000_000
+# With a page that is asked for the system maps its neighbours, 64 kB in all: so many rows are at most 16 MB.
+MAPPED_ROWS = 256
 
 
 class EmbeddingCollector:
@@ -39,6 +42,7 @@ class EmbeddingCollector:
         self._directory = directory
         self._parts: list[TaskEmbeddings] = []
         self._waiting: list[np.ndarray] = []
+        self._labels: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._bytes = 0
         self._file: IO[bytes] | None = None
 
@@ -56,8 +60,17 @@ class EmbeddingCollector:
             raise ValueError(f"embeddings of sizes {found} cannot be one task's: are two encoders mixed?")
         rows = np.ascontiguousarray(shard.embeddings, np.float32)
         self._bytes += rows.nbytes
-        # A stand-in of the right shape that takes no memory: `concatenate` checks rows against it.
-        self._parts.append(replace(shard, embeddings=np.broadcast_to(np.float32(0), rows.shape)))
+        # A stand-in of the right shape that takes no memory: `concatenate` checks rows against it. What many clips
+        # have in common is kept once, and not once a clip.
+        self._parts.append(
+            replace(
+                shard,
+                embeddings=np.broadcast_to(np.float32(0), rows.shape),
+                splits=tuple(map(sys.intern, shard.splits)),
+                groups=tuple(map(sys.intern, shard.groups)),
+                labels=tuple(self._labels.setdefault(labels, labels) for labels in shard.labels),
+            )
+        )
         self._waiting.append(rows)
         if self._bytes > self._limit:
             self._spill()
@@ -105,10 +118,17 @@ def is_mapped(embeddings: np.ndarray) -> bool:
     return isinstance(embeddings, np.memmap)
 
 
-def forget_pages(embeddings: np.ndarray) -> None:
-    """Gives the pages of a memory map that were read back to the system, which may keep or drop them.
+def take_rows(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """A copy of `rows` (any,) of embeddings (r, d), in their order.
 
-    Without it they count as this process's memory until the system runs short.
+    Of a memory map a few are read at a time, and their pages given back to the system, which may keep or drop them:
+    else they would count as this process's memory until the system runs short.
     """
-    if isinstance(embeddings, np.memmap) and isinstance(embeddings.base, mmap.mmap):
+    if not (isinstance(embeddings, np.memmap) and isinstance(embeddings.base, mmap.mmap)):
+        return np.asarray(embeddings[rows])
+    found = np.empty((len(rows), embeddings.shape[1]), embeddings.dtype)
+    for first in range(0, len(rows), MAPPED_ROWS):
+        part = slice(first, first + MAPPED_ROWS)
+        found[part] = embeddings[rows[part]]
         embeddings.base.madvise(mmap.MADV_DONTNEED)
+    return found

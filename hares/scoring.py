@@ -8,7 +8,7 @@ error but "not scored", with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -170,13 +170,7 @@ def score_task(
         "classes_trained": len(classes_of(task, data, train)),
         "classes": sum(len(slot.classes) for slot in slots),
         "deviations": task.deviations + settings.deviations(task),
-        "leakage": check_leakage(
-            task,
-            [
-                ClipIdentity(name, split, group, "")
-                for name, split, group in zip(data.clip_ids, data.splits, data.groups, strict=True)
-            ],
-        ),
+        "leakage": check_leakage(task, _Identities(data)),
     }
     if reason:
         nothing: dict[str, Any] = {"value": None, "chance": None, "resampled": None, "predictions": None}
@@ -201,6 +195,17 @@ def score_task(
         predictions=predictions,
         reason="",
     )
+
+
+class _Identities:
+    """What is known of a task's clips by their embeddings; made anew each time they are gone through."""
+
+    def __init__(self, data: TaskEmbeddings):
+        self._data = data
+
+    def __iter__(self) -> Iterator[ClipIdentity]:
+        for name, split, group in zip(self._data.clip_ids, self._data.splits, self._data.groups, strict=True):
+            yield ClipIdentity(name, split, group, "")
 
 
 def build_report(

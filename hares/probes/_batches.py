@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.embedding_collector import forget_pages, is_mapped
+from hares.embedding_collector import is_mapped, take_rows
 from hares.embeddings import TaskEmbeddings
 from hares.metrics import multi_hot
 from hares.probes._standard import BLOCK_ROWS, standardise
@@ -89,7 +89,7 @@ class TrainingRows:
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """All rows, a block at a time: the number of its first row, and the block (any, d) standardised."""
         for first in range(0, self.count, BLOCK_ROWS):
-            part = self._data.embeddings[self._rows[first : first + BLOCK_ROWS]]
+            part = take_rows(self._data.embeddings, self._rows[first : first + BLOCK_ROWS])
             yield first, standardise(part, self._mean, self._deviation)
 
     def chunks(self, schedule: ProbeSchedule, seeds: list[int]) -> Iterator[Chunk]:
@@ -116,8 +116,7 @@ class TrainingRows:
         if self.resident:
             return Chunk(first, places.astype(np.int32), targets)
         wanted = self._rows[places.ravel()]
-        inputs = standardise(self._data.embeddings[wanted], self._mean, self._deviation)
-        forget_pages(self._data.embeddings)
+        inputs = standardise(take_rows(self._data.embeddings, wanted), self._mean, self._deviation)
         return Chunk(first, inputs.reshape(*places.shape, self.size), targets)
 
     def _targets(self, rows: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hares.embedding_collector import forget_pages
+from hares.embedding_collector import take_rows
 from hares.embeddings import TaskEmbeddings
 from hares.protocol import EVALUATION_ROLE
 
@@ -27,10 +27,9 @@ def standardisation(embeddings: np.ndarray, rows: np.ndarray) -> tuple[np.ndarra
     total = np.zeros_like(origin)
     squares = np.zeros_like(origin)
     for first in range(0, len(rows), BLOCK_ROWS):
-        block = embeddings[rows[first : first + BLOCK_ROWS]] - origin
+        block = take_rows(embeddings, rows[first : first + BLOCK_ROWS]) - origin
         total += block.sum(axis=0)
         squares += np.einsum("rd,rd->d", block, block)
-        forget_pages(embeddings)
     shift = total / len(rows)
     mean = origin + shift
     deviation = np.sqrt(np.maximum(squares / len(rows) - shift**2, 0.0))
@@ -72,8 +71,7 @@ def average_over_crops(
     totals: np.ndarray | None = None
     for first in range(0, len(rows), BLOCK_ROWS):
         part = rows[first : first + BLOCK_ROWS]
-        scores = score(data.embeddings[part])
-        forget_pages(data.embeddings)
+        scores = score(take_rows(data.embeddings, part))
         if totals is None:
             totals = np.zeros((len(scores), len(clips), scores.shape[2]))
         for total, of_seed in zip(totals, scores, strict=True):

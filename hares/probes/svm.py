@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
+from hares.embedding_collector import take_rows
 from hares.embeddings import TaskEmbeddings
 from hares.probes import FOLDS, Fold, ProbeOutcome
 from hares.probes._standard import average_over_crops, standardisation, standardise
@@ -81,7 +82,7 @@ class _FoldCrops:
         self._data, self._fold = data, fold
         self._labels = labels[data.clip_index[rows]]
         self._mean, self._deviation = standardisation(data.embeddings, rows)
-        inputs = standardise(data.embeddings[rows], self._mean, self._deviation)
+        inputs = standardise(take_rows(data.embeddings, rows), self._mean, self._deviation)
         # scikit-learn's own rule for the solver, by the shape before the rotation.
         self._dual = inputs.shape[0] < inputs.shape[1]
         self._rotation = np.linalg.qr(inputs.T.astype(np.float64))[0] if self._dual else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hares.embedding_collector import EmbeddingCollector, collect, is_mapped
+from hares.embedding_collector import EmbeddingCollector, collect, is_mapped, take_rows
 from hares.embeddings import TaskEmbeddings, concatenate
 from hares.probes import load_probe
 from hares.protocol import ProtocolSettings
@@ -101,6 +101,31 @@ def test_collecting_refuses_two_encoders_and_one_shard_twice():
     collector.add(shard(1, task))
     with pytest.raises(ValueError, match="in two shards"):
         collector.finish()
+
+
+def test_rows_of_a_file_are_copies_in_the_order_asked_for(tmp_path):
+    """More rows than are mapped at a time, forwards, backwards and twice."""
+    task = load_task("speech_commands_v2")
+    parts = [shard(number, task, clips=400) for number in range(2)]
+    whole = concatenate(parts).embeddings
+    mapped = collect(parts, 1e-6, tmp_path).embeddings
+    rows = np.random.default_rng(0).permutation(np.repeat(np.arange(len(whole)), 2))
+    for embeddings in (mapped, whole):
+        found = take_rows(embeddings, rows)
+        np.testing.assert_array_equal(found, whole[rows])
+        assert type(found) is np.ndarray and not np.shares_memory(found, embeddings)
+    assert take_rows(mapped, rows[:0]).shape == (0, whole.shape[1])
+
+
+def test_what_clips_have_in_common_is_kept_once():
+    task = load_task("speech_commands_v2")
+    parts = [
+        replace(shard(number, task), groups=tuple(f"s{i % 4}" for i in range(60))) for number in range(6)
+    ]
+    found = collect(parts, 100)
+    assert len({id(labels) for labels in found.labels}) == len(set(found.labels)) <= CLASSES
+    assert len({id(group) for group in found.groups}) == 4
+    assert len({id(split) for split in found.splits}) == 2
 
 
 GROWTH = """
