@@ -138,7 +138,7 @@ def measure(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, A
 
 
 def measure_again(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, Any]:
-    """A step that has run, from what the store was before it; the workspace is left as it was found.
+    """A step that has run, from what the store was before it; store, checkpoints and artifacts are left as they were.
 
     Raises:
         RuntimeError: it failed, or the workspace of the first time is gone.
