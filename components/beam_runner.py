@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
@@ -51,3 +54,19 @@ def listing_slices(beam_args: Sequence[str]) -> int:
     from apache_beam.runners.dask.dask_runner import DaskOptions
 
     return PipelineOptions(list(beam_args)).view_as(DaskOptions).npartitions or DASK_PARTITIONS
+
+
+@contextmanager
+def let_go(pipeline: beam.Pipeline) -> Iterator[beam.Pipeline]:
+    """As `with pipeline`; afterwards no runner has a reason to do any of it again.
+
+    Beam's DaskRunner holds what the workers computed for as long as something refers to the pipeline. A worker that
+    dies later, at another step's work, takes it along, and Dask would do this step again beside what it has published.
+    """
+    try:
+        with pipeline:
+            yield pipeline
+    finally:
+        result: Any = getattr(pipeline, "result", None)  # None where it could not be started
+        if type(result).__name__ == "DaskRunnerResult":
+            result.client.close()

@@ -20,7 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.beam_runner import listing_slices
+from components.beam_runner import let_go, listing_slices
 from components.outputs import record_outputs
 from components.shard_files import remove_unfinished, write_whole
 from hares.audio import Limits
@@ -63,7 +63,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         limits = Limits(longest=exec_properties.get("longest_clip") or Limits().longest)
         write = _IngestShard(sources, shards, examples.uri, manifest.uri, limits)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
-        with self._make_beam_pipeline() as pipeline:
+        with let_go(self._make_beam_pipeline()) as pipeline:
             _ = (
                 pipeline
                 | "Sources" >> beam.Create([(sources, splits, part) for part in range(slices)])

@@ -21,6 +21,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.beam_runner import let_go
 from components.model_layout import untrained_model_dir
 from components.outputs import record_outputs
 from components.shard_files import remove_unfinished, write_whole
@@ -66,7 +67,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             folder = os.path.join(embeddings.uri, variant)
             fileio.makedirs(folder)
             embed = _EmbedShard(path, folder, exec_properties["task"], exec_properties["protocol"])
-            with self._make_beam_pipeline() as pipeline:
+            with let_go(self._make_beam_pipeline()) as pipeline:
                 _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(embed)
             remove_unfinished(folder)
         embeddings.set_string_custom_property("task", exec_properties["task"])

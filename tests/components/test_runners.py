@@ -15,6 +15,7 @@ import functools
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,15 @@ import pytest
 
 pytest.importorskip("tfx")
 
+import apache_beam as beam
 import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
 from components.artifacts import AudioManifest, Embeddings
 from components.audio_example_gen import executor as ingestion
-from components.beam_runner import DASK_RUNNER
+from components.beam_runner import DASK_RUNNER, let_go
 from components.embedder import executor as embedding
 from hares.corpus import dataset_root
 from hares.probes import FOLDS
@@ -265,6 +268,18 @@ def test_workers_killed_in_the_middle_of_a_shard_lose_nothing(
         assert any(0 < half[name] < sizes[name] for name in half)
         assert not half.keys() & by_name.keys()
     assert not before <= after
+
+
+def test_dask_forgets_a_pipeline_that_has_finished(dask_cluster: Any) -> None:
+    """Else it would do it again when a worker dies at a later step."""
+    pipeline = beam.Pipeline(options=PipelineOptions(dask_args(dask_cluster, 2)))
+    with let_go(pipeline):
+        _ = pipeline | beam.Create([1, 2, 3]) | beam.Map(lambda number: number + 1)
+    assert pipeline.result.state == "DONE"
+    deadline = time.monotonic() + 60
+    while dask_cluster.scheduler.tasks and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not dask_cluster.scheduler.tasks
 
 
 @pytest.mark.full
