@@ -92,9 +92,8 @@ def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, 
         resolve_run(corpus, workspace, clips)
     else:
         (node,) = (n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == step)
-        node.execution_options.caching_options.enable_cache = (
-            False  # a step that is measured again has run before
-        )
+        # A step that is measured again has run before.
+        node.execution_options.caching_options.enable_cache = False
         outcome = launch(node, ir, TfxStore(own_store(workspace)))
         if outcome is not Outcome.RAN:
             raise RuntimeError(f"{step} came from the cache of {workspace}: nothing was measured")

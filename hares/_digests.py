@@ -31,9 +31,8 @@ def combined_digest(**parts: Any) -> str:
 def file_digest(path: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) of a file. Raises OSError where it cannot be read."""
     digest = hashlib.sha256()
-    block = memoryview(
-        bytearray(_BLOCK_BYTES)
-    )  # one for all of the file, small enough for a core's own cache
+    # One for all of the file, small enough for a core's own cache.
+    block = memoryview(bytearray(_BLOCK_BYTES))
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])

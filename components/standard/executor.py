@@ -27,21 +27,10 @@ HIDDEN = ".part"  # below the push destination; servers look for numbers
 
 
 class _RecordsOutputs(base_executor.BaseExecutor):
-    """Goes before an executor of TFX's: does what that one does, and puts `content_digest` on each output."""
+    """Goes before an executor of TFX's: does what that one does, and puts `content_digest` on each output.
 
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """See the executor of TFX's."""
-        super().Do(input_dict, output_dict, exec_properties)
-        record_outputs(output_dict, self._context)
-
-
-class _BatchesByBytes(base_executor.BaseExecutor):
-    """Goes before an executor of TFX's that reads Examples: its memory does not grow with the clips."""
+    Where that one reads Examples it gets them in batches of bytes, so that its memory does not grow with the clips.
+    """
 
     def Do(
         self,
@@ -52,13 +41,14 @@ class _BatchesByBytes(base_executor.BaseExecutor):
         """See the executor of TFX's."""
         with batches_by_bytes():
             super().Do(input_dict, output_dict, exec_properties)
+        record_outputs(output_dict, self._context)
 
 
-class TransformExecutor(_RecordsOutputs, _BatchesByBytes, transform.Executor):
+class TransformExecutor(_RecordsOutputs, transform.Executor):
     """As TFX's Transform, in batches of bytes."""
 
 
-class StatisticsGenExecutor(_RecordsOutputs, _BatchesByBytes, statistics_gen.Executor):
+class StatisticsGenExecutor(_RecordsOutputs, statistics_gen.Executor):
     """As TFX's StatisticsGen, in batches of bytes."""
 
 

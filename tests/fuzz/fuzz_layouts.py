@@ -100,12 +100,8 @@ class _Guard:
 
     def __init__(self) -> None:
         self.home: str | None = None
-        places = (
-            *sys.path,
-            *hares.__path__,
-            sys.prefix,
-            sys.base_prefix,
-        )  # installed to be edited, it is on no path
+        # Installed to be edited, the package is on no path.
+        places = (*sys.path, *hares.__path__, sys.prefix, sys.base_prefix)
         self._ours = {os.path.realpath(place) for place in places if place}
         sys.addaudithook(self._watch)
 
