@@ -202,7 +202,11 @@ def test_bfloat16_is_another_export_of_the_same_weights(
     metadata, usual = read_metadata(tmp_path), read_metadata(export)
     assert (metadata["compute_dtype"], usual["compute_dtype"]) == ("bfloat16", "float32")
     assert metadata["weights_digest"] == usual["weights_digest"]
-    embed = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert {v.dtype for v in loaded.weights if v.shape.rank == 4} == {
+        tf.bfloat16
+    }  # or each call would convert them
+    embed = loaded.signatures["serving_default"]
     found = embed(waveform=tf.constant((pcm / 32768).astype(np.float32)))["embedding"]
     assert found.dtype == tf.float32
     distance = np.linalg.norm(found - expected["embedding"]) / np.linalg.norm(expected["embedding"])

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from models.encoder import load_encoder
 from models.encoders import nfnet
-from models.encoders._normalizer_free import Block, StandardisedConv
+from models.encoders._normalizer_free import Block, StandardisedConv, gelu
 from models.encoders.nfnet import NFNet, network_blocks
 from models.weights import canonical_variables, load_weights
 
@@ -141,3 +141,13 @@ def test_a_dropped_block_equals_a_zero_skip_gain() -> None:
     assert np.abs(dropped[1] - whole[1]).max() > 1e-4
     with pytest.raises(ValueError, match=r"nfnet: training needs noise \(b, 4\).*got none"):
         tiny(x, training=True)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(tf.float32, 2e-7), (tf.bfloat16, 2.0**-8)])
+def test_gelu_rounds_once(dtype: tf.DType, tolerance: float) -> None:
+    x = tf.cast(tf.linspace(-12.0, 12.0, 4001), dtype)
+    exact = tf.cast(x, tf.float64).numpy()
+    expected = exact / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (exact + 0.044715 * exact**3)))
+    found = tf.cast(gelu(x), tf.float64).numpy()
+    # Below about -3 the tanh is -1 but for its last bits, which times `x` is what the second term allows for.
+    assert np.all(np.abs(found - expected) <= tolerance * np.abs(expected) + 2e-7 * np.abs(exact))
