@@ -98,7 +98,7 @@ def opened(encoder: Encoder) -> Encoder:
 
 @contextlib.contextmanager
 def strides_as_published(encoder: Encoder) -> Iterator[None]:
-    """Inside, the strides of normaliser-free blocks are where the paper's table 5 has them; outside, where they cost least.
+    """Inside, the strides of normaliser-free blocks are where table 5 has them; outside, where they cost least.
 
     What is traced inside stays as it was traced.
     """
