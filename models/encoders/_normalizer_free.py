@@ -24,8 +24,9 @@ from models.encoder import Encoder
 
 Kernel = tuple[int, int]
 
-# GELU times this has unit variance for unit normal inputs.
+# GELU times this has unit variance for unit normal inputs; and twice GELU, times half of it.
 GELU_GAIN = 1.7015043497085571
+DOUBLED_GELU_GAIN = GELU_GAIN / 2
 
 _TANH_LINEAR = float(np.sqrt(2.0 / np.pi))
 _TANH_CUBIC = 0.044715 * _TANH_LINEAR
@@ -35,15 +36,20 @@ _SMALLEST_VARIANCE = 1e-4
 
 
 def gelu(x: tf.Tensor) -> tf.Tensor:
-    """GELU in its tanh form, unscaled; the convolution that follows carries `GELU_GAIN` as `input_scale`.
+    """GELU in its tanh form, unscaled."""
+    return 0.5 * doubled_gelu(x)
 
-    Its steps are in float32 whichever type `x` has: in bfloat16 each would round, and a CPU without bfloat16
-    arithmetic would convert back and forth at each. They are `tf.nn.gelu`'s, gathered into fewer passes over `x`, which
-    are what its time goes into.
+
+def doubled_gelu(x: tf.Tensor) -> tf.Tensor:
+    """Twice GELU in its tanh form: a convolution that follows carries `DOUBLED_GELU_GAIN` as its `input_scale`.
+
+    Passes over `x` are what GELU's time goes into, and these are two fewer than `tf.nn.gelu`'s. They are in float32
+    whichever type `x` has: in bfloat16 each would round, and a CPU without bfloat16 arithmetic would convert back and
+    forth at each.
     """
     wide = tf.cast(x, tf.float32)
     tanh = tf.tanh(wide * (_TANH_LINEAR + _TANH_CUBIC * tf.square(wide)))
-    return tf.cast(wide * (0.5 + 0.5 * tanh), x.dtype)
+    return tf.cast(wide * (1.0 + tanh), x.dtype)
 
 
 def betas(depths: Sequence[int], alpha: float) -> tuple[tuple[float, ...], ...]:
@@ -199,7 +205,7 @@ class Block(tf.keras.layers.Layer):
         inner = config.out_channels // 2
         groups = inner // config.group_width
         conv = functools.partial(StandardisedConv, seed=None if folded else seed)
-        outer_scale = GELU_GAIN * config.beta
+        outer_scale = DOUBLED_GELU_GAIN * config.beta
         # Where the strided kernel is one step wide, what it would step over is not computed to begin with: the 1x1
         # before it takes the stride, and the function is the same.
         time, frequency = (k == 1 for k in config.kernels[0])
@@ -215,12 +221,19 @@ class Block(tf.keras.layers.Layer):
             config.kernels[0],
             stride=stride,
             groups=groups,
-            input_scale=GELU_GAIN,
+            input_scale=DOUBLED_GELU_GAIN,
         )
         self.conv1b = conv(
-            f"{self.name}/conv1b", inner, inner, config.kernels[1], groups=groups, input_scale=GELU_GAIN
+            f"{self.name}/conv1b",
+            inner,
+            inner,
+            config.kernels[1],
+            groups=groups,
+            input_scale=DOUBLED_GELU_GAIN,
         )
-        self.conv2 = conv(f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=GELU_GAIN)
+        self.conv2 = conv(
+            f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=DOUBLED_GELU_GAIN
+        )
         self.conv_shortcut = None
         if config.stride != (1, 1) or config.in_channels != config.out_channels:
             self.conv_shortcut = conv(
@@ -238,7 +251,7 @@ class Block(tf.keras.layers.Layer):
 
         `survives` is (b,) of 0 and 1, or None for all.
         """
-        activated = gelu(x)
+        activated = doubled_gelu(x)
         shortcut = x
         if self.conv_shortcut is not None:
             pooled = activated
@@ -246,9 +259,9 @@ class Block(tf.keras.layers.Layer):
                 pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
             shortcut = self.conv_shortcut(pooled)
         residual = self.conv0(activated)
-        residual = self.conv1(gelu(residual))
-        residual = self.conv1b(gelu(residual))
-        residual = self.conv2(gelu(residual))
+        residual = self.conv1(doubled_gelu(residual))
+        residual = self.conv1b(doubled_gelu(residual))
+        residual = self.conv2(doubled_gelu(residual))
         gates = self.se(residual) * (2.0 * self.config.alpha * self.skip_gain)
         if survives is not None:
             gates *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]

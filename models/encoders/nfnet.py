@@ -26,12 +26,14 @@ import tensorflow as tf
 
 from models.encoder import EncoderRecord
 from models.encoders._normalizer_free import (
+    DOUBLED_GELU_GAIN,
     GELU_GAIN,
     Block,
     BlockConfig,
     NormalizerFreeEncoder,
     StandardisedConv,
     betas,
+    doubled_gelu,
     gelu,
     global_average,
 )
@@ -125,7 +127,7 @@ class NFNet(NormalizerFreeEncoder):
                 channels[i + 1],
                 (3, 3),
                 stride=(STEM_STRIDES[i], STEM_STRIDES[i]),
-                input_scale=1.0 if i == 0 else GELU_GAIN,
+                input_scale=1.0 if i == 0 else DOUBLED_GELU_GAIN,
             )
             for i in range(4)
         ]
@@ -146,7 +148,7 @@ class NFNet(NormalizerFreeEncoder):
         x, survives = self._input(inputs), self._survivors(training, noise)
         x = self.stem_convs[0](x)
         for conv in self.stem_convs[1:]:
-            x = conv(gelu(x))
+            x = conv(doubled_gelu(x))
         for block in self.blocks:
             x = block(x, survives.get(block.name))
         embedding = global_average(gelu(self.final_conv(x))) * GELU_GAIN

@@ -29,13 +29,14 @@ import tensorflow as tf
 
 from models.encoder import EncoderRecord
 from models.encoders._normalizer_free import (
-    GELU_GAIN,
+    DOUBLED_GELU_GAIN,
     Block,
     BlockConfig,
     Kernel,
     NormalizerFreeEncoder,
     StandardisedConv,
     betas,
+    doubled_gelu,
     gelu,
     global_average,
 )
@@ -167,7 +168,7 @@ class Pathway(tf.keras.layers.Layer):
                 channels[i + 1],
                 pathway.stem_kernels[i],
                 stride=STEM_STRIDES[i],
-                input_scale=1.0 if i == 0 else GELU_GAIN,
+                input_scale=1.0 if i == 0 else DOUBLED_GELU_GAIN,
             )
             for i in range(4)
         ]
@@ -181,7 +182,7 @@ class Pathway(tf.keras.layers.Layer):
         """(b, t, f, 1) -> (b, ceil(t / 4), ceil(f / 4), stem_channels)."""
         x = self.stem_convs[0](x)
         for conv in self.stem_convs[1:]:
-            x = conv(gelu(x))
+            x = conv(doubled_gelu(x))
         return x
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
