@@ -16,8 +16,9 @@ Signatures (`b` batch, `n` samples, `t` frames, `f` mel bins, `d` embedding; bat
 All but the last two return `embedding` (b, d) and, where the encoder has them, `features`, float32. Encoders of
 waveforms have neither `log_mel` nor `spectrogram`; `pcm16` is there when a Transform graph was given.
 
-Weight standardisation is folded into the kernels. Only variables are saved, not the Keras model around them:
-Keras would trace every layer once more and ask for our classes when loading.
+Weight standardisation is folded into the kernels, which are then stored in the type that they are used in. Only
+variables are saved, not the Keras model around them: Keras would trace every layer once more and ask for our classes
+when loading.
 
 An export computes in float32, or in bfloat16 with float32 inputs and outputs (`compute_dtype`), whichever type the
 encoder was trained in.

@@ -130,6 +130,8 @@ class StandardisedConv(tf.keras.layers.Layer):
 
     def store_in(self, dtype: str) -> None:
         """Keeps kernel and bias in the type they are used in, so that no call has to convert them."""
+        if self.w.dtype == dtype:
+            return
         self.w = tf.Variable(tf.cast(self.w, dtype), name=self.w.name.removesuffix(":0"))
         self.bias = tf.Variable(tf.cast(self.bias, dtype), name=self.bias.name.removesuffix(":0"))
 

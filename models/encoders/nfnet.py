@@ -27,14 +27,12 @@ import tensorflow as tf
 from models.encoder import EncoderRecord
 from models.encoders._normalizer_free import (
     DOUBLED_GELU_GAIN,
-    GELU_GAIN,
     Block,
     BlockConfig,
     NormalizerFreeEncoder,
     StandardisedConv,
     betas,
     doubled_gelu,
-    gelu,
     global_average,
 )
 
@@ -151,7 +149,7 @@ class NFNet(NormalizerFreeEncoder):
             x = conv(doubled_gelu(x))
         for block in self.blocks:
             x = block(x, survives.get(block.name))
-        embedding = global_average(gelu(self.final_conv(x))) * GELU_GAIN
+        embedding = global_average(doubled_gelu(self.final_conv(x))) * DOUBLED_GELU_GAIN
         return {"embedding": embedding, "features": global_average(x)}
 
 

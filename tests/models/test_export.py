@@ -203,9 +203,8 @@ def test_bfloat16_is_another_export_of_the_same_weights(
     assert (metadata["compute_dtype"], usual["compute_dtype"]) == ("bfloat16", "float32")
     assert metadata["weights_digest"] == usual["weights_digest"]
     loaded = tf.saved_model.load(str(tmp_path))
-    assert {v.dtype for v in loaded.weights if v.shape.rank == 4} == {
-        tf.bfloat16
-    }  # or each call would convert them
+    kernels = [variable for variable in loaded.weights if variable.shape.rank == 4]
+    assert {kernel.dtype for kernel in kernels} == {tf.bfloat16}  # or each call would convert them
     embed = loaded.signatures["serving_default"]
     found = embed(waveform=tf.constant((pcm / 32768).astype(np.float32)))["embedding"]
     assert found.dtype == tf.float32
