@@ -41,7 +41,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 
 
 def doubled_gelu(x: tf.Tensor) -> tf.Tensor:
-    """Twice GELU in its tanh form: a convolution that follows carries `DOUBLED_GELU_GAIN` as its `input_scale`.
+    """Twice GELU in its tanh form: a convolution that follows has half the scale.
 
     Passes over `x` are what GELU's time goes into, and these are two fewer than `tf.nn.gelu`'s. They are in float32
     whichever type `x` has: in bfloat16 each would round, and a CPU without bfloat16 arithmetic would convert back and
@@ -93,6 +93,10 @@ class StandardisedConv(tf.keras.layers.Layer):
         input_scale: constant factor on the input.
         seed: of the initial kernel; None makes a folded convolution, whose `w` is used as it is and which
             has no gain.
+
+    Attributes:
+        gelu_times: what `activated` puts out, as a multiple of GELU.
+        gelu_scale: the `input_scale` of a convolution behind `activated` that brings it to unit variance.
     """
 
     def __init__(
@@ -110,8 +114,11 @@ class StandardisedConv(tf.keras.layers.Layer):
         super().__init__(name=name, autocast=False)
         shape = (*kernel, in_channels // groups, out_channels)
         self.stride = stride
-        self._input_scale = input_scale
+        self.input_scale = input_scale
         self._folded = seed is None
+        self._fuses_gelu = self._folded and kernel == (1, 1) and groups == 1
+        self.gelu_times = 1.0 if self._fuses_gelu else 2.0
+        self.gelu_scale = GELU_GAIN / self.gelu_times
         initial = np.zeros(shape, np.float32) if seed is None else fan_in_normal(f"{name}/w", shape, seed)
         self.w = tf.Variable(initial, name=f"{name}/w")
         self.bias = tf.Variable(tf.zeros([out_channels]), name=f"{name}/bias")
@@ -126,7 +133,7 @@ class StandardisedConv(tf.keras.layers.Layer):
         mean, variance = tf.nn.moments(w, axes=[0, 1, 2], keepdims=True)
         fan_in = float(np.prod(w.shape[:-1]))
         inverse = tf.math.rsqrt(tf.maximum(variance * fan_in, _SMALLEST_VARIANCE))
-        return (w - mean) * (inverse * self.gain * self._input_scale)
+        return (w - mean) * (inverse * self.gain * self.input_scale)
 
     def store_in(self, dtype: str) -> None:
         """Keeps kernel and bias in the type they are used in, so that no call has to convert them."""
@@ -139,6 +146,22 @@ class StandardisedConv(tf.keras.layers.Layer):
         """Convolves (b, t, f, c) -> (b, ceil(t / stride), ceil(f / stride), out_channels)."""
         y = tf.nn.conv2d(x, tf.cast(self.kernel(), x.dtype), strides=self.stride, padding="SAME")
         return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype))
+
+    def activated(self, x: tf.Tensor) -> tf.Tensor:
+        """`gelu_times` GELU of the convolution, shapes as in `call`.
+
+        On a CPU, TensorFlow makes one operation of a matrix product, its bias and `tf.nn.gelu`, so that a folded 1x1
+        convolution has its GELU for next to nothing. Training gains nothing from it, as gradients need what is
+        between.
+        """
+        if not self._fuses_gelu:
+            return doubled_gelu(self(x))
+        x = x[:, :: self.stride[0], :: self.stride[1]]
+        shape = tf.shape(x)
+        _, _, fan_in, channels = self.w.shape
+        kernel = tf.cast(tf.reshape(self.kernel(), [fan_in, channels]), x.dtype)
+        y = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, fan_in]), kernel), tf.cast(self.bias, x.dtype))
+        return tf.reshape(tf.nn.gelu(y, approximate=True), [shape[0], shape[1], shape[2], channels])
 
 
 class SqueezeExcite(tf.keras.layers.Layer):
@@ -223,7 +246,7 @@ class Block(tf.keras.layers.Layer):
             config.kernels[0],
             stride=stride,
             groups=groups,
-            input_scale=DOUBLED_GELU_GAIN,
+            input_scale=self.conv0.gelu_scale,
         )
         self.conv1b = conv(
             f"{self.name}/conv1b",
@@ -231,10 +254,10 @@ class Block(tf.keras.layers.Layer):
             inner,
             config.kernels[1],
             groups=groups,
-            input_scale=DOUBLED_GELU_GAIN,
+            input_scale=self.conv1.gelu_scale,
         )
         self.conv2 = conv(
-            f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=DOUBLED_GELU_GAIN
+            f"{self.name}/conv2", inner, config.out_channels, (1, 1), input_scale=self.conv1b.gelu_scale
         )
         self.conv_shortcut = None
         if config.stride != (1, 1) or config.in_channels != config.out_channels:
@@ -260,10 +283,10 @@ class Block(tf.keras.layers.Layer):
             if self.config.stride != (1, 1):
                 pooled = tf.nn.avg_pool2d(activated, self.config.stride, self.config.stride, "SAME")
             shortcut = self.conv_shortcut(pooled)
-        residual = self.conv0(activated)
-        residual = self.conv1(doubled_gelu(residual))
-        residual = self.conv1b(doubled_gelu(residual))
-        residual = self.conv2(doubled_gelu(residual))
+        residual = self.conv0.activated(activated)
+        residual = self.conv1.activated(residual)
+        residual = self.conv1b.activated(residual)
+        residual = self.conv2(residual)
         gates = self.se(residual) * (2.0 * self.config.alpha * self.skip_gain)
         if survives is not None:
             gates *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]
@@ -289,10 +312,11 @@ class NormalizerFreeEncoder(Encoder):
         twin = type(self)(self._config, seed=0, fold=True, dtype=self.dtype_policy)  # type: ignore[call-arg]
         convolutions = {m.name: m for m in self.submodules if isinstance(m, StandardisedConv)}
         values = {v.name: v for v in self.variables}
-        kernels = {f"{name}/w:0": conv.kernel() for name, conv in convolutions.items()}
         for variable in twin.variables:
-            variable.assign(kernels.get(variable.name, values[variable.name]))
+            variable.assign(values[variable.name])
         for conv in (m for m in twin.submodules if isinstance(m, StandardisedConv)):
+            own = convolutions[conv.name]
+            conv.w.assign(own.kernel() * (conv.input_scale / own.input_scale))
             conv.store_in(self.compute_dtype)
         return twin
 

@@ -26,13 +26,11 @@ import tensorflow as tf
 
 from models.encoder import EncoderRecord
 from models.encoders._normalizer_free import (
-    DOUBLED_GELU_GAIN,
     Block,
     BlockConfig,
     NormalizerFreeEncoder,
     StandardisedConv,
     betas,
-    doubled_gelu,
     global_average,
 )
 
@@ -118,17 +116,18 @@ class NFNet(NormalizerFreeEncoder):
         super().__init__("nfnet", config, dtype)
         conv = functools.partial(StandardisedConv, seed=None if fold else seed)
         channels = [1] + [config.stem_channels // share for share in (8, 4, 2, 1)]
-        self.stem_convs = [
-            conv(
-                f"stem_conv{i}",
-                channels[i],
-                channels[i + 1],
-                (3, 3),
-                stride=(STEM_STRIDES[i], STEM_STRIDES[i]),
-                input_scale=1.0 if i == 0 else DOUBLED_GELU_GAIN,
+        self.stem_convs: list[StandardisedConv] = []
+        for i in range(4):
+            self.stem_convs.append(
+                conv(
+                    f"stem_conv{i}",
+                    channels[i],
+                    channels[i + 1],
+                    (3, 3),
+                    stride=(STEM_STRIDES[i], STEM_STRIDES[i]),
+                    input_scale=self.stem_convs[-1].gelu_scale if self.stem_convs else 1.0,
+                )
             )
-            for i in range(4)
-        ]
         blocks = network_blocks(config)
         self.blocks = [Block(block, seed, fold) for block in blocks]
         self.final_conv = conv("final_conv", config.widths[-1], config.final_channels, (1, 1))
@@ -144,12 +143,12 @@ class NFNet(NormalizerFreeEncoder):
             ValueError: training without noise (b, noise_size), or an input that is not (b, t, f, 1).
         """
         x, survives = self._input(inputs), self._survivors(training, noise)
-        x = self.stem_convs[0](x)
-        for conv in self.stem_convs[1:]:
-            x = conv(doubled_gelu(x))
+        for conv in self.stem_convs[:-1]:
+            x = conv.activated(x)
+        x = self.stem_convs[-1](x)
         for block in self.blocks:
             x = block(x, survives.get(block.name))
-        embedding = global_average(doubled_gelu(self.final_conv(x))) * DOUBLED_GELU_GAIN
+        embedding = global_average(self.final_conv.activated(x)) * self.final_conv.gelu_scale
         return {"embedding": embedding, "features": global_average(x)}
 
 

@@ -29,14 +29,12 @@ import tensorflow as tf
 
 from models.encoder import EncoderRecord
 from models.encoders._normalizer_free import (
-    DOUBLED_GELU_GAIN,
     Block,
     BlockConfig,
     Kernel,
     NormalizerFreeEncoder,
     StandardisedConv,
     betas,
-    doubled_gelu,
     gelu,
     global_average,
 )
@@ -161,17 +159,18 @@ class Pathway(tf.keras.layers.Layer):
         super().__init__(name=pathway.name, autocast=False)
         conv = functools.partial(StandardisedConv, seed=None if folded else seed)
         channels = [1] + [pathway.stem_channels // share for share in (8, 4, 2, 1)]
-        self.stem_convs = [
-            conv(
-                f"{self.name}/stem_conv{i}",
-                channels[i],
-                channels[i + 1],
-                pathway.stem_kernels[i],
-                stride=STEM_STRIDES[i],
-                input_scale=1.0 if i == 0 else DOUBLED_GELU_GAIN,
+        self.stem_convs: list[StandardisedConv] = []
+        for i in range(4):
+            self.stem_convs.append(
+                conv(
+                    f"{self.name}/stem_conv{i}",
+                    channels[i],
+                    channels[i + 1],
+                    pathway.stem_kernels[i],
+                    stride=STEM_STRIDES[i],
+                    input_scale=self.stem_convs[-1].gelu_scale if self.stem_convs else 1.0,
+                )
             )
-            for i in range(4)
-        ]
         self.stages = [
             [Block(block, seed, folded) for block in stage] for stage in pathway_blocks(config, pathway)
         ]
@@ -180,14 +179,13 @@ class Pathway(tf.keras.layers.Layer):
 
     def stem(self, x: tf.Tensor) -> tf.Tensor:
         """(b, t, f, 1) -> (b, ceil(t / 4), ceil(f / 4), stem_channels)."""
-        x = self.stem_convs[0](x)
-        for conv in self.stem_convs[1:]:
-            x = conv(doubled_gelu(x))
-        return x
+        for conv in self.stem_convs[:-1]:
+            x = conv.activated(x)
+        return self.stem_convs[-1](x)
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
         """(b, t, f, c) -> (b, 2 * c) float32."""
-        return global_average(gelu(self.final_conv(x)))
+        return global_average(self.final_conv.activated(x)) / self.final_conv.gelu_times
 
 
 class Fusion(tf.keras.layers.Layer):

@@ -151,3 +151,20 @@ def test_gelu_rounds_once(dtype: tf.DType, tolerance: float) -> None:
     found = tf.cast(gelu(x), tf.float64).numpy()
     # Below about -3 the tanh is -1 but for its last bits, which times `x` is what the second term allows for.
     assert np.all(np.abs(found - expected) <= tolerance * np.abs(expected) + 2e-7 * np.abs(exact))
+
+
+@pytest.mark.parametrize("kernel, stride", [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((3, 1), (1, 2))])
+@pytest.mark.parametrize("dtype, tolerance", [(tf.float32, 1e-6), (tf.bfloat16, 2.0**-6)])
+def test_a_folded_convolution_puts_out_the_gelu_that_it_says(
+    kernel: tuple[int, int], stride: tuple[int, int], dtype: tf.DType, tolerance: float
+) -> None:
+    conv, folded = (StandardisedConv("conv", 4, 6, kernel, stride=stride, seed=seed) for seed in (1, None))
+    folded.w.assign(conv.kernel())
+    for each in (conv, folded):
+        each.bias.assign(np.linspace(-1, 1, 6))
+    x = tf.random.stateless_normal([2, 7, 8, 4], seed=[1, 1])
+    y = tf.nn.conv2d(x, conv.kernel(), stride, "SAME") + conv.bias
+    expected = tf.nn.gelu(y, approximate=True)
+    for each in (conv, folded):
+        found = tf.cast(each.activated(tf.cast(x, dtype)), tf.float32) / each.gelu_times
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
