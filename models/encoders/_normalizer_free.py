@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,8 +116,8 @@ class StandardisedConv(tf.keras.layers.Layer):
         self.stride = stride
         self.input_scale = input_scale
         self._folded = seed is None
-        self._fuses_gelu = self._folded and kernel == (1, 1) and groups == 1
-        self.gelu_times = 1.0 if self._fuses_gelu else 2.0
+        self._is_product = self._folded and kernel == (1, 1) and groups == 1
+        self.gelu_times = 1.0 if self._is_product else 2.0
         self.gelu_scale = GELU_GAIN / self.gelu_times
         initial = np.zeros(shape, np.float32) if seed is None else fan_in_normal(f"{name}/w", shape, seed)
         self.w = tf.Variable(initial, name=f"{name}/w")
@@ -144,24 +144,30 @@ class StandardisedConv(tf.keras.layers.Layer):
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Convolves (b, t, f, c) -> (b, ceil(t / stride), ceil(f / stride), out_channels)."""
+        if self._is_product:
+            return self._product(x, tf.identity)
         y = tf.nn.conv2d(x, tf.cast(self.kernel(), x.dtype), strides=self.stride, padding="SAME")
         return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype))
 
     def activated(self, x: tf.Tensor) -> tf.Tensor:
-        """`gelu_times` GELU of the convolution, shapes as in `call`.
+        """`gelu_times` GELU of the convolution, shapes as in `call`."""
+        if self._is_product:
+            return self._product(x, functools.partial(tf.nn.gelu, approximate=True))
+        return doubled_gelu(self(x))
 
-        On a CPU, TensorFlow makes one operation of a matrix product, its bias and `tf.nn.gelu`, so that a folded 1x1
-        convolution has its GELU for next to nothing. Training gains nothing from it, as gradients need what is
-        between.
+    def _product(self, x: tf.Tensor, activation: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """A folded 1x1 convolution as a matrix product.
+
+        On a CPU, TensorFlow makes one operation of a product, its bias and `tf.nn.gelu`, so that GELU comes for next
+        to nothing. Training would not gain from it, as gradients need what is between.
         """
-        if not self._fuses_gelu:
-            return doubled_gelu(self(x))
-        x = x[:, :: self.stride[0], :: self.stride[1]]
+        if self.stride != (1, 1):
+            x = tf.nn.max_pool2d(x, 1, self.stride, "SAME")  # a slice in steps takes several times as long
         shape = tf.shape(x)
         _, _, fan_in, channels = self.w.shape
         kernel = tf.cast(tf.reshape(self.kernel(), [fan_in, channels]), x.dtype)
         y = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, fan_in]), kernel), tf.cast(self.bias, x.dtype))
-        return tf.reshape(tf.nn.gelu(y, approximate=True), [shape[0], shape[1], shape[2], channels])
+        return tf.reshape(activation(y), [shape[0], shape[1], shape[2], channels])
 
 
 class SqueezeExcite(tf.keras.layers.Layer):

@@ -155,7 +155,7 @@ def test_gelu_rounds_once(dtype: tf.DType, tolerance: float) -> None:
 
 @pytest.mark.parametrize("kernel, stride", [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((3, 1), (1, 2))])
 @pytest.mark.parametrize("dtype, tolerance", [(tf.float32, 1e-6), (tf.bfloat16, 2.0**-6)])
-def test_a_folded_convolution_puts_out_the_gelu_that_it_says(
+def test_a_folded_convolution_is_the_same_with_and_without_its_gelu(
     kernel: tuple[int, int], stride: tuple[int, int], dtype: tf.DType, tolerance: float
 ) -> None:
     conv, folded = (StandardisedConv("conv", 4, 6, kernel, stride=stride, seed=seed) for seed in (1, None))
@@ -166,5 +166,7 @@ def test_a_folded_convolution_puts_out_the_gelu_that_it_says(
     y = tf.nn.conv2d(x, conv.kernel(), stride, "SAME") + conv.bias
     expected = tf.nn.gelu(y, approximate=True)
     for each in (conv, folded):
+        found = tf.cast(each(tf.cast(x, dtype)), tf.float32)
+        np.testing.assert_allclose(found, y, rtol=0, atol=tolerance * np.abs(y).max())
         found = tf.cast(each.activated(tf.cast(x, dtype)), tf.float32) / each.gelu_times
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
