@@ -24,6 +24,8 @@ from models.encoder import Encoder
 
 Kernel = tuple[int, int]
 
+STEM_STRIDES = ((2, 2), (1, 1), (1, 1), (2, 2))
+
 # GELU times this has unit variance for unit normal inputs; and twice GELU, times half of it.
 GELU_GAIN = 1.7015043497085571
 DOUBLED_GELU_GAIN = GELU_GAIN / 2
@@ -168,6 +170,48 @@ class StandardisedConv(tf.keras.layers.Layer):
         kernel = tf.cast(tf.reshape(self.kernel(), [fan_in, channels]), x.dtype)
         y = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, fan_in]), kernel), tf.cast(self.bias, x.dtype))
         return tf.reshape(activation(y), [shape[0], shape[1], shape[2], channels])
+
+
+class Stem(tf.keras.layers.Layer):
+    """Four convolutions that double the channels, with GELU between them.
+
+    Variables are `<prefix>stem_conv<i>/{w,gain,bias}`.
+
+    Args:
+        prefix: of the convolutions' names.
+        out_channels: of the last convolution.
+        kernels: one for each convolution.
+        seed: as in `StandardisedConv`.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        out_channels: int,
+        kernels: Sequence[Kernel],
+        seed: int | None,
+    ) -> None:
+        super().__init__(name=f"{prefix}stem", autocast=False)
+        channels = [1] + [out_channels // share for share in (8, 4, 2, 1)]
+        self.convs: list[StandardisedConv] = []
+        for i, (kernel, stride) in enumerate(zip(kernels, STEM_STRIDES, strict=True)):
+            self.convs.append(
+                StandardisedConv(
+                    f"{prefix}stem_conv{i}",
+                    channels[i],
+                    channels[i + 1],
+                    kernel,
+                    stride=stride,
+                    input_scale=self.convs[-1].gelu_scale if self.convs else 1.0,
+                    seed=seed,
+                )
+            )
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(b, t, f, 1) -> (b, ceil(t / 4), ceil(f / 4), out_channels)."""
+        for conv in self.convs[:-1]:
+            x = conv.activated(x)
+        return self.convs[-1](x)
 
 
 class SqueezeExcite(tf.keras.layers.Layer):
@@ -316,13 +360,13 @@ class NormalizerFreeEncoder(Encoder):
     def folded(self) -> NormalizerFreeEncoder:
         """The same function with standardised kernels, gains and activation scales folded into constants."""
         twin = type(self)(self._config, seed=0, fold=True, dtype=self.dtype_policy)  # type: ignore[call-arg]
-        convolutions = {m.name: m for m in self.submodules if isinstance(m, StandardisedConv)}
+        convolutions = {m.name: m for m in twin.submodules if isinstance(m, StandardisedConv)}
         values = {v.name: v for v in self.variables}
+        for own in (m for m in self.submodules if isinstance(m, StandardisedConv)):
+            values[own.w.name] = own.kernel() * (convolutions[own.name].input_scale / own.input_scale)
         for variable in twin.variables:
             variable.assign(values[variable.name])
-        for conv in (m for m in twin.submodules if isinstance(m, StandardisedConv)):
-            own = convolutions[conv.name]
-            conv.w.assign(own.kernel() * (conv.input_scale / own.input_scale))
+        for conv in convolutions.values():
             conv.store_in(self.compute_dtype)
         return twin
 

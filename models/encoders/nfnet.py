@@ -19,7 +19,6 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels and strides a
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -30,6 +29,7 @@ from models.encoders._normalizer_free import (
     BlockConfig,
     NormalizerFreeEncoder,
     StandardisedConv,
+    Stem,
     betas,
     global_average,
 )
@@ -58,7 +58,6 @@ class NFNetConfig:
     stochastic_depth: float = 0.1
 
 
-STEM_STRIDES = (2, 1, 1, 2)
 STAGE_STRIDES = (1, 2, 2, 2)
 F0 = NFNetConfig()
 TINY = NFNetConfig(
@@ -114,23 +113,12 @@ class NFNet(NormalizerFreeEncoder):
         dtype: tf.keras.mixed_precision.Policy | None = None,
     ) -> None:
         super().__init__("nfnet", config, dtype)
-        conv = functools.partial(StandardisedConv, seed=None if fold else seed)
-        channels = [1] + [config.stem_channels // share for share in (8, 4, 2, 1)]
-        self.stem_convs: list[StandardisedConv] = []
-        for i in range(4):
-            self.stem_convs.append(
-                conv(
-                    f"stem_conv{i}",
-                    channels[i],
-                    channels[i + 1],
-                    (3, 3),
-                    stride=(STEM_STRIDES[i], STEM_STRIDES[i]),
-                    input_scale=self.stem_convs[-1].gelu_scale if self.stem_convs else 1.0,
-                )
-            )
+        self.stem = Stem("", config.stem_channels, [(3, 3)] * 4, None if fold else seed)
         blocks = network_blocks(config)
         self.blocks = [Block(block, seed, fold) for block in blocks]
-        self.final_conv = conv("final_conv", config.widths[-1], config.final_channels, (1, 1))
+        self.final_conv = StandardisedConv(
+            "final_conv", config.widths[-1], config.final_channels, (1, 1), seed=None if fold else seed
+        )
         self._take_noise(blocks)
         self.built = True
 
@@ -143,9 +131,7 @@ class NFNet(NormalizerFreeEncoder):
             ValueError: training without noise (b, noise_size), or an input that is not (b, t, f, 1).
         """
         x, survives = self._input(inputs), self._survivors(training, noise)
-        for conv in self.stem_convs[:-1]:
-            x = conv.activated(x)
-        x = self.stem_convs[-1](x)
+        x = self.stem(x)
         for block in self.blocks:
             x = block(x, survives.get(block.name))
         embedding = global_average(self.final_conv.activated(x)) * self.final_conv.gelu_scale

@@ -22,7 +22,6 @@ Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels and strides a
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -34,6 +33,7 @@ from models.encoders._normalizer_free import (
     Kernel,
     NormalizerFreeEncoder,
     StandardisedConv,
+    Stem,
     betas,
     gelu,
     global_average,
@@ -85,7 +85,6 @@ class SlowFastConfig:
     stochastic_depth: float = 0.1
 
 
-STEM_STRIDES = ((2, 2), (1, 1), (1, 1), (2, 2))
 STAGE_STRIDES = ((1, 1), (1, 2), (1, 2), (1, 2))
 FUSION_KERNEL = (7, 1)
 
@@ -157,31 +156,15 @@ class Pathway(tf.keras.layers.Layer):
 
     def __init__(self, config: SlowFastConfig, pathway: PathwayConfig, seed: int, folded: bool) -> None:
         super().__init__(name=pathway.name, autocast=False)
-        conv = functools.partial(StandardisedConv, seed=None if folded else seed)
-        channels = [1] + [pathway.stem_channels // share for share in (8, 4, 2, 1)]
-        self.stem_convs: list[StandardisedConv] = []
-        for i in range(4):
-            self.stem_convs.append(
-                conv(
-                    f"{self.name}/stem_conv{i}",
-                    channels[i],
-                    channels[i + 1],
-                    pathway.stem_kernels[i],
-                    stride=STEM_STRIDES[i],
-                    input_scale=self.stem_convs[-1].gelu_scale if self.stem_convs else 1.0,
-                )
-            )
+        kernel_seed = None if folded else seed
+        self.stem = Stem(f"{self.name}/", pathway.stem_channels, pathway.stem_kernels, kernel_seed)
         self.stages = [
             [Block(block, seed, folded) for block in stage] for stage in pathway_blocks(config, pathway)
         ]
         width = pathway.widths[-1]
-        self.final_conv = conv(f"{self.name}/final_conv", width, 2 * width, (1, 1))
-
-    def stem(self, x: tf.Tensor) -> tf.Tensor:
-        """(b, t, f, 1) -> (b, ceil(t / 4), ceil(f / 4), stem_channels)."""
-        for conv in self.stem_convs[:-1]:
-            x = conv.activated(x)
-        return self.stem_convs[-1](x)
+        self.final_conv = StandardisedConv(
+            f"{self.name}/final_conv", width, 2 * width, (1, 1), seed=kernel_seed
+        )
 
     def head(self, x: tf.Tensor) -> tf.Tensor:
         """(b, t, f, c) -> (b, 2 * c) float32."""
