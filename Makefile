@@ -15,7 +15,7 @@ demo: setup
 	$(VENV)/bin/hares demo
 
 test: setup
-	$(PY) -m pytest --numprocesses 2 --dist loadfile
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-full: setup
 	$(PY) -m pytest -m full

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+# Files of whole pipeline runs take minutes. They begin, so that two workers end with short ones and at the same time.
+BEGIN_WITH = ("pipeline", "kubeflow", "models")
 SHARED = Path(os.environ.get("HARES_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
@@ -27,3 +29,14 @@ def shared_corpus() -> Path:
 def golden_dir() -> Path:
     """Outputs of the original encoder implementations for seeded weights."""
     return _shared_folder("golden")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Orders folders, and nothing within them: xdist hands out files in this order."""
+    tests = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(tests).parts[0]
+        return BEGIN_WITH.index(folder) if folder in BEGIN_WITH else len(BEGIN_WITH)
+
+    items.sort(key=place)
