@@ -321,6 +321,7 @@ def test_kill_9_at_any_moment(corpus, tmp_path):
     )
     environment = {**os.environ, "PYTHONPATH": str(PROJECT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     alone, killed = tmp_path / "alone", tmp_path / "killed"
+    began = time.monotonic()
     subprocess.run(
         command(corpus, alone, alone / "cache"),
         cwd=tmp_path,
@@ -328,11 +329,12 @@ def test_kill_9_at_any_moment(corpus, tmp_path):
         check=True,
         capture_output=True,
     )
+    whole = time.monotonic() - began
     every_shard = len(list((alone / "cache").rglob("*.npz")))
     random_moment = random.Random(5)
     # How many new shards to wait for, and how long after them to strike at most: slow imports must not use up the
     # moments. The first strikes the start or the pre-flight, the last one the probes or the report.
-    for new_shards, longest in ((0, 6.0), (1, 0.3), (1, 0.3), (1, 0.3), (every_shard, 0.5)):
+    for new_shards, longest in ((0, whole / 2), (1, 0.3), (1, 0.3), (1, 0.3), (every_shard, whole / 20)):
         process = subprocess.Popen(
             command(corpus, killed, killed / "cache"),
             cwd=tmp_path,
