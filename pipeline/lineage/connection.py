@@ -25,6 +25,8 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.lineage.exact_store import ExactStore
+
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 ADDRESS_VARIABLE = "HARES_METADATA"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
@@ -186,7 +188,7 @@ def _opened(config: Config) -> MetadataStore:
     deadline = time.monotonic() + _TABLES_WITHIN
     while True:
         try:
-            return MetadataStore(config)
+            return ExactStore(config)
         except RuntimeError as error:
             being_made = any(text in str(error) for text in _TABLES_BEING_MADE)
             if not being_made or time.monotonic() > deadline:

@@ -8,11 +8,16 @@ server that is back before the step ends is not missed.
 
 from __future__ import annotations
 
+import random
+import time
 from types import TracebackType
 
 from tfx.orchestration import metadata
 
 from pipeline.lineage.connection import LOST, StoreAddress
+from pipeline.lineage.exact_store import ExactStore
+
+_ATTEMPTS = 10  # as many as TFX makes
 
 
 class TfxStore(metadata.Metadata):
@@ -24,10 +29,16 @@ class TfxStore(metadata.Metadata):
 
     def __enter__(self) -> TfxStore:
         """Connects. Raises StoreUnreachableError where the server does not answer for some five seconds."""
-        try:
-            super().__enter__()
-        except RuntimeError as error:
-            raise self._address.lost(error) from None  # the cause would carry the unredacted text
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._store = ExactStore(self._address.config)
+            except RuntimeError as error:
+                if attempt == _ATTEMPTS - 1:
+                    raise self._address.lost(error) from None  # the cause would carry the unredacted text
+                time.sleep(random.random())  # apart from the others that wait
+            else:
+                break
+        self._users += 1
         return self
 
     def __exit__(

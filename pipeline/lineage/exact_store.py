@@ -1,0 +1,92 @@
+"""ML Metadata's store with two of its ways mended, which only PostgreSQL brings to light (ml-metadata 1.15).
+
+What is asked for by id is answered in the order of the rows. Those who ask pair the answers with their questions: so
+does TFX's cache with the outputs of an earlier execution. SQLite and MySQL keep rows in the order of ids, which is that
+of the questions; PostgreSQL does not, and a cached step's `examples` and `manifest` changed places.
+
+On PostgreSQL a text with a backslash ends its own literal: libpq quotes it as ` E'...'`, of which ML Metadata cuts off
+the first and the last character, as if they were the quotes, and puts the rest between quotes of its own. The server
+refuses the statement, or reads as SQL what is a file's name. So it went with a
+step whose inputs could not be resolved: TFX records the traceback as JSON, with a backslash for each end of a line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+# In the tables of a PostgreSQL store. A character of no script, so no text of a run has it.
+BACKSLASH = "\ue05c"
+
+
+class ExactStore(MetadataStore):
+    """A `MetadataStore` that answers in the order of the questions and keeps every text as it is."""
+
+    def __init__(self, config: pb.ConnectionConfig | pb.MetadataStoreClientConfig):
+        self._replaces = isinstance(config, pb.ConnectionConfig) and config.HasField("postgresql")
+        super().__init__(config)
+
+    def get_artifacts_by_id(
+        self, artifact_ids: Iterable[int], extra_options: Any = None
+    ) -> list[pb.Artifact]:
+        """The artifacts in the order of their ids in the question, each once; unknown ids are left out."""
+        ids = list(dict.fromkeys(artifact_ids))
+        found = {artifact.id: artifact for artifact in super().get_artifacts_by_id(ids, extra_options)}
+        return [found[asked] for asked in ids if asked in found]
+
+    def get_artifact_types_by_id(
+        self, type_ids: Iterable[int], extra_options: Any = None
+    ) -> list[pb.ArtifactType]:
+        """One type for each id in the question, in its order; unknown ids are left out."""
+        ids = list(type_ids)
+        found = {kind.id: kind for kind in super().get_artifact_types_by_id(ids, extra_options)}
+        return [found[asked] for asked in ids if asked in found]
+
+    def _call(self, method_name: str, request: Message, response: Message, extra_options: Any = None) -> None:
+        if not self._replaces:
+            super()._call(method_name, request, response, extra_options)
+            return
+        sent = type(request)()
+        sent.CopyFrom(request)
+        replace_in(sent, "\\", BACKSLASH)
+        super()._call(method_name, sent, response, extra_options)
+        replace_in(response, BACKSLASH, "\\")
+
+
+def replace_in(message: Message, old: str, new: str) -> None:
+    """Replaces a text in every string that a message holds, keys of its maps included.
+
+    Filter queries are left alone: a backslash in one is its own language's, and no text of the store.
+    """
+    for field, value in message.ListFields():
+        if field.name == "filter_query":
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            _replace_in_map(field.message_type.fields_by_name["value"], value, old, new)
+        elif field.message_type is not None:
+            for part in value if field.label == FieldDescriptor.LABEL_REPEATED else [value]:
+                replace_in(part, old, new)
+        elif field.type == FieldDescriptor.TYPE_STRING:
+            if field.label == FieldDescriptor.LABEL_REPEATED:
+                value[:] = [text.replace(old, new) for text in value]
+            elif old in value:
+                setattr(message, field.name, value.replace(old, new))
+
+
+def _replace_in_map(field: FieldDescriptor, values: Any, old: str, new: str) -> None:
+    for key in list(values):
+        if field.message_type is not None:
+            replace_in(values[key], old, new)
+        elif field.type == FieldDescriptor.TYPE_STRING:
+            values[key] = values[key].replace(old, new)
+        if isinstance(key, str) and old in key:
+            if field.message_type is not None:
+                values[key.replace(old, new)].CopyFrom(values[key])
+            else:
+                values[key.replace(old, new)] = values[key]
+            del values[key]
