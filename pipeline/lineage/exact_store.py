@@ -6,8 +6,8 @@ of the questions; PostgreSQL does not, and a cached step's `examples` and `manif
 
 On PostgreSQL a text with a backslash ends its own literal: libpq quotes it as ` E'...'`, of which ML Metadata cuts off
 the first and the last character, as if they were the quotes, and puts the rest between quotes of its own. The server
-refuses the statement, or reads as SQL what is a file's name. So it went with a
-step whose inputs could not be resolved: TFX records the traceback as JSON, with a backslash for each end of a line.
+refuses the statement, or reads as SQL what is a file's name. So it went with a step whose inputs could not be resolved:
+TFX records the traceback as JSON, with a backslash for each end of a line.
 """
 
 from __future__ import annotations
@@ -36,26 +36,31 @@ class ExactStore(MetadataStore):
     ) -> list[pb.Artifact]:
         """The artifacts in the order of their ids in the question, each once; unknown ids are left out."""
         ids = list(dict.fromkeys(artifact_ids))
-        found = {artifact.id: artifact for artifact in super().get_artifacts_by_id(ids, extra_options)}
-        return [found[asked] for asked in ids if asked in found]
+        return _in_order(ids, super().get_artifacts_by_id(ids, extra_options))
 
     def get_artifact_types_by_id(
         self, type_ids: Iterable[int], extra_options: Any = None
     ) -> list[pb.ArtifactType]:
         """One type for each id in the question, in its order; unknown ids are left out."""
         ids = list(type_ids)
-        found = {kind.id: kind for kind in super().get_artifact_types_by_id(ids, extra_options)}
-        return [found[asked] for asked in ids if asked in found]
+        return _in_order(ids, super().get_artifact_types_by_id(ids, extra_options))
 
     def _call(self, method_name: str, request: Message, response: Message, extra_options: Any = None) -> None:
         if not self._replaces:
             super()._call(method_name, request, response, extra_options)
             return
-        sent = type(request)()
-        sent.CopyFrom(request)
-        replace_in(sent, "\\", BACKSLASH)
-        super()._call(method_name, sent, response, extra_options)
-        replace_in(response, BACKSLASH, "\\")
+        if b"\\" in request.SerializeToString():  # looked for there, as walking a message takes longer
+            given, request = request, type(request)()
+            request.CopyFrom(given)
+            replace_in(request, "\\", BACKSLASH)
+        super()._call(method_name, request, response, extra_options)
+        if BACKSLASH.encode() in response.SerializeToString():
+            replace_in(response, BACKSLASH, "\\")
+
+
+def _in_order(ids: list[int], answers: list[Any]) -> list[Any]:
+    found = {answer.id: answer for answer in answers}
+    return [found[asked] for asked in ids if asked in found]
 
 
 def replace_in(message: Message, old: str, new: str) -> None:
@@ -80,13 +85,14 @@ def replace_in(message: Message, old: str, new: str) -> None:
 
 def _replace_in_map(field: FieldDescriptor, values: Any, old: str, new: str) -> None:
     for key in list(values):
+        renamed = key.replace(old, new) if isinstance(key, str) else key
         if field.message_type is not None:
             replace_in(values[key], old, new)
+            if renamed != key:
+                values[renamed].CopyFrom(values[key])
         elif field.type == FieldDescriptor.TYPE_STRING:
-            values[key] = values[key].replace(old, new)
-        if isinstance(key, str) and old in key:
-            if field.message_type is not None:
-                values[key.replace(old, new)].CopyFrom(values[key])
-            else:
-                values[key.replace(old, new)] = values[key]
+            values[renamed] = values[key].replace(old, new)
+        elif renamed != key:
+            values[renamed] = values[key]
+        if renamed != key:
             del values[key]

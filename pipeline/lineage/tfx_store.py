@@ -17,7 +17,7 @@ from tfx.orchestration import metadata
 from pipeline.lineage.connection import LOST, StoreAddress
 from pipeline.lineage.exact_store import ExactStore
 
-_ATTEMPTS = 10  # as many as TFX makes
+_ATTEMPTS = 10
 
 
 class TfxStore(metadata.Metadata):
@@ -29,7 +29,7 @@ class TfxStore(metadata.Metadata):
 
     def __enter__(self) -> TfxStore:
         """Connects. Raises StoreUnreachableError where the server does not answer for some five seconds."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):  # as TFX does, which has no place for another kind of store
             try:
                 self._store = ExactStore(self._address.config)
             except RuntimeError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, DatabaseServer, database_server
+from database_servers import KINDS, database_server
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 from ml_metadata.proto import metadata_store_service_pb2 as service
@@ -41,12 +41,6 @@ def address(
     else:
         with database_server(request.param, PASSWORD) as server:
             yield store_address(server.address(), Path())
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[DatabaseServer]:
-    with database_server("postgresql", PASSWORD) as running:
-        yield running
 
 
 def put(store: MetadataStore, kind: str, **texts: str) -> pb.Artifact:
@@ -125,9 +119,8 @@ class LosesItsInput:
             store.put_artifacts([made])
 
 
-def test_a_step_without_its_inputs_is_no_lost_store(server: DatabaseServer, tmp_path: Path) -> None:
+def test_a_step_without_its_inputs_is_no_lost_store(address: StoreAddress, tmp_path: Path) -> None:
     """What TFX records of it is full of backslashes."""
-    address = store_address(server.address("failed"), Path())
     observer = LosesItsInput(address)
     with pytest.raises(StepFailedError, match="step train failed: its inputs could not be resolved"):
         run_locally(three_steps(tmp_path, "p"), observer, FACTS, address)
