@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from kubeflow.compiled import compiled_text
+from kubeflow.compiled import compiled_text, with_argo_names
 from kubeflow.config import ClusterConfig
 from kubeflow.postprocess import complete, platform_spec
 from pipeline.pipeline import create_pipeline
@@ -44,4 +44,4 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     if cluster.target == "vertex":
         return compiled_text([job])
     platform = platform_spec(job, cluster)
-    return compiled_text([job["pipelineSpec"], *([platform] if platform else [])])
+    return compiled_text([with_argo_names(job["pipelineSpec"]), *([platform] if platform else [])])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
@@ -12,6 +14,10 @@ from typing import Any
 import yaml
 
 SCHEMA = "2.1.0"
+# Kubeflow makes Argo's task names of a file's, and Argo's validator takes no others: a run with one is never created
+# (argo-workflows, workflow/validate/validate.go, workflowFieldNameFmt; kubeflow/pipelines,
+# backend/src/apiserver/resource/resource_manager.go, which validates before it creates).
+ARGO_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 
 
 class CompiledFileError(ValueError):
@@ -23,7 +29,7 @@ class CompiledStep:
     """One task of the compiled graph.
 
     Attributes:
-        name: its id.
+        name: its id in the pipeline, as in `embed_esc50` (`embed-esc50` in a file for Kubeflow).
         task: the task: where inputs come from, dependencies, retry policy.
         component: its input and output definitions.
         executor: its container, or its importer.
@@ -62,26 +68,30 @@ class CompiledPipeline:
         name: of the pipeline.
         steps: in the order of their dependence.
         parameters: name to value.
-        retries_in_place: whether a step that is tried again gets the addresses of the attempt before. So on Vertex,
-            where a mounted bucket keeps what a killed attempt wrote; Kubeflow's pods begin with empty folders.
+        for_vertex: whether it is a file for Vertex. There a step that is tried again gets the addresses of the attempt
+            before, and a mounted bucket keeps what that one wrote; Kubeflow's pods begin with empty folders.
     """
 
     name: str
     steps: tuple[CompiledStep, ...]
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    retries_in_place: bool = False
+    for_vertex: bool = False
 
 
 def read_compiled(path: Path) -> CompiledPipeline:
     """Reads a Vertex PipelineJob (JSON) or Kubeflow pipeline (YAML).
 
     Raises:
-        CompiledFileError: it is not one, or has a step that no container and no importer does.
+        CompiledFileError: it is not one, has a step that no container and no importer does, or, for Kubeflow, a
+            step whose name Argo refuses.
     """
     documents = read_documents(path)
     job = documents[0] if documents and isinstance(documents[0], dict) else {}
-    spec = job.get("pipelineSpec", job)
     try:
+        if "pipelineSpec" not in job:
+            _check_argo_names(path, job["root"]["dag"]["tasks"])
+            job = with_node_names(job)
+        spec = job.get("pipelineSpec", job)
         executors = spec["deploymentSpec"]["executors"]
         steps = {
             name: _step(path, name, task, spec["components"], executors)
@@ -125,6 +135,36 @@ def read_documents(path: Path) -> list[Any]:
         raise CompiledFileError(f"{path}: neither JSON nor YAML: {error}") from error
 
 
+def with_argo_names(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A pipeline's specification with "-" for "_" in its tasks' names, which Kubeflow hands to Argo as they are."""
+    done = copy.deepcopy(dict(spec))
+    rename_tasks(done, {name: name.replace("_", "-") for name in done["root"]["dag"]["tasks"]})
+    return done
+
+
+def with_node_names(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The reverse of `with_argo_names`: no node's id in the pipeline has a "-"."""
+    done = copy.deepcopy(dict(spec))
+    rename_tasks(done, {name: name.replace("-", "_") for name in done["root"]["dag"]["tasks"]})
+    return done
+
+
+def rename_tasks(spec: dict[str, Any], names: Mapping[str, str]) -> None:
+    """Renames tasks in place, wherever another task refers to them; components keep their names."""
+    tasks = spec["root"]["dag"]["tasks"]
+    for old in list(tasks):
+        tasks[names.get(old, old)] = tasks.pop(old)
+    for name, task in tasks.items():
+        task["taskInfo"] = {**task.get("taskInfo", {}), "name": name}
+        if "dependentTasks" in task:
+            task["dependentTasks"] = sorted(names.get(before, before) for before in task["dependentTasks"])
+        inputs = task.get("inputs", {})
+        for given in (*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()):
+            output = given.get("taskOutputArtifact") or given.get("taskOutputParameter")
+            if output:
+                output["producerTask"] = names.get(output["producerTask"], output["producerTask"])
+
+
 def compiled_text(documents: Sequence[Mapping[str, Any]]) -> str:
     """A file's text: JSON for Vertex's job, YAML for Kubeflow's documents; the same content gives the same bytes."""
     if "pipelineSpec" in documents[0]:
@@ -148,6 +188,15 @@ def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Name to default of the pipeline's own parameters; those without one are left out."""
     defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
+
+
+def _check_argo_names(path: Path, tasks: Mapping[str, Any]) -> None:
+    bad = [name for name in tasks if not ARGO_TASK_NAME.fullmatch(name)]
+    if bad:
+        raise CompiledFileError(
+            f"{path}: Argo refuses the step names {', '.join(bad)}; it takes letters, digits and -. Compile the file "
+            "again with `hares compile --target kubeflow`"
+        )
 
 
 def _step(

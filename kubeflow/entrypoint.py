@@ -1,4 +1,4 @@
-"""What a step's container executes: TFX's own entry point, told three things about clusters that it does not know.
+"""What a step's container executes: TFX's own entry point, told four things about clusters that it does not know.
 
 - TFX imports an artifact's class by the title of its type. `system.Metrics` and `system.HTML`, which the clusters'
   pages know how to show, are no modules: it is told which classes of ours stand for them.
@@ -6,6 +6,7 @@
   copies inputs there before the step and outputs from there after it), and `s3://` and `minio://` likewise. Our
   executors work on files, so they are given these paths, and the cluster is given its own addresses back. Not so where
   Dataflow's workers do the work, which have no such folders.
+- Kubeflow gives inputs without their types, and an output that is the launcher's log (`as_tfx_expects`).
 - A step that was killed and is tried again is given the same addresses, and where a bucket is mounted finds there what
   the killed attempt left: shards, Beam's temporary folders, half an output file. All of it is removed first, since a
   later step reads whatever lies in its input's folder.
@@ -21,7 +22,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubeflow.executor_input import FOLDERS, as_address, as_path, executor_input, with_executor_input
+from kubeflow.executor_input import (
+    FOLDERS,
+    as_address,
+    as_path,
+    as_tfx_expects,
+    executor_input,
+    with_executor_input,
+)
 from kubeflow.postprocess import SYSTEM_TYPES
 
 
@@ -32,7 +40,7 @@ def main() -> None:
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
     compiler_utils.TITLE_TO_CLASS_PATH.update({system: own for own, system in SYSTEM_TYPES.items()})
-    given = sys.argv[1:]
+    given = as_tfx_expects(sys.argv[1:])
     on_files = works_on_files(given)
     arguments = with_paths(given) if on_files else given
 

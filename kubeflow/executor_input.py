@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 FLAG = "--json_serialized_invocation_args"
+INPUTS_SPEC_FLAG = "--json_serialized_inputs_spec_args"
+EXECUTOR_LOGS = "executor-logs"
 FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 
@@ -30,6 +32,37 @@ def with_executor_input(
             given = json.loads(word.split("=", 1)[1])
             return [*command[:at], f"{FLAG}={json.dumps(change(given))}", *command[at + 1 :]]
     raise ValueError(f"the command has no {FLAG}; it is not that of an executor of TFX")
+
+
+def as_tfx_expects(command: Sequence[str]) -> list[str]:
+    """The command with two things of Kubeflow's set right that TFX's entry point does not expect.
+
+    - Input artifacts come without a type, `{"instanceSchema": ""}` (kubeflow/pipelines 2.2 to 2.17,
+      backend/src/v2/metadata/client.go, "figure out how to get schema"). The compiled command says what they are.
+    - From 2.5 on the driver adds an output `executor-logs` of type `system.Artifact` (backend/src/v2/driver/driver.go),
+      to which the launcher is writing while the step runs. It is not the step's, which has to leave it alone.
+    """
+    types = _declared_input_types(command)
+
+    def change(given: dict[str, Any]) -> dict[str, Any]:
+        given.get("outputs", {}).get("artifacts", {}).pop(EXECUTOR_LOGS, None)
+        for name, entry in given.get("inputs", {}).get("artifacts", {}).items():
+            for artifact in entry.get("artifacts", []):
+                if not any(artifact.get("type", {}).values()) and name in types:
+                    artifact["type"] = types[name]
+        return given
+
+    return with_executor_input(command, change)
+
+
+def _declared_input_types(command: Sequence[str]) -> dict[str, Any]:
+    """Name to `artifactType` of a step's input artifacts, as its component declares them."""
+    for at, word in enumerate(command):
+        flag, joined, value = word.partition("=")
+        if flag == INPUTS_SPEC_FLAG:
+            declared = json.loads(value if joined else command[at + 1])
+            return {name: entry["artifactType"] for name, entry in declared.get("artifacts", {}).items()}
+    return {}
 
 
 def executor_input(command: Sequence[str]) -> dict[str, Any]:

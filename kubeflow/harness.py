@@ -5,6 +5,10 @@ Every step's own command is executed as a process, with the executor input that 
 interpreter's name is replaced by this one's path, since no image is pulled. What a step gives is read from its output
 file, as the cluster reads it.
 
+The steps of a Kubeflow file are treated no better than Kubeflow treats them: input artifacts come without a type, the
+log is among the outputs, and an importer takes addresses with a scheme alone (`kubeflow.executor_input.as_tfx_expects`
+and `_import` name the sources).
+
 On disk, below the folder of the run:
 
 | path | what |
@@ -38,6 +42,7 @@ from typing import IO, Any, Protocol
 
 from hares.arrays import write_atomically
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
+from kubeflow.executor_input import EXECUTOR_LOGS
 
 PLACEHOLDER = "{{$}}"
 RUN, TASK = "{{$.pipeline_job_resource_name}}", "{{$.pipeline_task_name}}"
@@ -118,15 +123,17 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
         began = time.monotonic()
         if step.container is None:
-            done[step.name] = _Given(_import(step))
+            done[step.name] = _Given(_import(step, pipeline.for_vertex))
             continue
         inputs = _inputs(step, pipeline, done)
+        if not pipeline.for_vertex:
+            inputs["artifacts"] = _without_types(inputs["artifacts"])
         digest = _digest(step, inputs)
         home = folder.resolve() / step.name
         published = _published(home, digest)
         outcome = "kept" if published is not None else "ran"
         if published is None:
-            task = home / f"task-{digest[:12]}" if pipeline.retries_in_place else None
+            task = home / f"task-{digest[:12]}" if pipeline.for_vertex else None
             published = _run_step(step, inputs, home, task, digest, observer)
         done[step.name] = published
         observer.finish(step.name, outcome, time.monotonic() - began)
@@ -266,8 +273,20 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _
     return {"artifacts": artifacts, "parameterValues": values}
 
 
+def _without_types(artifacts: Artifacts) -> Artifacts:
+    """Inputs as Kubeflow's driver hands them over."""
+    return {
+        key: {"artifacts": [{**one, "type": {"instanceSchema": ""}} for one in entry["artifacts"]]}
+        for key, entry in artifacts.items()
+    }
+
+
 def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
-    artifacts = {}
+    artifacts: dict[str, Any] = {}
+    if place.task == place.attempt:  # of a Kubeflow file
+        kind = {"schemaTitle": "system.Artifact"}
+        log = {"name": EXECUTOR_LOGS, "type": kind, "uri": str(place.log_file), "metadata": {}}
+        artifacts[EXECUTOR_LOGS] = {"artifacts": [log]}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
         one = {
             "name": f"{step.name}/{key}/{place.task.name}",
@@ -286,7 +305,11 @@ def _collect(step: CompiledStep, place: _Place) -> _Given:
     """
     said = _read_output(place)
     handed = json.loads(place.input_file.read_text(encoding="utf-8"))["outputs"]["artifacts"]
-    artifacts = {key: [_merged(entry["artifacts"][0], said, key)] for key, entry in handed.items()}
+    artifacts = {
+        key: [_merged(entry["artifacts"][0], said, key)]
+        for key, entry in handed.items()
+        if key != EXECUTOR_LOGS
+    }
     wanted = step.component.get("outputDefinitions", {}).get("parameters", {})
     parameters = {key: said.get("parameterValues", {}).get(key) for key in wanted}
     missing = sorted(key for key, value in parameters.items() if value is None)
@@ -295,12 +318,17 @@ def _collect(step: CompiledStep, place: _Place) -> _Given:
     return _Given(artifacts, parameters)
 
 
-def _import(step: CompiledStep) -> Artifacts:
+def _import(step: CompiledStep, for_vertex: bool) -> Artifacts:
     importer = step.executor["importer"]
     value = importer["artifactUri"].get("constant")
     if not value:
         raise CompiledFileError(
             f"step {step.name}: of importers, those of a constant address alone can be run"
+        )
+    if not for_vertex and "://" not in value:
+        # kubeflow/pipelines, backend/src/v2/component/importer_launcher.go: "no provider scheme found".
+        raise CompiledFileError(
+            f"step {step.name}: Kubeflow imports from gs://, s3:// and minio:// alone, and this is {value}"
         )
     one = {
         "name": f"{step.name}/result",

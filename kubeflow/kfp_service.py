@@ -52,7 +52,7 @@ class KfpService:
             description=mark,
             experiment_id=self._experiment(),
             pipeline_spec=_specification(compiled),
-            runtime_config=self._runtime(parameters),
+            runtime_config=self._runtime(compiled, parameters),
             service_account=self._config.service_account or None,
         )
         query = {"filter": _equals("description", mark)}
@@ -86,7 +86,8 @@ class KfpService:
                 would train everything twice.
         """
         spec = _specification(compiled)
-        content = json.dumps([name, cron, max_concurrent, spec, dict(parameters)], sort_keys=True)
+        runtime = self._runtime(compiled, parameters)
+        content = json.dumps([name, cron, max_concurrent, spec, runtime.to_dict()], sort_keys=True)
         mark = _mark(hashlib.sha256(content.encode()).hexdigest())
 
         def find() -> dict[str, Any] | None:
@@ -108,7 +109,7 @@ class KfpService:
             description=mark,
             experiment_id=self._experiment(),
             pipeline_spec=spec,
-            runtime_config=self._runtime(parameters),
+            runtime_config=runtime,
             service_account=self._config.service_account or None,
             max_concurrency=str(max_concurrent),
             trigger=trigger,
@@ -213,9 +214,12 @@ class KfpService:
                 break
         return found[:limit]
 
-    def _runtime(self, parameters: Mapping[str, Any]) -> api.V2beta1RuntimeConfig:
+    def _runtime(self, compiled: Path, parameters: Mapping[str, Any]) -> api.V2beta1RuntimeConfig:
+        """Parameters and pipeline root of a run: the server reads no `defaultPipelineRoot` out of the file itself."""
+        spec = _specification(compiled)
+        root = spec.get("pipeline_spec", spec).get("defaultPipelineRoot")
         return api.V2beta1RuntimeConfig(
-            parameters=dict(parameters), pipeline_root=self._config.pipeline_root or None
+            parameters=dict(parameters), pipeline_root=self._config.pipeline_root or root or None
         )
 
     def _run(self, run: Mapping[str, Any], with_steps: bool = True) -> ClusterRun:

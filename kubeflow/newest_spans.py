@@ -29,6 +29,7 @@ from typing import Any
 
 from hares.folder import FOLDER, spans
 from hares.reading import source_fingerprint
+from kubeflow.compiled import rename_tasks, with_argo_names, with_node_names
 from kubeflow.executor_input import FLAG, executor_input, output_file
 
 STEP = "newest_spans"
@@ -54,6 +55,9 @@ def with_newest_spans(
         ValueError: the file takes another number of spans, or spans of another source.
     """
     done = [copy.deepcopy(dict(document)) for document in documents]
+    for_kubeflow = "pipelineSpec" not in done[0]
+    if for_kubeflow:
+        done[0] = with_node_names(done[0])
     spec = done[0].get("pipelineSpec", done[0])
     tasks = spec["root"]["dag"]["tasks"]
     found = sorted(filter(_INGEST.fullmatch, tasks), key=lambda name: -_span(tasks[name]))
@@ -65,7 +69,7 @@ def with_newest_spans(
     for name in found:
         _check_folder(source, _folder(spec, tasks[name]), _span(tasks[name]))
     names = {name: f"ingest_pretraining_newest_{place}" for place, name in enumerate(found, 1)}
-    _rename(spec, names)
+    rename_tasks(spec, names)
     for place, name in enumerate(names.values(), 1):
         for key in _OUTPUTS:
             _take(spec, done[0], name, key, f"{key}_{place}")
@@ -76,6 +80,8 @@ def with_newest_spans(
         beside = pods.get(_label(spec, names[found[0]]))
         if beside is not None:
             pods[f"{STEP}_executor"] = copy.deepcopy(beside)
+    if for_kubeflow:
+        done[0] = with_argo_names(done[0])
     return done
 
 
@@ -136,20 +142,6 @@ def _check_folder(source: str, folder: str, span: int) -> None:
             f"--source {source}: the file was compiled with span {span} at {folder}, which is none of it; give the "
             "pattern as the steps see it, from the root, with {SPAN} for the number"
         )
-
-
-def _rename(spec: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Renames tasks; their components keep their names, which nothing shows."""
-    tasks = spec["root"]["dag"]["tasks"]
-    for old, new in names.items():
-        tasks[new] = tasks.pop(old)
-        tasks[new]["taskInfo"] = {"name": new}
-    for task in tasks.values():
-        if "dependentTasks" in task:
-            task["dependentTasks"] = sorted(names.get(name, name) for name in task["dependentTasks"])
-        for given in task.get("inputs", {}).get("artifacts", {}).values():
-            output = given["taskOutputArtifact"]
-            output["producerTask"] = names.get(output["producerTask"], output["producerTask"])
 
 
 def _take(spec: dict[str, Any], job: dict[str, Any], name: str, key: str, output: str) -> None:

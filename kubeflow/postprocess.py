@@ -17,6 +17,7 @@ import yaml
 
 from kubeflow.compiled import parameter_defaults
 from kubeflow.config import ClusterConfig, step_kind
+from kubeflow.copied_import import with_copies
 
 # Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
 # is.
@@ -45,6 +46,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
+    if cluster.target == "kubeflow":
+        with_copies(spec, cluster.image)
     labels = {
         **{key: str(value) for key, value in cluster.labels.items()},
         **{key: _label(value) for key, value in facts.items()},

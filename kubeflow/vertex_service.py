@@ -152,7 +152,11 @@ class VertexService:
                 schedule=types.Schedule(
                     display_name=name,
                     cron=cron,
+                    # The first limits starting requests alone; the second those runs that have not ended. Without
+                    # queueing a run over the limit is skipped.
                     max_concurrent_run_count=max_concurrent,
+                    max_concurrent_active_run_count=max_concurrent,
+                    allow_queueing=True,
                     create_pipeline_job_request=types.CreatePipelineJobRequest(
                         parent=self._api.parent, pipeline_job=job
                     ),

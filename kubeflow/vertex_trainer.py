@@ -67,7 +67,8 @@ def custom_job(
                 tpu_topology=hardware.tpu_topology,
             ),
             replica_count=replicas,
-            disk_spec=types.DiskSpec(boot_disk_type="pd-ssd", boot_disk_size_gb=hardware.boot_disk_gb),
+            # Newer machines refuse the older disk types, so the type is left to Vertex.
+            disk_spec=types.DiskSpec(boot_disk_size_gb=hardware.boot_disk_gb),
             container_spec=types.ContainerSpec(
                 # Vertex replaces $(NAME) by variables, as Kubernetes does; $$( is a plain $(.
                 image_uri=image,

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from kubeflow.compiled import with_argo_names
+
 # Begins every step: `given` is its executor input; `say` writes the output file as TFX's entry point does.
 PROLOGUE = """
 import json, os, pathlib, signal, sys
@@ -79,6 +81,10 @@ def write_file(
             "inputDefinitions": {"parameters": parameters or {}},
         },
     }
-    written = json.dumps({"pipelineSpec": spec}) if path.suffix == ".json" else yaml.safe_dump(spec)
+    written = (
+        json.dumps({"pipelineSpec": spec})
+        if path.suffix == ".json"
+        else yaml.safe_dump(with_argo_names(spec))
+    )
     path.write_text(written, encoding="utf-8")
     return path

@@ -6,8 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
+from google.protobuf import json_format
 
-from kubeflow.entrypoint import FOLDERS, remove_leftovers, with_addresses, with_paths, works_on_files
+from kubeflow.entrypoint import (
+    FOLDERS,
+    as_tfx_expects,
+    remove_leftovers,
+    with_addresses,
+    with_paths,
+    works_on_files,
+)
 
 
 def arguments(tmp: str) -> list[str]:
@@ -48,6 +56,43 @@ def test_artifacts_are_files_where_both_clusters_put_them(tmp_path: Path) -> Non
     # The output file and parameters are the cluster's, and stay.
     assert invocation["outputs"]["outputFile"] == "gs://bucket/executor_output.json"
     assert invocation["inputs"]["parameterValues"] == {"baseline": "gs://bucket/report"}
+
+
+def test_kubeflows_untyped_inputs_and_its_log_are_set_right_for_tfx() -> None:
+    """As KFP's driver builds an executor input, read by TFX's own parser of artifacts."""
+    utils = pytest.importorskip("tfx.orchestration.kubeflow.v2.container.kubeflow_v2_entrypoint_utils")
+    from kfp.pipeline_spec import pipeline_spec_pb2
+
+    declared = {
+        "artifacts": {"model": {"artifactType": {"instanceSchema": "title: tfx.Model\ntype: object\n"}}}
+    }
+    given = {
+        "inputs": {
+            "artifacts": {
+                "model": {"artifacts": [{"name": "5", "type": {"instanceSchema": ""}, "uri": "s3://b/m"}]}
+            }
+        },
+        "outputs": {
+            "artifacts": {
+                "executor-logs": {
+                    "artifacts": [{"type": {"schemaTitle": "system.Artifact"}, "uri": "s3://b/logs"}]
+                },
+                "out": {
+                    "artifacts": [{"type": declared["artifacts"]["model"]["artifactType"], "uri": "s3://b/o"}]
+                },
+            },
+            "outputFile": "/tmp/kfp_outputs/output_metadata.json",
+        },
+    }
+    flags = [["--json_serialized_inputs_spec_args", json.dumps(declared)]]
+    flags += [[f"--json_serialized_inputs_spec_args={json.dumps(declared)}"]]
+    for spec_flag in flags:
+        command = ["--json_serialized_invocation_args", json.dumps(given), *spec_flag]
+        changed = json.loads(as_tfx_expects(command)[1])
+        message = json_format.ParseDict(changed, pipeline_spec_pb2.ExecutorInput())
+        (model,) = utils.parse_raw_artifact_dict(message.inputs.artifacts, {})["model"]
+        assert model.type_name == "Model" and model.uri == "s3://b/m"
+        assert list(utils.parse_raw_artifact_dict(message.outputs.artifacts, {})) == ["out"]
 
 
 def test_the_cluster_gets_its_own_addresses_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -240,15 +241,42 @@ def test_an_importer_gives_its_address_type_and_properties(tmp_path: Path) -> No
     spec = yaml.safe_load(path.read_text())
     spec["deploymentSpec"]["executors"]["model_executor"] = {
         "importer": {
-            "artifactUri": {"constant": "/models/7"},
+            "artifactUri": {"constant": "gs://models/7"},
             "typeSchema": {"instanceSchema": "title: tfx.Model"},
             "metadata": {"weights_digest": "w"},
         }
     }
     path.write_text(yaml.safe_dump(spec))
     given = yaml.safe_load(data(run(path, tmp_path / "run"), "reads"))
-    assert (given["uri"], given["metadata"]) == ("/models/7", {"weights_digest": "w"})
-    assert given["type"] == {"instanceSchema": "title: tfx.Model"}
+    assert (given["uri"], given["metadata"]) == ("gs://models/7", {"weights_digest": "w"})
+    spec["deploymentSpec"]["executors"]["model_executor"]["importer"]["artifactUri"]["constant"] = "/models/7"
+    path.write_text(yaml.safe_dump(spec))
+    with pytest.raises(CompiledFileError, match="scheme"):
+        run(path, tmp_path / "again")
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_a_step_is_handed_what_each_cluster_hands_over(tmp_path: Path, suffix: str) -> None:
+    """Kubeflow gives inputs no type and adds its launcher's log, which a step that removes it would lose."""
+    told = "write('out', json.dumps([took['x']['type'], sorted(given['outputs']['artifacts'])])); print('said'); say()"
+    steps = {"make": step(MAKE), "reads": step(told, {"x": ("make", "out")})}
+    done = run(write_file(tmp_path / f"p{suffix}", steps), tmp_path / "run")
+    of_input, outputs = json.loads(data(done, "reads"))
+    if suffix == ".json":
+        assert of_input == {"instanceSchema": "title: tfx.File\ntype: object\n"} and outputs == ["out"]
+    else:
+        assert of_input == {"instanceSchema": ""} and outputs == ["executor-logs", "out"]
+        assert set(done["reads"]) == {"out"}
+        assert "said" in (tmp_path / "run" / "reads" / "attempt-1" / "log.txt").read_text()
+
+
+def test_a_name_that_argo_refuses_is_an_error(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "p.yaml", {"make": step(MAKE)})
+    spec = yaml.safe_load(path.read_text())
+    spec["root"]["dag"]["tasks"] = {"make_it": spec["root"]["dag"]["tasks"]["make"]}
+    path.write_text(yaml.safe_dump(spec))
+    with pytest.raises(CompiledFileError, match="make_it"):
+        read_compiled(path)
 
 
 def test_nothing_of_the_pipeline_is_there_where_its_file_is_run() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 from kubeflow.kfp_service import KfpService
@@ -158,6 +160,24 @@ def test_calls_that_may_come_twice(
     assert kfp.got[method, kind] - before == (1 + RETRIES if again else 1)
     kfp.faults = [Fault(method, kind, times=RETRIES, cut=True, after=True)]
     run_it()
+
+
+@pytest.mark.parametrize(
+    ("own", "root"), [("", "gs://bucket/of-the-file"), ("s3://other/hares", "s3://other/hares")]
+)
+def test_a_run_gets_the_files_pipeline_root_or_the_cluster_files(
+    kfp: KfpServer, service: KfpService, compiled: Path, own: str, root: str
+) -> None:
+    """Kubeflow reads no `defaultPipelineRoot` (backend/src/v2/driver/root_dag.go takes the run's)."""
+    documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
+    documents[0]["defaultPipelineRoot"] = "gs://bucket/of-the-file"
+    compiled.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+    service = KfpService(dataclasses.replace(service._config, pipeline_root=own))
+    service.submit(compiled, "a run", "key", {})
+    service.create_schedule(compiled, "nightly", "0 3 * * *", 1, {})
+    for kind in ("runs", "recurringruns"):
+        (held,) = kfp.things[kind].values()
+        assert held["runtime_config"]["pipeline_root"] == root
 
 
 def test_schedules_keep_the_cron_they_were_given(kfp: KfpServer, service: KfpService, compiled: Path) -> None:

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from hand_made import step, write_file
 
 from hares.reading import source_fingerprint
-from kubeflow.compiled import compiled_text, read_compiled, read_documents
+from kubeflow.compiled import ARGO_TASK_NAME, compiled_text, read_compiled, read_documents, with_node_names
 from kubeflow.harness import CompiledStepError, run_compiled
 from kubeflow.newest_spans import STEP, main, newest_whole, with_newest_spans
 
@@ -77,7 +77,7 @@ def test_it_stands_before_the_ingestions_of_a_compiled_file(name: str) -> None:
     before = compiled_text(documents)
     done = with_newest_spans(documents, SOURCE, 2, "_SUCCESS")
     assert compiled_text(documents) == before  # the given ones stay
-    written = done[0].get("pipelineSpec", done[0])
+    written = done[0]["pipelineSpec"] if name == "vertex.json" else with_node_names(done[0])
     spec = json_format.ParseDict(written, pipeline_spec_pb2.PipelineSpec())
     tasks = spec.root.dag.tasks
     assert not any("span_1" in task or "span_2" in task for task in tasks)
@@ -115,7 +115,8 @@ def test_the_clusters_own_clients_take_such_a_file(name: str, tmp_path: Path) ->
         from kfp import components
 
         loaded = components.load_component_from_file(str(path))
-        assert STEP in loaded.pipeline_spec.root.dag.tasks
+        tasks = loaded.pipeline_spec.root.dag.tasks
+        assert STEP.replace("_", "-") in tasks and all(ARGO_TASK_NAME.fullmatch(task) for task in tasks)
         assert f"{STEP}_executor" in loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
         return
     from google.auth.credentials import AnonymousCredentials

@@ -277,7 +277,9 @@ def test_a_schedule_is_created_once(vertex: VertexServer, service: VertexService
     )
     assert len(service.schedules()) == len(vertex.stored["schedules"]) == vertex.count(SCHEDULE) == 4
     kept = vertex.stored["schedules"][first.schedule_id]
-    assert kept.max_concurrent_run_count == 2
+    # The first field limits starting requests "and not the execution"; a run over the limit waits.
+    assert kept.max_concurrent_run_count == kept.max_concurrent_active_run_count == 2
+    assert kept.allow_queueing
     job = kept.create_pipeline_job_request.pipeline_job
     assert job.runtime_config.parameter_values["steps"] == 500
 

@@ -13,7 +13,9 @@ from typing import Any
 
 import yaml
 
+from kubeflow.compiled import ARGO_TASK_NAME
 from kubeflow.doctor.finding import Finding, Severity, Subject
+from kubeflow.executor_input import FOLDERS
 
 # What the Kubeflow Pipelines compiler accepts as a type's name.
 _TYPE_NAME = re.compile(r"^[a-z][a-z0-9-_]{2,20}[.][A-Z][a-zA-Z0-9-_]{2,49}$")
@@ -69,6 +71,33 @@ def check_resolvers(subject: Subject) -> Iterator[Finding]:
                 "resolver", Severity.FATAL, f"{subject.compiled_file}: {label}",
                 "it is a resolver, which no open-source cluster executes",
                 "compile again with `hares compile`, which resolves spans, baseline and warm start before submission",
+            )  # fmt: skip
+
+
+def check_task_names(subject: Subject) -> Iterator[Finding]:
+    """On Kubeflow steps become tasks of Argo, whose validator refuses a run with another name before it is created."""
+    if subject.target != "kubeflow":
+        return
+    for name in subject.compiled.get("root", {}).get("dag", {}).get("tasks", {}):
+        if not ARGO_TASK_NAME.fullmatch(name):
+            yield Finding(
+                "task_name", Severity.FATAL, f"{subject.compiled_file}: {name}",
+                "Argo refuses the name of the step; it takes letters, digits and -",
+                "compile the file again with `hares compile --target kubeflow`",
+            )  # fmt: skip
+
+
+def check_importers(subject: Subject) -> Iterator[Finding]:
+    """Kubeflow's importer takes addresses of buckets alone."""
+    if subject.target != "kubeflow":
+        return
+    for label, executor in subject.compiled.get("deploymentSpec", {}).get("executors", {}).items():
+        uri = executor.get("importer", {}).get("artifactUri", {}).get("constant", "")
+        if uri and not uri.startswith(tuple(FOLDERS)):
+            yield Finding(
+                "importer", Severity.FATAL, f"{subject.compiled_file}: {label}",
+                f"Kubeflow imports from gs://, s3:// and minio:// alone, and this is {uri}",
+                "compile the file again with `hares compile --target kubeflow`, which copies from a volume",
             )  # fmt: skip
 
 

@@ -303,6 +303,18 @@ def test_a_missing_lock_file_and_a_workspace_that_is_not_mounted_are_said(setup:
     assert (found.check, found.severity) == ("storage", WARNING)
 
 
+@pytest.mark.parametrize("check", ["task_name", "importer"])
+def test_what_kubeflow_alone_refuses(setup: Setup, check: str) -> None:
+    """Argo's validator takes no "_" in a task's name, and Kubeflow's importer no path."""
+    importer = {"importer": {"artifactUri": {"constant": "/mnt/pushed/7"}}}
+    setup.compiled(executor=importer if check == "importer" else None)
+    if check == "task_name":
+        path = setup.folder / "compiled.json"
+        path.write_text(path.read_text().replace('"tasks": {"embed"', '"tasks": {"embed_esc50"'))
+    expected = [(check, FATAL)] if setup.target == "kubeflow" else []
+    assert [(found.check, found.severity) for found in examined(setup)] == expected
+
+
 def test_every_check_is_found_by_its_name() -> None:
     from kubeflow.doctor.checks import compiled
 
