@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from hares.arrays import write_atomically
+from hares.atomic_files import write_atomically
 from hares.report.runs import REPORT_FILE, load_run
 from hares.report.study import StudyCell, build_study
 from hares.report.study_page import render_study
@@ -163,6 +163,6 @@ def _finished(cell: Cell, record: CellRecord) -> StudyCell:
 def _write(name: str, cells: list[StudyCell], folder: Path) -> dict[str, Any]:
     content = build_study(name, cells)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(folder / STUDY_PAGE, render_study(content).encode())
-    write_atomically(folder / STUDY_JSON, text.encode())
+    write_atomically(folder / STUDY_PAGE, render_study(content))
+    write_atomically(folder / STUDY_JSON, text)
     return content
