@@ -9,6 +9,7 @@ import sys
 import click
 
 from cli.errors import CommandError, ExitCode
+from cli.quiet import turn_libraries_down
 from pipeline.interruption import GOES_ON, Interruptible
 
 
@@ -60,6 +61,7 @@ def main() -> None:
 
     A signal is an interruption whatever it made a library raise: what ends a command after one is exit code 6.
     """
+    turn_libraries_down()
     interruption = Interruptible()
     try:
         with interruption:

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
-from cli.options import metadata_address
+from cli.options import check_places, metadata_address
 from cli.quiet import logging_to
 from pipeline.interruption import Interruptible, RunInterruptedError
 
@@ -69,28 +69,46 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
     Raises:
         CommandError: with an exit code for each kind of failure.
     """
+    from pipeline.settings import SettingError, check_path
+
+    try:
+        check_path("--workspace", request.workspace.resolve(), below_it_patterns=True)
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    check_places(request.corpus, request.placements, *request.plugins)
     address = metadata_address(request.metadata, request.workspace)
     log = request.workspace / "logs" / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     interruption = click.get_current_context().ensure_object(Interruptible)
     with logging_to(log) as terminal:
         console = Console(quiet=True) if request.as_json else terminal
-        with console.status("starting"):
-            from pipeline.lineage.connection import StoreUnreachableError
-            from pipeline.local_runner import StepFailedError
-            from pipeline.settings import SettingError
-            from pipeline.workspace import WorkspaceBusyError
         try:
             yield Work(console, log, address, interruption)
-        except SettingError as error:
-            raise CommandError(str(error), ExitCode.SETTINGS) from error
-        except StoreUnreachableError as error:
-            raise CommandError(str(error), ExitCode.STORE) from error
-        except WorkspaceBusyError as error:
-            raise CommandError(str(error), ExitCode.BUSY) from error
         except RunInterruptedError as error:
             raise CommandError(str(error), ExitCode.INTERRUPTED) from error
-        except StepFailedError as error:
-            raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+        except Exception as error:
+            if foreseen := _foreseen(error, log):
+                raise foreseen from error
+            raise
+
+
+def _foreseen(error: Exception, log: Path) -> CommandError | None:
+    """What a failure is to a command. TFX is imported last: a wrong setting is said before that."""
+    from pipeline.settings import SettingError
+
+    if isinstance(error, SettingError):
+        return CommandError(str(error), ExitCode.SETTINGS)
+    from pipeline.lineage.connection import StoreUnreachableError
+    from pipeline.workspace import WorkspaceBusyError
+
+    if isinstance(error, StoreUnreachableError):
+        return CommandError(str(error), ExitCode.STORE)
+    if isinstance(error, WorkspaceBusyError):
+        return CommandError(str(error), ExitCode.BUSY)
+    from pipeline.local_runner import StepFailedError
+
+    if isinstance(error, StepFailedError):
+        return CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP)
+    return None
 
 
 def run_and_show(
@@ -120,9 +138,7 @@ def run_and_show(
 
 
 def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console], None] | None) -> RunOutcome:
-    from cli.steps_view import StepsView
     from pipeline.config import load_config, preset_of
-    from pipeline.run import execute, prepare
 
     console = work.console
     config = load_config(request.name, request.assignments, request.plugins)
@@ -130,6 +146,8 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console],
     if make_corpus is not None and request.corpus is not None:
         make_corpus(request.corpus, console)
     with console.status("reading the indexes of the data sets"):
+        from pipeline.run import execute, prepare
+
         run = prepare(config, request.corpus, request.placements, request.workspace, work.address)
     sources = ", ".join(
         f"{name} ({root})"
@@ -145,6 +163,8 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console],
     if config.pretraining.warm_start:
         start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
+    from cli.steps_view import StepsView
+
     with StepsView(console) as view:
         return execute(run, view, preset, work.address, work.interruption)
 

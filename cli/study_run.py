@@ -29,10 +29,11 @@ def study_and_show(request: RunRequest) -> None:
     began = time.monotonic()
     with at_work("study", request) as work:
         from pipeline.grid import load_grid
-        from pipeline.study import run_study
 
         grid = load_grid(request.name, request.assignments, request.plugins)
         work.console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
+        from pipeline.study import run_study
+
         with work.console.status("") as status:
             outcome = run_study(
                 grid, request.corpus, request.placements, request.workspace, _View(work.console, status),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.errors import CommandError, ExitCode
-from cli.options import CONFIG, CORPUS, METADATA, SET, metadata_address, parse_corpus
+from cli.options import CONFIG, CORPUS, METADATA, SET, check_places, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
     from kubeflow.config import ClusterConfig
@@ -53,6 +53,7 @@ def command(
     from pipeline.settings import SettingError
 
     corpus, placements = parse_corpus(corpora)
+    check_places(corpus, placements)
     try:
         settings = load_cluster(cluster, "vertex" if target == "vertex" else "kubeflow")
         workspace = Path(settings.workspace)

@@ -64,6 +64,7 @@ class StoreWriter:
         inputs: Sequence[tuple[str, int]],
         outputs: Sequence[tuple[str, int]],
         state: int = COMPLETE,
+        pipeline: str = "p",
         **properties: str | int | float,
     ) -> int:
         """An execution with its events, in the contexts in which TFX puts it."""
@@ -71,9 +72,9 @@ class StoreWriter:
         execution = pb.Execution(type_id=type_id, last_known_state=state)
         set_properties(execution, properties)
         contexts = [
-            self.context("pipeline", "p"),
+            self.context("pipeline", pipeline),
             self.context("pipeline_run", run),
-            self.context("node", f"p.{node}"),
+            self.context("node", f"{pipeline}.{node}"),
         ]
         artifacts = self.store.get_artifacts_by_id([i for _, i in (*inputs, *outputs)])
         by_id = {artifact.id: artifact for artifact in artifacts}
