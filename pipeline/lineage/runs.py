@@ -155,7 +155,8 @@ def run_before(store: MetadataStore, run: RunSummary) -> RunSummary | None:
     pipeline = pipeline_of(store, run)
     if pipeline is None:
         return None
-    query = f"contexts_p.id = {pipeline.id} AND contexts_r.type = {quoted(RUN_TYPE)} AND contexts_r.id < {run.context_id}"
+    earlier = f"contexts_r.type = {quoted(RUN_TYPE)} AND contexts_r.id < {run.context_id}"
+    query = f"contexts_p.id = {pipeline.id} AND {earlier}"
     found = store.get_executions(
         ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
     )

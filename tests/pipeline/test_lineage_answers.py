@@ -275,7 +275,7 @@ def test_openlineage_events_have_what_the_specification_requires(
         for facets in (event["run"]["facets"], *(d["facets"] for d in event["inputs"])):
             assert all({"_producer", "_schemaURL"} <= set(facet) for facet in facets.values())
     assert len({event["run"]["runId"] for event in events}) == 8
-    (evaluator,) = [event for event in events if event["job"]["name"] == "pipeline.evaluator"]
+    (evaluator,) = [event for event in events if event["job"]["name"] == "p.evaluator"]
     assert len(evaluator["inputs"]) == 7 and {d["name"] for d in evaluator["outputs"]} == {
         "/report/run2",
         "/blessing/run2",
