@@ -125,7 +125,7 @@ BAD_NAMES = [
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_a_name_that_a_cluster_refuses_is_a_wrong_setting(name: str) -> None:
-    with pytest.raises(SettingError, match="name: got .*63"):
+    with pytest.raises(SettingError, match=r"name: got .*63"):
         replace(load_config("demo"), name=name)
 
 
