@@ -54,6 +54,25 @@ def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
         raise CommandError(str(error), ExitCode.SERVICE) from error
 
 
+def shown_name(given: str, compiled: Path) -> str:
+    """The name that the cluster shows beside a run or schedule: `--name`, or that of the compiled file.
+
+    Raises:
+        CommandError: a cluster would refuse it, or the name of the pipeline in the file.
+    """
+    from kubeflow.compiled import pipeline_name
+    from kubeflow.service import check_shown_name
+    from pipeline.settings import check_pipeline_name
+
+    try:
+        check_shown_name("--name", given or compiled.stem)
+        if (pipeline := pipeline_name(compiled)) is not None:
+            check_pipeline_name(pipeline)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    return given or compiled.stem
+
+
 def parse_parameters(assignments: Sequence[str]) -> dict[str, str]:
     """`NAME=VALUE` texts; every parameter of our compiled files is a string.
 

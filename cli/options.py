@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,9 +13,6 @@ from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
-
-# ML Metadata's C++ part reports every connection on stderr, and reads this once, when it is imported.
-os.environ.setdefault("GLOG_minloglevel", "2")
 
 TFDS = "tfds:"
 CONFIG = click.option(
@@ -70,6 +67,22 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
         else:
             corpus = path
     return corpus, placements
+
+
+def check_places(corpus: Path | None, placements: Mapping[str, Path], *others: Path) -> None:
+    """Checks that corpora, and other files that a run records, are at paths that can be recorded.
+
+    Raises:
+        CommandError: one of them is not.
+    """
+    from pipeline.settings import SettingError, check_path
+
+    try:
+        for path in (corpus, *placements.values(), *others):
+            if path is not None:
+                check_path("--corpus" if path not in others else "--plugin", path.resolve())
+    except SettingError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
 
 
 def metadata_address(text: str, workspace: Path) -> StoreAddress:

@@ -1,7 +1,8 @@
-"""Sends everything that libraries print or log to a file, and keeps the terminal for us.
+"""Keeps the terminal for us: what libraries print or log goes to a file, or nowhere in a command without a log.
 
 TFX, Beam and TensorFlow log thousands of lines a run, some of them from C++ straight to the file descriptors, so the
-descriptors themselves are pointed at the log.
+descriptors themselves are pointed at the log. A command without one turns the logging down instead, so that what
+precedes the end of a process that C++ aborts is still seen.
 """
 
 from __future__ import annotations
@@ -14,9 +15,23 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# What C++ reads when it is loaded. TensorFlow's level 3 leaves out all but what it dies of, as does glog's 2 for
+# ML Metadata, but for errors.
+_TENSORFLOW, _LEVELS = "TF_CPP_MIN_LOG_LEVEL", {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "2"}
+
+
+def turn_libraries_down() -> None:
+    """Libraries that are imported from here on say nothing on the terminal, unless the environment asks them to."""
+    for name, level in _LEVELS.items():
+        os.environ.setdefault(name, level)
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    logging.getLogger().addHandler(logging.NullHandler())  # without any, Python and TensorFlow take stderr
 
 
 @contextmanager
@@ -26,6 +41,8 @@ def logging_to(path: Path) -> Iterator[Console]:
     Args:
         path: the log file; its folder is made.
     """
+    from rich.console import Console  # here, so that `hares --help` is quick
+
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -35,7 +52,11 @@ def logging_to(path: Path) -> Iterator[Console]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    if os.environ.get(_TENSORFLOW) == _LEVELS[_TENSORFLOW]:
+        del os.environ[_TENSORFLOW]  # the log is for all of it, where TensorFlow is not imported yet
     with open(path, "ab", buffering=0) as log, warnings.catch_warnings():
+        if not sys.warnoptions:
+            warnings.simplefilter("default")
         for descriptor in (1, 2):
             os.dup2(log.fileno(), descriptor)
         root.handlers = [handler]

@@ -42,7 +42,8 @@ class BlessingConfig:
         margin: the stricter comparison: the interval must lie wholly above `-margin`, so that a loss of more than
             `margin` is ruled out; None for none.
         max_drop: how far the score itself may fall below the latest blessed model's; None for no limit.
-        above_untrained: whether HARES must be above the same encoder's before training.
+        above_untrained: whether HARES must be above the same encoder's before training, over the tasks that both
+            were scored on.
     """
 
     min_hares: float | None = None
@@ -139,16 +140,23 @@ def judge(
     if rule.min_hares is not None:
         verdicts.append((score >= rule.min_hares, f"{what} {score:.4f}, threshold {rule.min_hares:.4f}"))
     if rule.above_untrained:
-        untrained = [t["untrained"] for t in report["tasks"].values() if t.get("untrained") is not None]
-        if untrained:
-            floor = float(np.mean(untrained))
-            verdicts.append((score > floor, f"{what} {score:.4f}, untrained {floor:.4f}"))
-        else:
-            verdicts.append((False, "no untrained scores"))
+        verdicts.append(_above_untrained(report))
     if rule.not_worse or rule.margin is not None or rule.max_drop is not None:
         verdicts += _compared(rule, comparison)
     reasons = [("passed: " if holds else "failed: ") + text for holds, text in verdicts]
     return all(holds for holds, _ in verdicts), reasons or ["passed: no rule is set"]
+
+
+def _above_untrained(report: Mapping[str, Any]) -> tuple[bool, str]:
+    """Both means are over the tasks that both encoders were scored on: other tasks are of another difficulty."""
+    pairs = [(t["value"], t["untrained"]) for t in report["tasks"].values()
+             if t["value"] is not None and t.get("untrained") is not None]  # fmt: skip
+    if not pairs:
+        return False, "no task has a score of the untrained encoder as well"
+    score, floor = (float(np.mean(values)) for values in zip(*pairs, strict=True))
+    whole = report.get("hares") is not None and len(pairs) == len(report["tasks"])
+    what = "HARES" if whole else f"mean of {len(pairs)} of {len(report['tasks'])} tasks"
+    return score > floor, f"{what} {score:.4f}, untrained {floor:.4f}"
 
 
 def _compared(rule: BlessingConfig, comparison: Comparison | None) -> list[tuple[bool, str]]:
@@ -171,9 +179,9 @@ def _compared(rule: BlessingConfig, comparison: Comparison | None) -> list[tuple
     if rule.margin is not None:
         floor = -rule.margin
         if paired:
-            verdicts.append((paired.low >= floor, f"{scores}: must lie wholly above {floor:+.4f}"))
+            verdicts.append((paired.low > floor, f"{scores}: must lie wholly above {floor:+.4f}"))
         else:
-            verdicts.append((ours - theirs >= floor, f"{scores}: scores compared as they are, {floor:+.4f}"))
+            verdicts.append((ours - theirs > floor, f"{scores}: scores compared as they are, {floor:+.4f}"))
     if rule.max_drop is not None:
         verdicts.append((ours >= theirs - rule.max_drop, f"{scores}: allowed drop {rule.max_drop:.4f}"))
     return verdicts

@@ -120,6 +120,15 @@ def read_compiled(path: Path) -> CompiledPipeline:
     return CompiledPipeline(name, tuple(steps[step] for step in names), parameters, "pipelineSpec" in job)
 
 
+def pipeline_name(path: Path) -> str | None:
+    """The pipeline's name in a compiled file; None where the file is none, which whoever runs it will say."""
+    try:
+        job = read_documents(path)[0]
+        return str(job.get("pipelineSpec", job)["pipelineInfo"]["name"])
+    except (CompiledFileError, IndexError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def read_documents(path: Path) -> list[Any]:
     """What stands in the file: one document of JSON, or those of YAML.
 

@@ -18,7 +18,7 @@ from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from kubeflow.service_config import ServiceConfig, load_service
 from pipeline.beam_args import DASK, checked_beam_args
-from pipeline.settings import SettingError, override
+from pipeline.settings import SettingError, check_path, override
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -39,6 +39,7 @@ STEP_KINDS = (
 # What Kubernetes and Vertex both take as a label.
 _LABEL = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)?")
+OWN_LABELS = ("revision", "run_key", "hares_key")
 _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Gi|G|Mi|M)")
 
 
@@ -133,6 +134,10 @@ class ClusterConfig:
             raise SettingError(
                 f"workspace: got {self.workspace!r}; accepted is a path from the root, as steps see it"
             )
+        check_path("workspace", self.workspace, below_it_patterns=True)
+        for group in ("images", "volumes", "resources", "labels"):
+            if not isinstance(getattr(self, group), Mapping):
+                raise SettingError(f"{group}: got {getattr(self, group)!r}; accepted are settings by name")
         for group in ("images", "resources"):
             for kind in getattr(self, group):
                 if kind not in STEP_KINDS:
@@ -153,6 +158,8 @@ class ClusterConfig:
         if self.speaks_to_cluster and self.service is None:
             raise SettingError("service: is missing; steps with a custom_job, and model_registry, need it")
         for key, value in self.labels.items():
+            if key in OWN_LABELS:
+                raise SettingError(f"labels.{key}: this one is set by hares itself; choose another")
             if not _LABEL.fullmatch(str(key)) or not _LABEL_VALUE.fullmatch(str(value)):
                 raise SettingError(
                     f"labels.{key}: {value!r}: accepted are up to 63 of a-z, 0-9, _ and -, which begin and end with a "

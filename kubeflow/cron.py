@@ -1,4 +1,7 @@
-"""Checks a cron expression of the usual five fields before a cluster is asked to run by it."""
+"""Checks a cron expression of the usual five fields before a cluster is asked to run by it.
+
+Sunday is 0 or 7 to whoever writes one; Kubeflow's parser knows 0 alone, so that 7 is written as 0.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,11 @@ _FIELDS = (
     ("month", 1, 12),
     ("day of week", 0, 7),
 )
-_PART = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?")
+_PART = re.compile(r"(?:\*|(\d+)(?:-(\d+))?)(?:/(\d+))?", re.ASCII)
 
 
 def checked_cron(text: str) -> str:
-    """The expression with single spaces.
+    """The expression with single spaces, Sunday as 0.
 
     Raises:
         ValueError: not five fields of `*`, numbers, ranges and steps within their bounds.
@@ -35,4 +38,14 @@ def checked_cron(text: str) -> str:
                 raise ValueError(
                     f"--cron {text!r}: {part!r} is no {name}; it takes {low} to {high}, *, a-b and /step"
                 )
+    fields[-1] = ",".join(dict.fromkeys(_with_sunday_as_0(part) for part in fields[-1].split(",")))
     return " ".join(fields)
+
+
+def _with_sunday_as_0(part: str) -> str:
+    match = _PART.fullmatch(part)
+    if match is None or "7" not in (match[1], match[2]):
+        return part
+    first, step = int(match[1]), int(match[3] or 1)
+    days = range(first, 8, step) if match[2] else [first]
+    return ",".join(str(day % 7) for day in days)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from google.cloud.aiplatform_v1 import types
 from google.longrunning import operations_pb2
 
-from kubeflow.registration import MODEL_ID, SERVING_IMAGE, check_aliases
+from kubeflow.registration import MODEL_ID, MODEL_ID_RULE, SERVING_IMAGE, check_aliases
 from kubeflow.service import Failure, ServiceError
 from kubeflow.vertex_api import VertexApi
 
@@ -58,7 +58,7 @@ class RegisteredModel:
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):
-            raise ValueError(f"model_id: got {self.model_id!r}; accepted are up to 63 of a-z, 0-9, _ and -")
+            raise ValueError(f"model_id: got {self.model_id!r}; accepted are {MODEL_ID_RULE}")
         if not re.fullmatch(r"[0-9a-f]{16,64}", self.weights_digest):
             raise ValueError(
                 f"weights_digest: got {self.weights_digest!r}; accepted are 16 to 64 hexadecimal digits"

@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-MODEL_ID = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+MODEL_ID = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")
+MODEL_ID_RULE = "up to 63 of a-z, 0-9, _ and -, with a letter in front and a letter or digit at the end"
 ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
 # TensorFlow's own prediction container; the version is that of the TensorFlow that exported the model.
 SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
@@ -30,7 +31,7 @@ class Registration:
 
     def __post_init__(self) -> None:
         if not MODEL_ID.fullmatch(self.model_id):
-            raise ValueError(f"model_id: got {self.model_id!r}; accepted are up to 63 of a-z, 0-9, _ and -")
+            raise ValueError(f"model_id: got {self.model_id!r}; accepted are {MODEL_ID_RULE}")
         check_aliases(self.aliases)
 
 

@@ -12,6 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 
+def check_shown_name(what: str, name: str) -> None:
+    """Raises ValueError where a cluster would refuse a name that it shows: of a run, a schedule or an experiment."""
+    if not 1 <= len(name) <= 128 or not name.isprintable() or name != name.strip():
+        raise ValueError(
+            f"{what}: got {name!r}; accepted are 1 to 128 characters that can be printed, no blank at either end"
+        )
+
+
 class State(str, Enum):
     """How far a run or a step is, in one vocabulary for all clusters."""
 

@@ -20,12 +20,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from kubeflow.service import check_shown_name
+
+_NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes
 TARGETS = ("kubeflow", "vertex")
 _ONLY = {
     "kubeflow": {"host", "namespace", "experiment", "ca_file"},
@@ -134,6 +138,15 @@ def load_service(path: Path, target: str) -> ServiceConfig:
         address = getattr(config, name)
         if address and not address.startswith(("http://", "https://")):
             raise ValueError(f"{path}: service.{name} {address!r} does not begin with https:// or http://")
+    try:
+        check_shown_name("service.experiment", config.experiment)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if config.namespace and not _NAMESPACE.fullmatch(config.namespace):
+        raise ValueError(
+            f"{path}: service.namespace: got {config.namespace!r}; accepted are up to 63 of a-z, 0-9 and -, with a "
+            "letter or digit at either end"
+        )
     if config.timeout_seconds <= 0 or config.retries < 0 or config.backoff_seconds < 0:
         raise ValueError(
             f"{path}: service.timeout_seconds must be above 0, retries and backoff_seconds not below"

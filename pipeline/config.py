@@ -24,7 +24,14 @@ from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 from pipeline.beam_args import checked_beam_args
 from pipeline.preset import load_preset, preset_hint, preset_names
-from pipeline.settings import SettingError, as_dict, override, parse_assignments
+from pipeline.settings import (
+    SettingError,
+    as_dict,
+    check_path,
+    check_pipeline_name,
+    override,
+    parse_assignments,
+)
 
 # Sources of pretraining clips that are no folder of their own.
 AUTO, TRAIN_SPLITS = "auto", "train_splits"
@@ -50,6 +57,8 @@ class PretrainingConfig:
     warm_start: str = ""
 
     def __post_init__(self) -> None:
+        check_path("pretraining.source", self.source)
+        check_path("pretraining.warm_start", self.warm_start)
         if not 1 <= self.window <= MAX_WINDOW:
             raise SettingError(f"pretraining.window: got {self.window}; accepted are 1 to {MAX_WINDOW} spans")
 
@@ -59,7 +68,7 @@ class PipelineConfig:
     """Everything a run is a function of, beside the corpus and the code.
 
     Attributes:
-        name: the pipeline's name in ML Metadata.
+        name: the pipeline's name in ML Metadata and on clusters.
         tasks: the tasks to score; all twelve for a HARES score.
         pretraining: the pretraining corpus.
         frontend: the log-mel front end.
@@ -88,6 +97,7 @@ class PipelineConfig:
     plugins: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
+        check_pipeline_name(self.name)
         if not self.tasks:
             raise SettingError(f"tasks: got none; accepted are one or more of {', '.join(task_names())}")
         for task in self.tasks:

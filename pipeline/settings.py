@@ -7,14 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
+import re
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
 
 T = TypeVar("T")
+_UNRECORDED = (
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+)  # control characters, bytes that are not UTF-8, line and paragraph ends
+_PATTERN = "*?[]\\"
+# What ML Metadata, Kubeflow Pipelines with Argo, and Vertex all take; Vertex alone wants the letter in front.
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class SettingError(ValueError):
@@ -40,7 +52,7 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
         dotted = f"{where}{name}"
         if name not in names:
             close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"; did you mean {where}{close[0]!s}?" if close else ""
+            hint = f"; did you mean {where}{close[0]!s}?" if close else "."
             raise SettingError(f"unknown setting {dotted}{hint} There are: {', '.join(names) or 'none'}")
         current = getattr(config, name)
         if dataclasses.is_dataclass(current) and not isinstance(current, type):
@@ -59,6 +71,39 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
         raise
     except ValueError as error:
         raise SettingError(f"{where or 'settings: '}{error}") from error
+
+
+def check_pipeline_name(name: str) -> None:
+    """Raises SettingError where a cluster would refuse the name of a pipeline."""
+    if not _NAME.fullmatch(name):
+        raise SettingError(
+            f"name: got {name!r}; accepted are up to 63 of a-z, 0-9 and -, with a letter in front and a letter or "
+            "digit at the end: clusters name runs and pods after it"
+        )
+
+
+def check_path(what: str, path: str | os.PathLike[str], below_it_patterns: bool = False) -> None:
+    """Checks that a path can be recorded: text in UTF-8, on one line.
+
+    Args:
+        what: the option or setting, for the message.
+        path: the path.
+        below_it_patterns: whether TFX looks for files below it by patterns, in which `[1]` is a choice of characters:
+            it would find nothing, or with `*` the files of other folders.
+
+    Raises:
+        SettingError: a character cannot be in it.
+    """
+    text = os.fspath(path)
+    refused = [
+        c for c in text if unicodedata.category(c) in _UNRECORDED or (below_it_patterns and c in _PATTERN)
+    ]
+    if refused:
+        accepted = f"no line break and none of {' '.join(_PATTERN)}" if below_it_patterns else "no line break"
+        raise SettingError(
+            f"{what}: got {text!r}, with {refused[0]!r} in it; accepted are paths in UTF-8 with {accepted}. Rename the "
+            "folder, or give another one"
+        )
 
 
 def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:

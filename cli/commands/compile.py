@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.errors import CommandError, ExitCode
-from cli.options import CONFIG, CORPUS, METADATA, SET, metadata_address, parse_corpus
+from cli.options import CONFIG, CORPUS, METADATA, SET, check_places, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
     from kubeflow.config import ClusterConfig
@@ -48,10 +48,12 @@ def command(
     hares compile --target vertex --cluster vertex.yaml --corpus /gcs/BUCKET/corpora --output hares.json
     """
     from cli.quiet import logging_to
+    from hares.atomic_files import write_atomically
     from kubeflow.config import load_cluster
     from pipeline.settings import SettingError
 
     corpus, placements = parse_corpus(corpora)
+    check_places(corpus, placements)
     try:
         settings = load_cluster(cluster, "vertex" if target == "vertex" else "kubeflow")
         workspace = Path(settings.workspace)
@@ -60,8 +62,7 @@ def command(
             text, run_key = _compiled(settings, name, assignments, corpus, placements, address)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    write_atomically(output, text)
     click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run_key[:12]}")
 
 

@@ -53,13 +53,14 @@ def check(
     from hares.corpus import check_corpus
 
     corpus, placements = parse_corpus(directory)
+    terminal = Console(stderr=True)
     shown = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}  {task.completed} clips"),
         TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=terminal,
         transient=True,
-        disable=as_json,
+        disable=as_json or not terminal.is_terminal,
     )
     try:
         with shown as progress:

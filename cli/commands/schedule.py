@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters
+from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
 
 
@@ -72,11 +72,12 @@ def create(
     if (window is None) != (not source):
         raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
     parameters = parse_parameters(assignments)
+    name = shown_name(name, compiled)
     with opened(target, cluster) as service, tempfile.TemporaryDirectory() as folder:
         sent = compiled if window is None else Path(folder) / compiled.name
         if window is not None:
             sent.write_text(_on_newest_spans(compiled, source, window, marker), encoding="utf-8")
-        made = service.create_schedule(sent, name or compiled.stem, cron, max_concurrent, parameters)
+        made = service.create_schedule(sent, name, cron, max_concurrent, parameters)
     click.echo(
         json.dumps(dataclasses.asdict(made), indent=1)
         if as_json

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters
+from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def command(
     With --wait, exit code 5 where the run failed or was cancelled. Exit code 9 where the cluster refused.
     """
     parameters = parse_parameters(assignments)
-    name = name or compiled.stem
+    name = shown_name(name, compiled)
     content = json.dumps(
         [name, hashlib.sha256(compiled.read_bytes()).hexdigest(), parameters], sort_keys=True
     )

@@ -12,6 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
+from components.outputs import record_outputs
 from hares.folder import MAX_WINDOW
 
 SPLIT = "train"
@@ -52,6 +53,7 @@ class Executor(base_executor.BaseExecutor):
             "content_digest": _digest([span.get_string_custom_property("content_digest") for span in spans]),
         }.items():
             joined.set_string_custom_property(name, value)
+        record_outputs(output_dict, self._context)
 
 
 def _digest(parts: list[str]) -> str:

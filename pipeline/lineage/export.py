@@ -17,7 +17,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.graph import Link, Step, artifacts_by_id, places, steps_by_id
-from pipeline.lineage.runs import RunSummary
+from pipeline.lineage.runs import RunSummary, pipeline_of
 from pipeline.lineage.trace import plain_value, properties_of
 
 PRODUCER = "urn:hares-tfx"
@@ -35,11 +35,13 @@ _EVENT_TYPES = {
 def openlineage(store: MetadataStore, run: RunSummary) -> list[dict[str, Any]]:
     """The events of a run, one a step, in the order of its executions."""
     steps, nodes, artifacts = _content(store, run)
+    pipeline = pipeline_of(store, run)
+    job = pipeline.name if pipeline else "pipeline"
     parent = {
         "_producer": PRODUCER,
         "_schemaURL": f"{_FACETS}/1-0-1/ParentRunFacet.json#/$defs/ParentRunFacet",
         "run": {"runId": str(uuid.uuid5(_NAMESPACE, run.run_id))},
-        "job": {"namespace": "hares", "name": "pipeline"},
+        "job": {"namespace": "hares", "name": job},
     }
     return [
         {
@@ -64,7 +66,7 @@ def openlineage(store: MetadataStore, run: RunSummary) -> list[dict[str, Any]]:
                     },
                 },
             },
-            "job": {"namespace": "hares", "name": f"pipeline.{nodes[step.id]}"},
+            "job": {"namespace": "hares", "name": f"{job}.{nodes[step.id]}"},
             "inputs": [_dataset(artifacts[link.artifact_id]) for link in _distinct(step.inputs)],
             "outputs": [_dataset(artifacts[link.artifact_id]) for link in _distinct(step.outputs)],
         }

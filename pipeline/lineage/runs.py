@@ -20,6 +20,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.record import CONFIG_TYPE, RUN_TYPE, SCORE, moment_text, outcome_of
 
+PIPELINE_TYPE = "pipeline"  # TFX's
 LATEST, PREVIOUS = "latest", "previous"
 _PAGE = 500
 _SCORE_FILTER = re.compile(r"\s*([\w/]+)\s*(>=|<=|>|<|=)\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
@@ -147,12 +148,27 @@ def runs_by_id(store: MetadataStore, names: Sequence[str]) -> dict[str, RunSumma
 
 
 def run_before(store: MetadataStore, run: RunSummary) -> RunSummary | None:
-    """The run that began before this one, or None for the first."""
-    query = f"type = {quoted(RUN_TYPE)} AND id < {run.context_id}"
-    found = store.get_contexts(
+    """The run of the same pipeline that began before this one; None for the first, and for one without any step.
+
+    The steps of another pipeline say nothing of this one's: TFX's cache keys have its name in them.
+    """
+    pipeline = pipeline_of(store, run)
+    if pipeline is None:
+        return None
+    earlier = f"contexts_r.type = {quoted(RUN_TYPE)} AND contexts_r.id < {run.context_id}"
+    query = f"contexts_p.id = {pipeline.id} AND {earlier}"
+    found = store.get_executions(
         ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
     )
-    return _summary(store, found[0]) if found else None
+    runs = [c for e in found for c in store.get_contexts_by_execution(e.id) if c.type == RUN_TYPE]
+    return _summary(store, max(runs, key=lambda context: context.id)) if runs else None
+
+
+def pipeline_of(store: MetadataStore, run: RunSummary) -> pb.Context | None:
+    """The context of the pipeline that a run is of, from any of its steps; None for a run without any."""
+    steps = store.get_executions_by_context(run.context_id)
+    contexts = store.get_contexts_by_execution(steps[0].id) if steps else []
+    return next((context for context in contexts if context.type == PIPELINE_TYPE), None)
 
 
 def config_of(store: MetadataStore, run: RunSummary) -> dict[str, Any] | None:

@@ -134,7 +134,7 @@ def _differences(
     step: Step, earlier: Step | None, before: RunSummary | None, made_here: Mapping[str, Step]
 ) -> list[str]:
     if before is None:
-        return ["the first run of this store"]
+        return ["the first run of this pipeline"]
     if earlier is None:
         return [f"run {before.run_id} has no such step"]
     texts = []

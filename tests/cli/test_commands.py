@@ -11,7 +11,9 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cli.errors import CommandError, ExitCode
 from cli.main import hares
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -171,6 +173,32 @@ def test_a_wrong_setting_is_one_line_and_exit_code_3_and_nothing_is_made(
     (line,) = done.stderr.strip().splitlines()
     assert re.search(r"got voxforge, but there is no folder .*voxforge", line)
     assert not (tmp_path / "w" / "metadata.sqlite").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "study"])
+@pytest.mark.parametrize("workspace", ["w [1]", "w*", "two\nlines", "w\udcff"])
+def test_a_workspace_that_cannot_work_is_refused_and_not_made(
+    tiny_corpus: Path, tmp_path: Path, command: str, workspace: str
+) -> None:
+    options = [command, "--corpus", str(tiny_corpus), "--workspace", str(tmp_path / workspace)]
+    found = CliRunner().invoke(hares, options).exception
+    assert isinstance(found, CommandError) and found.code == ExitCode.SETTINGS
+    assert "--workspace" in str(found) and list(tmp_path.iterdir()) == []
+
+
+def test_a_corpus_that_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "two\nlines").mkdir()
+    options = ["run", "--corpus", f"esc50={tmp_path}/two\nlines", "--workspace", str(tmp_path / "w")]
+    found = CliRunner().invoke(hares, options).exception
+    assert isinstance(found, CommandError) and found.code == ExitCode.SETTINGS
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize("setting", ["name=My_Run", "training.stepz=1"])
+def test_a_demo_with_a_wrong_setting_makes_no_corpus(tmp_path: Path, setting: str) -> None:
+    found = CliRunner().invoke(hares, ["demo", "--workspace", str(tmp_path), "--set", setting]).exception
+    assert isinstance(found, CommandError) and found.code == ExitCode.SETTINGS
+    assert not (tmp_path / "corpus").exists()
 
 
 def test_a_corpus_that_is_not_there_is_a_wrong_setting(tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from hares.blessing import BlessingConfig, compare, judge
+from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.predictions import Predictions
 from hares.report.runs import Run, differences
+from hares.statistics import PairedDifference
 from hares.task import load_task
 
 UNPAIRED = BlessingConfig(not_worse=False)
@@ -45,6 +46,27 @@ def test_verdict_and_reason(rule, ours, baseline, blessed, reason) -> None:
     found, reasons = verdict(rule, ours, baseline)
     assert found is blessed
     assert any(reason in r for r in reasons), reasons
+
+
+def test_above_untrained_compares_the_same_tasks() -> None:
+    """Untrained, t1 is easy: the mean over t0 alone must not be held against that over both, nor the other way."""
+    rule = BlessingConfig(not_worse=False, above_untrained=True)
+    missing = report(0.3, None)
+    missing["tasks"]["t1"]["untrained"] = 0.9
+    found, (reason,) = judge(rule, missing, None)
+    assert found and "mean of 1 of 2 tasks 0.3000, untrained 0.2000" in reason
+    easy = report(0.1, 0.9)
+    easy["tasks"]["t1"]["untrained"] = None
+    assert judge(rule, easy, None)[0] is False, "t0 became worse"
+    assert judge(rule, report(0.3, untrained=None), None)[0] is False  # type: ignore[arg-type]
+
+
+def test_an_interval_that_touches_the_margin_does_not_lie_wholly_above_it() -> None:
+    rule = BlessingConfig(not_worse=False, margin=0.25)
+    for low, blessed in ((-0.25, False), (np.nextafter(-0.25, 0), True)):
+        paired = PairedDifference(0.0, low, 0.1, 0.5)
+        assert judge(rule, report(0.5), Comparison("HARES", 0.5, 0.5, paired, ""))[0] is blessed
+    assert not verdict(rule, report(0.5), report(0.75))[0] and verdict(rule, report(0.625), report(0.75))[0]
 
 
 def test_without_stored_answers_the_scores_are_compared_and_the_reason_says_so() -> None:

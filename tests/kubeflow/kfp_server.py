@@ -6,6 +6,7 @@ Bodies are checked against kfp_server_api's own message types: an unknown field 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -164,8 +165,12 @@ class _Handler(BaseHTTPRequestHandler):
             "pipeline_spec", content.get("pipeline_spec", {})
         ):
             return 400, {"message": "no pipeline in pipeline_spec"}
-        if kind == "recurringruns" and len(content["trigger"]["cron_schedule"]["cron"].split()) != 6:
-            return 400, {"message": "cron takes six fields, seconds first"}
+        if kind == "recurringruns":
+            fields = content["trigger"]["cron_schedule"]["cron"].split()
+            if len(fields) != 6:
+                return 400, {"message": "cron takes six fields, seconds first"}
+            if "7" in re.split("[,/-]", fields[5]):  # robfig/cron's bounds
+                return 400, {"message": f"End of range (7) above maximum (6): {fields[5]}"}
         if kind == "recurringruns" and not 1 <= int(content["max_concurrency"]) <= 10:
             return 400, {"message": "max_concurrency is from 1 to 10"}
         number = sum(self.server.got.values())

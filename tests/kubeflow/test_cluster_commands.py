@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from kfp_server import PIPELINE, Fault, KfpServer, kfp
 
@@ -118,6 +119,30 @@ def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
 def test_a_wrong_cron_is_said_before_any_request(kfp: KfpServer, folder: Path, cron: str) -> None:
     result = call(f"schedule create --cron '{cron}' hares.yaml")
     assert code(result) == ExitCode.SETTINGS and "--cron" in str(result.exception)
+    assert not kfp.got
+
+
+@pytest.mark.parametrize(
+    ("weekday", "sent"),
+    [("7", "0"), ("5-7", "5,6,0"), ("1,7", "1,0"), ("1-7/2", "1,3,5,0"), ("*/2", "*/2"), ("0,7", "0")],
+)
+def test_sunday_may_be_7(kfp: KfpServer, folder: Path, weekday: str, sent: str) -> None:
+    made = json.loads(call(f"schedule create --cron '0 3 * * {weekday}' hares.yaml --json").output)
+    assert made["cron"] == f"0 3 * * {sent}"
+
+
+@pytest.mark.parametrize("line", ["submit hares.yaml", "schedule create --cron '0 3 * * *' hares.yaml"])
+def test_names_that_a_cluster_refuses_are_said_before_any_request(
+    kfp: KfpServer, folder: Path, line: str
+) -> None:
+    for name in ("a" * 129, " ", "two\nlines", " nightly"):
+        result = call(f"{line} --name {shlex.quote(name)}")
+        assert code(result) == ExitCode.SETTINGS and "--name" in str(result.exception), name
+    document = yaml.safe_load((folder / "hares.yaml").read_text())
+    document["pipelineInfo"]["name"] = "My_Run"
+    (folder / "hares.yaml").write_text(yaml.safe_dump(document))
+    result = call(line)
+    assert code(result) == ExitCode.SETTINGS and "'My_Run'" in str(result.exception)
     assert not kfp.got
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.connection import sqlite_config
 
 COMPLETE, CACHED, FAILED, RUNNING = (
     pb.Execution.COMPLETE,
@@ -14,6 +17,12 @@ COMPLETE, CACHED, FAILED, RUNNING = (
     pb.Execution.FAILED,
     pb.Execution.RUNNING,
 )
+
+
+def create_store(path: Path) -> MetadataStore:
+    """A SQLite store, made with its folder where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return MetadataStore(sqlite_config(path))
 
 
 def memory_store() -> MetadataStore:
@@ -55,6 +64,7 @@ class StoreWriter:
         inputs: Sequence[tuple[str, int]],
         outputs: Sequence[tuple[str, int]],
         state: int = COMPLETE,
+        pipeline: str = "p",
         **properties: str | int | float,
     ) -> int:
         """An execution with its events, in the contexts in which TFX puts it."""
@@ -62,9 +72,9 @@ class StoreWriter:
         execution = pb.Execution(type_id=type_id, last_known_state=state)
         set_properties(execution, properties)
         contexts = [
-            self.context("pipeline", "p"),
+            self.context("pipeline", pipeline),
             self.context("pipeline_run", run),
-            self.context("node", f"p.{node}"),
+            self.context("node", f"{pipeline}.{node}"),
         ]
         artifacts = self.store.get_artifacts_by_id([i for _, i in (*inputs, *outputs)])
         by_id = {artifact.id: artifact for artifact in artifacts}

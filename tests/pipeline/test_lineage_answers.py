@@ -218,7 +218,7 @@ def test_why_names_what_changed_and_where_cached_steps_come_from(store: Metadata
     assert "in run run1 (execution" in steps["trainer"].reasons[0]
     assert any("baseline changed" in text for text in steps["evaluator"].reasons)
     assert {s.reasons for s in why(store, find_run(store, "run1")).steps} == {
-        ("the first run of this store",)
+        ("the first run of this pipeline",)
     }
 
 
@@ -250,6 +250,15 @@ def test_nested_differences() -> None:
     assert nested_differences(first, second) == [("a.c", [1], [2]), ("d", 2, None), ("e", None, 3)]
 
 
+def test_openlineage_jobs_are_named_by_their_pipeline() -> None:
+    writer = StoreWriter()
+    for run, pipeline in (("run1", "p"), ("run2", "q")):
+        writer.step(run, "trainer", [], [], pipeline=pipeline)
+        (event,) = openlineage(writer.store, find_run(writer.store, run))
+        assert event["job"]["name"] == f"{pipeline}.trainer"
+        assert event["run"]["facets"]["parent"]["job"]["name"] == pipeline
+
+
 def test_openlineage_events_have_what_the_specification_requires(
     store: MetadataStore, ids: dict[str, int]
 ) -> None:
@@ -266,7 +275,7 @@ def test_openlineage_events_have_what_the_specification_requires(
         for facets in (event["run"]["facets"], *(d["facets"] for d in event["inputs"])):
             assert all({"_producer", "_schemaURL"} <= set(facet) for facet in facets.values())
     assert len({event["run"]["runId"] for event in events}) == 8
-    (evaluator,) = [event for event in events if event["job"]["name"] == "pipeline.evaluator"]
+    (evaluator,) = [event for event in events if event["job"]["name"] == "p.evaluator"]
     assert len(evaluator["inputs"]) == 7 and {d["name"] for d in evaluator["outputs"]} == {
         "/report/run2",
         "/blessing/run2",

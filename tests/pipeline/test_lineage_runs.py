@@ -81,9 +81,18 @@ def test_a_run_by_name_beginning_and_place(writer: StoreWriter) -> None:
     for wrong in ("2027", "2026-01-0_", "%"):
         with pytest.raises(LookupError, match="there is no such run"):
             find_run(store, wrong)
-    before = run_before(store, find_run(store, "2026-01-03"))
-    assert before is not None and before.run_id == "2026-01-02"
-    assert run_before(store, find_run(store, "2026-01-01")) is None
+
+
+def test_the_run_before_is_one_of_the_same_pipeline(writer: StoreWriter) -> None:
+    """TFX's cache has the pipeline in its key: what another pipeline did is no reason of this one's."""
+    of = {"2026-01-01": "p", "2026-01-02": "q'", "2026-01-03": "q'", "2026-01-04": "p"}
+    for run, pipeline in of.items():
+        writer.step(run, "trainer", [], [], pipeline=pipeline)
+    before = {name: run_before(writer.store, find_run(writer.store, name)) for name in (*of, "2026-01-05")}
+    assert {name: run and run.run_id for name, run in before.items()} == {
+        "2026-01-01": None, "2026-01-02": None, "2026-01-03": "2026-01-02", "2026-01-04": "2026-01-01",
+        "2026-01-05": None,
+    }  # fmt: skip
 
 
 def test_a_run_of_an_earlier_version_shows_what_its_artifacts_say() -> None:

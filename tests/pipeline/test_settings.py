@@ -9,7 +9,7 @@ from models.objective import load_objective
 from models.training.config import TrainingConfig
 from pipeline import config as pipeline_config
 from pipeline.config import load_config
-from pipeline.settings import SettingError, as_dict, override, parse_assignments
+from pipeline.settings import SettingError, as_dict, check_path, override, parse_assignments
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def test_values_land_where_they_belong_and_keep_their_types() -> None:
     ("assignment", "message"),
     [
         ("inner.step=3", r"unknown setting inner\.step; did you mean inner\.steps\?.*steps, rate, mode"),
+        ("zzz=3", r"unknown setting zzz\. There are: names, pair, limit, flag, inner, free"),
         ("inner.steps=many", r"inner\.steps: got 'many' \(str\); accepted is int"),
         ("inner.steps=true", r"inner\.steps: got True \(bool\); accepted is int"),
         ("inner.steps=0", r"steps: got 0; accepted is 1 or more"),
@@ -104,3 +105,50 @@ def test_an_objective_without_settings_takes_none() -> None:
         SettingError, match=r"unknown setting training\.objective_settings\.steps There are: none"
     ):
         load_config("demo", ["training.objective_settings.steps=3"])
+
+
+BAD_NAMES = [
+    "audio-repr-" * 8 + "end",
+    "a" * 64,
+    "My_Run",
+    "my run",
+    "été",
+    "",
+    "1st",
+    "-a",
+    "a-",
+    "a.b",
+    "a\n",
+    "a'b",
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_a_name_that_a_cluster_refuses_is_a_wrong_setting(name: str) -> None:
+    with pytest.raises(SettingError, match=r"name: got .*63"):
+        replace(load_config("demo"), name=name)
+
+
+@pytest.mark.parametrize("name", ["a", "hares-demo", "a" * 63, "a1", "a--1"])
+def test_a_name_that_all_clusters_take(name: str) -> None:
+    assert replace(load_config("demo"), name=name).name == name
+
+
+@pytest.mark.parametrize(
+    "part", ["w [1]", "w*", "w?", "w]", "a\\b", "a\nb", "a\u2028b", "a\udcffb", "a\x1bb", "a\0b"]
+)
+def test_a_workspace_that_patterns_would_not_find_is_refused(part: str) -> None:
+    with pytest.raises(SettingError, match="--workspace: got "):
+        check_path("--workspace", f"/data/{part}/w", below_it_patterns=True)
+
+
+@pytest.mark.parametrize("part", ["w {a} %20 # ~ , ; é & = $ ' \"", "-w", "~", "w.", "日本", " "])
+def test_other_characters_are_taken(part: str) -> None:
+    check_path("--workspace", f"/data/{part}", below_it_patterns=True)
+    check_path("--corpus", f"/data/{part} [1] *?\\")
+
+
+def test_a_source_that_cannot_be_recorded_is_a_wrong_setting() -> None:
+    for name in ("source", "warm_start"):
+        with pytest.raises(SettingError, match=rf"pretraining\.{name}: got "):
+            load_config("demo", [f'pretraining.{name}="a\\nb"'])
