@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,15 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A password in an address, `key=value` or `"key": "value"` of a secret, and the forms that well-known keys have.
+_SECRET = re.compile(
+    r"://[^/\s:@]*:[^/\s@]+@"
+    r"|(secret|token|passw(or)?d|(access|account|api)_?key|sig|signature)[\"']?\s*[=:]\s*[\"']?[^\s\"'&;,{}\[\]]+"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bya29\.\w+|-----BEGIN [A-Z ]*PRIVATE KEY",
+    re.IGNORECASE,
+)
 
 
 class SettingError(ValueError):
@@ -86,6 +96,43 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 raise SettingError(f"--set {key}: {group} is set both to a value and to a group")
         level[leaf] = value
     return nested
+
+
+def checked_name(what: str, name: Any) -> str:
+    """A name that may become a folder: of a pipeline, a study or a cell.
+
+    Raises:
+        SettingError: it is not 1 to 63 letters, digits, ".", "_" and "-", or begins with one of the last three.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingError(
+            f"{what}: got {str(name)[:80]!r}; accepted are 1 to 63 letters, digits, '.', '_' and '-', with a letter or "
+            "a digit first"
+        )
+    return name
+
+
+def refuse_secrets(values: Any, where: str = "") -> None:
+    """Looks for secrets in settings: all of them are recorded in the metadata store and shown on its pages.
+
+    Args:
+        values: settings as plain data.
+        where: dotted name of `values` in the whole, for the message.
+
+    Raises:
+        SettingError: a text holds a secret; the message names the setting and leaves the text out.
+    """
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            refuse_secrets(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            refuse_secrets(value, where)
+    elif isinstance(values, str) and _SECRET.search(values):
+        raise SettingError(
+            f"{where}: it holds a password or a key, and settings are recorded with the run; leave it out and give it "
+            "in the environment of the program that needs it"
+        )
 
 
 def as_dict(config: Any) -> dict[str, Any]:
