@@ -1,9 +1,9 @@
 """Which of Beam's flags a file may set.
 
-A settings file, a grid or a cluster file may come from someone else. Beam's flags name programs to run (`--prism_location`,
-`--environment_config`), packages to install, files to send, hosts that get the data, and modules to import. A file may
-therefore set only the flags listed here; every other one, known to Beam or not, has to be given on the command line
-(`--set 'beam_args=[...]'`). The lists cover apache-beam 2.74 and the options of the job servers
+A settings file, a grid or a cluster file may come from someone else. Beam's flags name programs to run
+(`--prism_location`, `--environment_config`), packages to install, files to send, hosts that get the data, and modules
+to import. A file may therefore set only the flags listed here; every other one, known to Beam or not, has to be given
+on the command line (`--set 'beam_args=[...]'`). The lists cover apache-beam 2.74 and the options of the job servers
 (`pipeline.job_server_options`); `tests/security/test_settings_files.py` attacks with the others.
 """
 

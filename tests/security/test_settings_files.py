@@ -1,4 +1,4 @@
-"""A settings file, a grid and a cluster file of a stranger's: nothing in them is executed, imported or sent anywhere."""
+"""Settings, grids and cluster files of a stranger's: nothing in them is executed, imported or sent anywhere."""
 
 from __future__ import annotations
 
