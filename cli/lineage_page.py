@@ -22,7 +22,7 @@ def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
     Raises:
         CommandError: no store there, its server does not answer, or the file cannot be written.
     """
-    from hares.arrays import write_atomically
+    from hares.atomic_files import write_atomically
 
     text = _page(address, limits)
     try:

@@ -9,6 +9,7 @@ import sys
 import click
 
 from cli.errors import CommandError, ExitCode
+from pipeline.interruption import GOES_ON, Interruptible
 
 
 class _Commands(click.Group):
@@ -55,20 +56,35 @@ def hares() -> None:
 
 
 def main() -> None:
-    """Entry point: a foreseen failure is one line on stderr and an exit code of its kind."""
+    """Entry point: a foreseen failure is one line on stderr and an exit code of its kind.
+
+    A signal is an interruption whatever it made a library raise: what ends a command after one is exit code 6.
+    """
+    interruption = Interruptible()
     try:
-        hares.main(standalone_mode=False)
+        with interruption:
+            hares.main(standalone_mode=False, obj=interruption)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except CommandError as error:
+    except BaseException as error:
+        code = _said(error, interruption.requested)
+        if code is None:
+            raise
+        sys.exit(code)
+
+
+def _said(error: BaseException, interrupted: bool) -> int | None:
+    """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
+    if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
         click.echo(f"hares: {error}", err=True)
-        sys.exit(int(error.code))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("hares: interrupted; the same command goes on where it stopped", err=True)
-        sys.exit(int(ExitCode.INTERRUPTED))
+        return int(error.code)
+    if interrupted or isinstance(error, click.Abort | KeyboardInterrupt):
+        click.echo(f"hares: interrupted; {GOES_ON}", err=True)
+        return int(ExitCode.INTERRUPTED)
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    return None
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Running the pipeline from the command line: settings first, then the live view, then the scores."""
+"""Running pipelines from the command line: what `run`, `study` and `demo` have in common, and a run with its scores."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,72 +16,121 @@ from rich.console import Console
 from cli.errors import CommandError, ExitCode
 from cli.options import metadata_address
 from cli.quiet import logging_to
+from pipeline.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
     from pipeline.run import RunOutcome
 
 
-def run_and_show(
-    config_name: str,
-    assignments: Sequence[str],
-    corpus: Path | None,
-    placements: Mapping[str, Path],
-    workspace: Path,
-    require_blessing: bool = False,
-    as_json: bool = False,
-    plugins: Sequence[Path] = (),
-    metadata: str = "",
-) -> RunOutcome:
-    """Runs a config and prints its twelve scores.
+@dataclass(frozen=True)
+class RunRequest:
+    """What a command is asked to run.
+
+    Attributes:
+        name: a preset, a grid, or a YAML file of either.
+        workspace: where the runs live.
+        corpus: folder with one folder a data set, or None where `placements` has them all.
+        placements: data set name to its folder, where it is elsewhere.
+        assignments: `key=value` texts, on top of the settings.
+        plugins: files that define encoders or an objective.
+        metadata: address of the metadata store; "" for the workspace's own.
+        as_json: print one JSON document and nothing else.
+    """
+
+    name: str
+    workspace: Path
+    corpus: Path | None = None
+    placements: Mapping[str, Path] = field(default_factory=dict)
+    assignments: tuple[str, ...] = ()
+    plugins: tuple[Path, ...] = ()
+    metadata: str = ""
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a command has while it runs pipelines: the terminal, the log, the store, and what signals come to."""
+
+    console: Console
+    log: Path
+    address: StoreAddress
+    interruption: Interruptible
+
+
+@contextmanager
+def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
+    """Inside the block libraries write to the log, a file a command, and failures become exit codes.
+
+    Args:
+        kind: begins the log's name.
+        request: what is run.
 
     Raises:
         CommandError: with an exit code for each kind of failure.
     """
-    address = metadata_address(metadata, workspace)
-    log = workspace / "logs" / f"run-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    began = time.monotonic()
+    address = metadata_address(request.metadata, request.workspace)
+    log = request.workspace / "logs" / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    interruption = click.get_current_context().ensure_object(Interruptible)
     with logging_to(log) as terminal:
-        console = Console(quiet=True) if as_json else terminal
-        outcome = _run(
-            config_name, assignments, corpus, placements, workspace, address, console, log, plugins
-        )
-    if as_json:
+        console = Console(quiet=True) if request.as_json else terminal
+        with console.status("starting"):
+            from pipeline.lineage.connection import StoreUnreachableError
+            from pipeline.local_runner import StepFailedError
+            from pipeline.settings import SettingError
+            from pipeline.workspace import WorkspaceBusyError
+        try:
+            yield Work(console, log, address, interruption)
+        except SettingError as error:
+            raise CommandError(str(error), ExitCode.SETTINGS) from error
+        except StoreUnreachableError as error:
+            raise CommandError(str(error), ExitCode.STORE) from error
+        except WorkspaceBusyError as error:
+            raise CommandError(str(error), ExitCode.BUSY) from error
+        except RunInterruptedError as error:
+            raise CommandError(str(error), ExitCode.INTERRUPTED) from error
+        except StepFailedError as error:
+            raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
+
+
+def run_and_show(
+    request: RunRequest,
+    require_blessing: bool = False,
+    make_corpus: Callable[[Path, Console], None] | None = None,
+) -> None:
+    """Runs a config and prints its twelve scores.
+
+    Args:
+        request: the config, and where it runs.
+        require_blessing: whether a model that is not blessed is a failure.
+        make_corpus: makes the corpus, once the settings are known to be right.
+
+    Raises:
+        CommandError: with an exit code for each kind of failure.
+    """
+    began = time.monotonic()
+    with at_work("run", request) as work:
+        outcome = _run(request, work, make_corpus)
+    if request.as_json:
         click.echo(json.dumps(outcome.report, indent=1))
     else:
-        show_scores(outcome, workspace, address.shown, log, time.monotonic() - began)
+        show_scores(outcome, request.workspace, work.address.shown, work.log, time.monotonic() - began)
     if require_blessing and not outcome.verdict.blessed:
         raise CommandError(f"the model was not blessed: {outcome.verdict.reasons}", ExitCode.NOT_BLESSED)
-    return outcome
 
 
-def _run(
-    config_name: str,
-    assignments: Sequence[str],
-    corpus: Path | None,
-    placements: Mapping[str, Path],
-    workspace: Path,
-    address: StoreAddress,
-    console: Console,
-    log: Path,
-    plugins: Sequence[Path],
-) -> RunOutcome:
-    from models.training.loop import TrainingInterrupted
+def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console], None] | None) -> RunOutcome:
+    from cli.steps_view import StepsView
     from pipeline.config import load_config, preset_of
-    from pipeline.lineage.connection import StoreUnreachableError
-    from pipeline.settings import SettingError
+    from pipeline.run import execute, prepare
 
-    try:
-        config = load_config(config_name, assignments, plugins)
-        preset = preset_of(config_name)
-        with console.status("reading the indexes of the data sets"):
-            from pipeline.run import execute, prepare
-
-            run = prepare(config, corpus, placements, workspace, address)
-    except SettingError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
-    except StoreUnreachableError as error:
-        raise CommandError(str(error), ExitCode.STORE) from error
+    console = work.console
+    config = load_config(request.name, request.assignments, request.plugins)
+    preset = preset_of(request.name)
+    if make_corpus is not None and request.corpus is not None:
+        make_corpus(request.corpus, console)
+    with console.status("reading the indexes of the data sets"):
+        run = prepare(config, request.corpus, request.placements, request.workspace, work.address)
     sources = ", ".join(
         f"{name} ({root})"
         for source in (run.pretraining, *run.older_spans)
@@ -94,27 +145,8 @@ def _run(
     if config.pretraining.warm_start:
         start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
-    from cli.interruption import Interruptible
-    from cli.steps_view import StepsView
-    from pipeline.local_runner import StepFailedError
-    from pipeline.workspace import WorkspaceBusyError
-
-    try:
-        with Interruptible() as interruption, StepsView(console) as view:
-            return execute(run, view, preset, address)
-    except WorkspaceBusyError as error:
-        raise CommandError(str(error), ExitCode.BUSY) from error
-    except StepFailedError as error:
-        if isinstance(error.cause, TrainingInterrupted):
-            raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
-        if interruption.requested:
-            raise CommandError(
-                f"interrupted in step {error.node}; the same command goes on where it stopped",
-                ExitCode.INTERRUPTED,
-            ) from error
-        raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
-    except StoreUnreachableError as error:
-        raise CommandError(str(error), ExitCode.STORE) from error
+    with StepsView(console) as view:
+        return execute(run, view, preset, work.address, work.interruption)
 
 
 def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:

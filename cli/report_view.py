@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode
+from hares.atomic_files import write_atomically
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
 from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
@@ -64,8 +65,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
     """Writes the page of all runs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(runs), encoding="utf-8")
+    write_atomically(path, render_page(runs))
 
 
 def show_runs(runs: Sequence[Run], as_json: bool) -> None:

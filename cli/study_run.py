@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,35 +12,33 @@ from rich.markup import escape
 from rich.status import Status
 
 from cli.errors import CommandError, ExitCode
-from cli.quiet import logging_to
+from cli.pipeline_run import RunRequest, at_work
 
 if TYPE_CHECKING:
     from hares.report.study import StudyCell
     from pipeline.grid import Cell
     from pipeline.local_runner import StepResult
-    from pipeline.study import StudyOutcome
 
 
-def study_and_show(
-    grid_name: str,
-    assignments: Sequence[str],
-    plugins: Sequence[Path],
-    corpus: Path | None,
-    placements: Mapping[str, Path],
-    workspace: Path,
-    as_json: bool,
-) -> None:
+def study_and_show(request: RunRequest) -> None:
     """Runs a study and prints what it says.
 
     Raises:
         CommandError: with an exit code for each kind of failure; a cell that failed is one.
     """
-    log = workspace / "logs" / f"study-{time.strftime('%Y%m%d-%H%M%S')}.log"
     began = time.monotonic()
-    with logging_to(log) as terminal:
-        console = Console(quiet=True) if as_json else terminal
-        outcome = _run(grid_name, assignments, plugins, corpus, placements, workspace, console)
-    if as_json:
+    with at_work("study", request) as work:
+        from pipeline.grid import load_grid
+        from pipeline.study import run_study
+
+        grid = load_grid(request.name, request.assignments, request.plugins)
+        work.console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
+        with work.console.status("") as status:
+            outcome = run_study(
+                grid, request.corpus, request.placements, request.workspace, _View(work.console, status),
+                work.address, work.interruption,
+            )  # fmt: skip
+    if request.as_json:
         click.echo(json.dumps(outcome.content, indent=1, allow_nan=False))
     else:
         from cli.study_view import show_study
@@ -51,49 +47,17 @@ def study_and_show(
         for what, path in (
             ("study", outcome.folder / "study.json"),
             ("page", outcome.folder / "study.html"),
-            ("log", log),
+            ("store", work.address.shown),
+            ("log", work.log),
         ):
             click.echo(f"{what:<7}{path}")
         click.echo(f"{len(outcome.content['cells'])} cells in {time.monotonic() - began:.0f} s")
     if outcome.failed:
         raise CommandError(
             f"{len(outcome.failed)} of {len(outcome.content['cells'])} cells failed: {', '.join(outcome.failed)}. "
-            f"The same command tries them again; the whole log is in {log}",
+            f"The same command tries them again; the whole log is in {work.log}",
             ExitCode.STEP,
         )
-
-
-def _run(
-    grid_name: str,
-    assignments: Sequence[str],
-    plugins: Sequence[Path],
-    corpus: Path | None,
-    placements: Mapping[str, Path],
-    workspace: Path,
-    console: Console,
-) -> StudyOutcome:
-    from models.training.loop import TrainingInterrupted
-    from pipeline.grid import load_grid
-    from pipeline.settings import SettingError
-
-    try:
-        grid = load_grid(grid_name, assignments, plugins)
-    except SettingError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
-    console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
-    from pipeline.local_runner import StepFailedError
-    from pipeline.study import run_study
-    from pipeline.workspace import WorkspaceBusyError
-
-    with console.status("") as status:
-        try:
-            return run_study(grid, corpus, placements, workspace, _View(console, status))
-        except WorkspaceBusyError as error:
-            raise CommandError(str(error), ExitCode.BUSY) from error
-        except StepFailedError as error:
-            if isinstance(error.cause, TrainingInterrupted):
-                raise CommandError(str(error.cause), ExitCode.INTERRUPTED) from error
-            raise
 
 
 class _View:

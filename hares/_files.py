@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
-UNFINISHED = ".part"  # suffix of a file that is still being written
 
 _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
 
@@ -41,15 +38,6 @@ def _bytes(name: str) -> bytes:
 def shown(text: str) -> str:
     r"""A name from anywhere as one line that can be printed: line breaks, control characters and bytes as \n, \xNN."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clip_id_of(text))
-
-
-def unfinished_name(path: str) -> str:
-    """A name beside `path` to write under until the file is whole, another one at each call.
-
-    A runner may try the same shard twice at once (a worker it has lost but which still lives): under one name, one
-    attempt would publish what the other is still writing.
-    """
-    return f"{path}.{uuid.uuid4().hex}{UNFINISHED}"
 
 
 class NameSet:

@@ -7,11 +7,8 @@ same content (zip entries carry a fixed date), so that its digest can serve as a
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 
@@ -68,22 +65,6 @@ def npz_arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{source}: not a readable npz archive ({error}). Delete it and run its writer again"
         ) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes `content` so that `path` is either as it was or complete, whenever the process ends."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # mkstemp makes it private; a report is for others to read
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _offsets(lengths: list[int]) -> np.ndarray:

@@ -8,17 +8,15 @@ nothing and a killed one goes on with the shard it was in.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
-from hares.arrays import write_atomically
+from hares.atomic_files import atomically, write_atomically
 from hares.audio import Limits
 from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, shard_data
 from hares.embedding_collector import EmbeddingCollector
@@ -150,7 +148,7 @@ class TaskEmbedder:
         self._folder.mkdir(parents=True, exist_ok=True)
         collector = EmbeddingCollector(self._settings.protocol.memory_limit_mb, self._folder)
         summaries: list[ShardSummary] = []
-        with _clips_file(clips_path(output, name)) as clips:
+        with atomically(clips_path(output, name)) as part, open(part, "w", encoding="utf-8") as clips:
             for split, shard, entries in _shards(source, listing, self._settings.clips_per_shard):
                 facts = shard_data(entries, source.root)
                 try:
@@ -163,7 +161,7 @@ class TaskEmbedder:
         manifest, rejected = build_manifest(readers, listing.splits, summaries, listing.rejected)
         write_json(output / "manifests" / f"{name}.json", manifest)
         lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in rejected)
-        write_atomically(output / "manifests" / f"{name}.rejected.jsonl", lines.encode())
+        write_atomically(output / "manifests" / f"{name}.rejected.jsonl", lines)
         tally.embed_seconds = time.monotonic() - started
         return collector.finish(), manifest
 
@@ -248,15 +246,6 @@ def clips_path(output: Path, task: str) -> Path:
     return output / "manifests" / f"{task}.clips.jsonl"
 
 
-@contextmanager
-def _clips_file(path: Path) -> Iterator[IO[str]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "w", encoding="utf-8") as file:
-        yield file
-    os.replace(part, path)
-
-
 def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> Iterator[str]:
     """A line for each clip that was embedded; `facts` are those of all clips of the shard (`shard_data`)."""
     used = set(data.clip_ids)
@@ -269,4 +258,4 @@ def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> I
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file that appears complete or not at all. Raises ValueError for NaN."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
+    write_atomically(path, text + "\n")

@@ -28,7 +28,8 @@ from typing import Any, Literal
 import numpy as np
 
 from hares._digests import combined_digest, file_digest, source_digest
-from hares.arrays import npz_arrays, npz_bytes, write_atomically
+from hares.arrays import npz_arrays, npz_bytes
+from hares.atomic_files import write_atomically
 from hares.embedding_pass import MIXING_WINDOW
 from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.encoders import FrozenEncoder

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from hares.arrays import (
     pack_strings,
     unpack_lists,
     unpack_strings,
-    write_atomically,
 )
 
 
@@ -169,18 +167,3 @@ def decode_shard(content: bytes, source: str) -> TaskEmbeddings:
         raise ValueError(
             f"{source}: no array {error}; found {', '.join(sorted(arrays))}. Is this a shard of embeddings?"
         ) from error
-
-
-def save_shard(path: Path, data: TaskEmbeddings) -> None:
-    """Writes `data` to `path`; the file appears complete or not at all."""
-    write_atomically(path, encode_shard(data))
-
-
-def load_shard(path: Path) -> TaskEmbeddings:
-    """Reads what `save_shard` wrote. Raises ValueError as `decode_shard` does."""
-    return decode_shard(path.read_bytes(), str(path))
-
-
-def load_shards(paths: Iterable[Path]) -> TaskEmbeddings:
-    """All clips of several shards, in the order of `paths`. Raises ValueError as `concatenate` does."""
-    return concatenate([load_shard(path) for path in paths])

@@ -74,11 +74,6 @@ def spans(pattern: str) -> dict[int, Path]:
     return {number: resolve_span(pattern, number)[0] for number in sorted(_spans(pattern))}
 
 
-def latest_span(pattern: str) -> int:
-    """The highest span number for which the pattern's folder exists. Raises as `resolve_span` does."""
-    return resolve_span(pattern, None)[1]
-
-
 def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
     """The folder of one span of a source.
 

@@ -12,17 +12,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import tensorflow as tf
 
 from hares import folder, reading, tfds_source
 from hares._digests import file_digest
-from hares._files import shown, unfinished_name
+from hares._files import shown
+from hares.atomic_files import atomically
 from hares.audio import SAMPLE_RATE, AudioError, Limits, decode_each
 from hares.example import ExampleClip, encode_example
 from hares.folder import FOLDER
@@ -129,7 +128,12 @@ def ingest_shard(
     summary = ShardSummary(split, shard)
     listed = list(entries)
     of_shard = {_clip_id(entry, sources): entry for entry in listed}
-    with _atomic_records(records_path) as records, _atomic_text(clips_path) as clips:
+    with (
+        atomically(records_path) as records_part,
+        atomically(clips_path) as clips_part,
+        tf.io.TFRecordWriter(records_part) as records,
+        tf.io.gfile.GFile(clips_part, "w") as clips,
+    ):
         for clip, sha256 in read_shard(listed, sources, summary, limits):
             records.write(encode_example(clip))
             entry = of_shard[clip.clip_id]
@@ -287,19 +291,3 @@ def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
         "split_is_official": index.split_is_official,
         "deviations": list(index.deviations),
     }
-
-
-@contextmanager
-def _atomic_records(path: str) -> Iterator[tf.io.TFRecordWriter]:
-    part = unfinished_name(path)
-    with tf.io.TFRecordWriter(part) as writer:
-        yield writer
-    tf.io.gfile.rename(part, path, overwrite=True)
-
-
-@contextmanager
-def _atomic_text(path: str) -> Iterator[IO[str]]:
-    part = unfinished_name(path)
-    with tf.io.gfile.GFile(part, "w") as file:
-        yield file
-    tf.io.gfile.rename(part, path, overwrite=True)

@@ -25,19 +25,6 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def weighted_accuracy(correct: np.ndarray, weights: np.ndarray) -> float:
-    """Share of correct answers.
-
-    Args:
-        correct: (c,) bool.
-        weights: (c,) non-negative, not all 0.
-
-    Returns:
-        The weighted mean, in [0, 1].
-    """
-    return float(np.average(correct.astype(np.float64), weights=weights))
-
-
 class RankedScores:
     """Scores of a multi-label task, sorted once; the mean average precision is then cheap for any weights."""
 

@@ -18,7 +18,6 @@ from hares.arrays import (
     pack_strings,
     unpack_lists,
     unpack_strings,
-    write_atomically,
 )
 from hares.metrics import RankedScores, multi_hot
 from hares.statistics import Resampled, Statistic, group_ids, grouped_mean, resample
@@ -126,13 +125,8 @@ def encode_predictions(predictions: Predictions) -> bytes:
     )
 
 
-def save_predictions(path: Path, predictions: Predictions) -> None:
-    """Writes `predictions` to `path`; the file appears complete or not at all."""
-    write_atomically(path, encode_predictions(predictions))
-
-
 def load_predictions(path: Path) -> Predictions:
-    """Reads what `save_predictions` wrote. Raises as `decode_predictions`."""
+    """Predictions from a file. Raises as `decode_predictions`."""
     return decode_predictions(path.read_bytes(), str(path))
 
 

@@ -36,7 +36,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from hares.arrays import write_atomically
+from hares.atomic_files import write_atomically
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
@@ -154,7 +154,7 @@ def _run_step(
         if code == 0:
             given = _collect(step, place)
             record = {"attempt": attempt, "digest": digest, **asdict(given)}
-            write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True).encode())
+            write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True))
             return given
     observer.finish(step.name, "failed", time.monotonic() - began)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from hares.atomic_files import write_atomically
 from hares.folder import spans
 from kubeflow.service import ClusterRun, PipelineService
 
@@ -117,9 +118,4 @@ class Watch:
         raise WatchError(f"{self._path} is of {content['source']}; give each source a workspace of its own")
 
     def _write(self, runs: dict[str, str]) -> None:
-        partial = self._path.with_suffix(".partial")
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump({"source": self._pattern, "runs": runs}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, self._path)
+        write_atomically(self._path, json.dumps({"source": self._pattern, "runs": runs}, indent=1))

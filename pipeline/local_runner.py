@@ -22,7 +22,9 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
+from models.training.loop import TrainingInterrupted
 from pipeline.code_digest import PROJECT
+from pipeline.interruption import GOES_ON, Interruptible, RunInterruptedError
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.lineage.tfx_store import TfxStore
@@ -50,12 +52,12 @@ class StepResult:
 
 
 class StepFailedError(RuntimeError):
-    """A step raised; `node` is its id, and the cause is chained."""
+    """A step of run `run_id` raised; `node` is its id, and the cause is chained."""
 
-    def __init__(self, node: str, cause: BaseException):
+    def __init__(self, node: str, cause: BaseException, run_id: str):
         super().__init__(f"step {node} failed: {cause}")
         self.node = node
-        self.cause = cause
+        self.run_id = run_id
 
 
 class Observer(Protocol):
@@ -75,7 +77,11 @@ class Observer(Protocol):
 
 
 def run_locally(
-    pipeline: Pipeline, observer: Observer, facts: RunFacts, store: StoreAddress
+    pipeline: Pipeline,
+    observer: Observer,
+    facts: RunFacts,
+    store: StoreAddress,
+    interruption: Interruptible | None = None,
 ) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
@@ -85,12 +91,14 @@ def run_locally(
         facts: recorded in the store with the run.
         store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
             logs and keeps.
+        interruption: what the caller listens for signals with; None where nobody does.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
 
     Raises:
         StepFailedError: a step failed; those after it were not started.
+        RunInterruptedError: a signal ended it; the same call goes on.
         StoreUnreachableError: the store stopped answering; the run goes on where it is run again.
     """
     ir = compiler.Compiler().compile(pipeline)
@@ -104,7 +112,7 @@ def run_locally(
     with connection as handle:
         begin_run(handle.store, run_id, facts, PROJECT)
     try:
-        results = _run_steps(nodes, ir, observer, connection)
+        results = _run_steps(run_id, nodes, ir, observer, connection, interruption or Interruptible())
     except BaseException:
         try:
             with connection as handle:
@@ -118,23 +126,30 @@ def run_locally(
 
 
 def _run_steps(
+    run_id: str,
     nodes: list[pipeline_pb2.PipelineNode],
     ir: pipeline_pb2.Pipeline,
     observer: Observer,
     connection: TfxStore,
+    interruption: Interruptible,
 ) -> list[StepResult]:
     results = []
     for node in nodes:
+        interruption.check()
         node_id = node.node_info.id
-        observer.start(node_id)
         began = time.monotonic()
         try:
+            observer.start(node_id)
             with listening(functools.partial(observer.update, node_id)):
                 outcome = launch(node, ir, connection)
         except BaseException as error:
             observer.finish(StepResult(node_id, Outcome.FAILED, time.monotonic() - began))
+            if isinstance(error, TrainingInterrupted):
+                raise RunInterruptedError(str(error)) from error
+            if interruption.requested:
+                raise RunInterruptedError(f"interrupted in step {node_id}; {GOES_ON}") from error
             if isinstance(error, Exception) and not isinstance(error, StoreUnreachableError):
-                raise StepFailedError(node_id, error) from error
+                raise StepFailedError(node_id, error, run_id) from error
             raise
         results.append(StepResult(node_id, outcome, time.monotonic() - began))
         observer.finish(results[-1])

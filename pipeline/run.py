@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
+from pipeline.interruption import Interruptible
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
@@ -69,7 +70,11 @@ def own_store(workspace: Path) -> StoreAddress:
 
 
 def execute(
-    run: ResolvedRun, observer: Observer, preset: str = UNKNOWN, address: StoreAddress | None = None
+    run: ResolvedRun,
+    observer: Observer,
+    preset: str = UNKNOWN,
+    address: StoreAddress | None = None,
+    interruption: Interruptible | None = None,
 ) -> RunOutcome:
     """Runs a prepared run here, and reads its verdict from the store.
 
@@ -78,9 +83,11 @@ def execute(
         observer: told of every step.
         preset: the preset that its settings started from, which the store records.
         address: the metadata store; None for the workspace's own.
+        interruption: what the caller listens for signals with; None where nobody does.
 
     Raises:
         StepFailedError: a step failed.
+        RunInterruptedError: a signal ended it; the same call goes on.
         WorkspaceBusyError: another run is at work in the workspace.
         StoreUnreachableError: the store stopped answering.
     """
@@ -90,7 +97,7 @@ def execute(
     with workspace.held(), workspace.temporary_files():
         workspace.note_store(address.shown)
         try:
-            run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+            run_id, steps = run_locally(create_pipeline(run), observer, facts, address, interruption)
         finally:
             _give_memory_back()
     with address.asking() as store:

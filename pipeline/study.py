@@ -17,28 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ml_metadata.proto import metadata_store_pb2 as pb
-
-from hares.arrays import write_atomically
+from hares.atomic_files import write_atomically
 from hares.report.runs import REPORT_FILE, load_run
 from hares.report.study import StudyCell, build_study
 from hares.report.study_page import render_study
 from models.encoder import load_encoder
-from models.training.loop import TrainingInterrupted
 from pipeline.grid import Cell, Grid
-from pipeline.lineage.store import create_store
+from pipeline.interruption import Interruptible
+from pipeline.lineage.connection import StoreAddress
 from pipeline.lineage.study import (
     COMPLETE,
     FAILED,
     CellRecord,
     attach_run,
     complete_cells,
-    latest_run,
     study_context,
 )
 from pipeline.local_runner import Observer, StepFailedError
 from pipeline.resolve import ResolvedRun, resolve
-from pipeline.run import execute
+from pipeline.run import execute, own_store
 from pipeline.settings import SettingError
 from pipeline.workspace import Workspace
 
@@ -74,6 +71,8 @@ def run_study(
     placements: Mapping[str, Path],
     workspace: Path,
     observer: StudyObserver,
+    address: StoreAddress | None = None,
+    interruption: Interruptible | None = None,
 ) -> StudyOutcome:
     """Runs every cell that is not done, and writes the study after each.
 
@@ -83,17 +82,22 @@ def run_study(
         placements: data set name to its folder, where it is elsewhere.
         workspace: of all runs of the study.
         observer: told of every cell.
+        address: the metadata store; None for the workspace's own.
+        interruption: what the caller listens for signals with; None where nobody does.
 
     Raises:
-        TrainingInterrupted: a signal stopped it; the same call goes on.
-        StepFailedError: a step was interrupted by a signal.
+        RunInterruptedError: a signal ended it; the same call goes on.
+        WorkspaceBusyError: another run is at work in the workspace.
+        StoreUnreachableError: the store does not answer, or stopped answering.
     """
     place = Workspace(workspace.resolve())
-    study = study_context(create_store(place.store), grid.name)
-    done = complete_cells(create_store(place.store), study)
+    address = address or own_store(place.folder)
+    interruption = interruption or Interruptible()
+    done = _done(address, grid.name)
     cells = {cell.name: _pending(cell) for cell in grid.cells}
     folder = place.folder / "study" / grid.name
     for number, cell in enumerate(grid.cells, 1):
+        interruption.check()
         try:
             run = resolve(cell.config, corpus, placements, place.folder)
         except SettingError as error:
@@ -103,31 +107,41 @@ def run_study(
             record = done.get(run.run_key)
             reused = record is not None and (Path(record.report) / REPORT_FILE).is_file()
             if record is None or not reused:
-                record = _run_cell(cell, run, study, observer.begin(cell, number, len(grid.cells)))
+                steps = observer.begin(cell, number, len(grid.cells))
+                record = _run_cell(cell, run, grid.name, steps, address, interruption)
             cells[cell.name] = _finished(cell, record)
             observer.finish(cells[cell.name], reused)
         content = _write(grid.name, list(cells.values()), folder)
     return StudyOutcome(content, folder)
 
 
-def _run_cell(cell: Cell, run: ResolvedRun, study: pb.Context, observer: Observer) -> CellRecord:
+def _done(address: StoreAddress, study: str) -> dict[str, CellRecord]:
+    if not address.exists():
+        return {}
+    with address.asking() as store:
+        return complete_cells(store, study)
+
+
+def _run_cell(
+    cell: Cell,
+    run: ResolvedRun,
+    study: str,
+    observer: Observer,
+    address: StoreAddress,
+    interruption: Interruptible,
+) -> CellRecord:
     """Runs a cell, puts its run under the study, and says how it ended."""
     began = time.monotonic()
-    store = create_store(Workspace(run.workspace).store)
-    before = latest_run(store)
-    run_id, report, error = "", "", ""
+    report, error = "", ""
     try:
-        outcome = execute(run, observer, cell.preset)
+        outcome = execute(run, observer, cell.preset, address, interruption)
         run_id, report = outcome.run_id, outcome.verdict.report_uri
     except StepFailedError as failure:
-        if isinstance(failure.cause, TrainingInterrupted):
-            raise
-        started = latest_run(store)
-        run_id, error = "" if started == before else started, str(failure)
+        run_id, error = failure.run_id, str(failure)
     state = FAILED if error else COMPLETE
     record = CellRecord(cell.name, run.run_key, state, report, error, time.monotonic() - began)
-    if run_id:  # a run that failed before its first step is not in the store
-        attach_run(store, study, run_id, record)
+    with address.asking() as store:
+        attach_run(store, study_context(store, study), run_id, record)
     return record
 
 
@@ -149,6 +163,6 @@ def _finished(cell: Cell, record: CellRecord) -> StudyCell:
 def _write(name: str, cells: list[StudyCell], folder: Path) -> dict[str, Any]:
     content = build_study(name, cells)
     text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
-    write_atomically(folder / STUDY_PAGE, render_study(content).encode())
-    write_atomically(folder / STUDY_JSON, text.encode())
+    write_atomically(folder / STUDY_PAGE, render_study(content))
+    write_atomically(folder / STUDY_JSON, text)
     return content

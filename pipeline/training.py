@@ -18,6 +18,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.model_layout import bfloat16_model_dir, logs_dir, summary_path, untrained_model_dir
+from hares.atomic_files import write_atomically
 from hares.plain_data import from_plain
 from models.encoder import built_encoder, load_encoder
 from models.export import export_saved_model
@@ -133,17 +134,14 @@ def run_fn(fn_args: FnArgs) -> None:
         "step_hours": clock.seconds / 3600,
         "checkpoints": os.path.basename(checkpoints),
     }
-    with tf.io.gfile.GFile(summary_path(fn_args.model_run_dir), "w") as file:
-        file.write(json.dumps(summary, indent=1))
+    write_atomically(summary_path(fn_args.model_run_dir), json.dumps(summary, indent=1))
 
 
 def _name_data(checkpoints: str, examples: str) -> None:
     """Leaves beside the checkpoints which records they stand on: without those no run can go on from them."""
     path = os.path.join(checkpoints, CHECKPOINT_DATA)
     if not tf.io.gfile.exists(path):
-        tf.io.gfile.makedirs(checkpoints)
-        with tf.io.gfile.GFile(path, "w") as file:
-            file.write(examples)
+        write_atomically(path, examples)
 
 
 def _tell_progress(progress: Progress) -> None:

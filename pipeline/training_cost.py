@@ -12,6 +12,7 @@ import time
 
 import tensorflow as tf
 
+from hares.atomic_files import write_atomically
 from models.training.distribution import make_strategy
 
 _FILE = "training_seconds.txt"
@@ -39,11 +40,7 @@ class TrainingClock:
 
     def save(self) -> None:
         """Leaves the seconds for a later process; the file is whole at any time."""
-        tf.io.gfile.makedirs(os.path.dirname(self._path))
-        part = f"{self._path}.part"
-        with tf.io.gfile.GFile(part, "w") as file:
-            file.write(f"{self.seconds:.3f}")
-        tf.io.gfile.rename(part, self._path, overwrite=True)
+        write_atomically(self._path, f"{self.seconds:.3f}")
 
 
 def hardware() -> str:

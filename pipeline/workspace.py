@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hares.atomic_files import write_atomically
+
 CHECKPOINT_DATA = "data.txt"  # in a folder of checkpoints: the folder of the records they were trained on
 _STORES = "stores.txt"
 _OWN_STORE = "metadata.sqlite"
@@ -60,11 +62,6 @@ class Workspace:
     def pushed(self) -> Path:
         """Where the Pusher copies blessed models."""
         return self.folder / "pushed"
-
-    @property
-    def logs(self) -> Path:
-        """Folder of TFX's logs."""
-        return self.folder / "logs"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -125,10 +122,7 @@ class Workspace:
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         path = self.folder / "imported" / kind / digest / name
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
-            os.replace(part, path)
+            write_atomically(path, text)
         return path
 
     @property
@@ -157,6 +151,4 @@ class Workspace:
         """
         stores = self.stores
         if (name := self.store_name(shown)) not in stores:
-            part = self.folder / f"{_STORES}.part"
-            part.write_text("".join(f"{line}\n" for line in (*stores, name)), encoding="utf-8")
-            os.replace(part, self.folder / _STORES)
+            write_atomically(self.folder / _STORES, "".join(f"{line}\n" for line in (*stores, name)))

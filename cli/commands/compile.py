@@ -48,6 +48,7 @@ def command(
     hares compile --target vertex --cluster vertex.yaml --corpus /gcs/BUCKET/corpora --output hares.json
     """
     from cli.quiet import logging_to
+    from hares.atomic_files import write_atomically
     from kubeflow.config import load_cluster
     from pipeline.settings import SettingError
 
@@ -60,8 +61,7 @@ def command(
             text, run_key = _compiled(settings, name, assignments, corpus, placements, address)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    write_atomically(output, text)
     click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run_key[:12]}")
 
 

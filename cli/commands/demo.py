@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.options import METADATA, SET
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @click.command()
@@ -25,25 +29,20 @@ def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> Non
     hares demo --workspace W --set training.steps=600
     hares demo --workspace W --metadata mysql://hares@db/hares
     """
-    from cli.options import metadata_address
-    from cli.pipeline_run import run_and_show
+    from cli.pipeline_run import RunRequest, run_and_show
 
-    metadata_address(metadata, workspace)  # a wrong one is said before a corpus is made
-    corpus = workspace / "corpus"
-    _make_corpus(corpus)
-    run_and_show("demo", assignments, corpus, {}, workspace, metadata=metadata)
+    request = RunRequest("demo", workspace, workspace / "corpus", assignments=assignments, metadata=metadata)
+    run_and_show(request, make_corpus=_make_corpus)
 
 
-def _make_corpus(folder: Path) -> None:
+def _make_corpus(folder: Path, console: Console) -> None:
     """Synthesises the corpus, where an earlier demo has not: the folder appears when it is complete."""
-    from rich.console import Console
     from rich.progress import Progress
 
     from hares.synthesis import make_corpus
 
     if folder.is_dir():
         return
-    console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("making a corpus")
         make_corpus(

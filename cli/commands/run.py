@@ -42,9 +42,8 @@ def command(
     hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
     """
     from cli.options import parse_corpus
-    from cli.pipeline_run import run_and_show
+    from cli.pipeline_run import RunRequest, run_and_show
 
     corpus, placements = parse_corpus(corpora)
-    run_and_show(
-        name, assignments, corpus, placements, workspace, require_blessing, as_json, plugins, metadata
-    )
+    request = RunRequest(name, workspace, corpus, placements, assignments, plugins, metadata, as_json)
+    run_and_show(request, require_blessing)

@@ -22,7 +22,7 @@ from tfx.types import artifact_utils
 
 from components.beam_runner import let_go, listing_slices
 from components.outputs import record_outputs
-from components.shard_files import remove_unfinished, write_whole
+from hares.atomic_files import remove_unfinished, write_atomically
 from hares.audio import Limits
 from hares.ingest import (
     Entry,
@@ -75,10 +75,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         fileio.rmtree(os.path.join(manifest.uri, "summaries"))
         for folder in (manifest.uri, *(os.path.join(examples.uri, f"Split-{split}") for split in splits)):
             remove_unfinished(folder)
-        write_whole(
+        write_atomically(
             os.path.join(manifest.uri, REJECTED_FILE), "".join(json.dumps(r) + "\n" for r in rejected)
         )
-        write_whole(os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True))
+        write_atomically(
+            os.path.join(manifest.uri, MANIFEST_FILE), json.dumps(content, indent=1, sort_keys=True)
+        )
         _describe(examples, manifest, splits, content, exec_properties.get("span"))
         record_outputs(output_dict, self._context)
 
@@ -112,7 +114,9 @@ class _IngestShard(beam.DoFn):
             os.path.join(self._manifest_uri, f"clips-{name}.jsonl"),
             self._limits,
         )
-        write_whole(os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary)))
+        write_atomically(
+            os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary))
+        )
 
 
 def _num_shards(clips: int, clips_per_shard: int) -> int:

@@ -24,7 +24,7 @@ from tfx.utils import path_utils
 from components.beam_runner import let_go
 from components.model_layout import untrained_model_dir
 from components.outputs import record_outputs
-from components.shard_files import remove_unfinished, write_whole
+from hares.atomic_files import remove_unfinished, write_atomically
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
 from hares.encoders.saved_model import signature_encoder
@@ -97,7 +97,7 @@ class _EmbedShard(beam.DoFn):
         embedded = embed_shard(records, split, task, self._settings, self._encode, BATCH_SIZE)
         name = os.path.basename(path).removesuffix(".tfrecord") + ".npz"
         final = os.path.join(self._folder, name)
-        write_whole(final, encode_shard(embedded))
+        write_atomically(final, encode_shard(embedded))
 
 
 @functools.lru_cache(maxsize=len(VARIANTS))

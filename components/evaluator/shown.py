@@ -14,6 +14,7 @@ from typing import Any
 from tfx import types
 from tfx.dsl.io import fileio
 
+from hares.atomic_files import atomically
 from hares.report import PAGE_FILE
 
 SCORES_FILE = "scores.json"
@@ -50,6 +51,5 @@ def show_page(artifact: types.Artifact, report_uri: str) -> None:
         report_uri: folder of the report.
     """
     target = os.path.join(artifact.uri, PAGE_FILE) if fileio.isdir(artifact.uri) else artifact.uri
-    fileio.makedirs(os.path.dirname(target))
-    fileio.copy(os.path.join(report_uri, PAGE_FILE), f"{target}.part", overwrite=True)
-    fileio.rename(f"{target}.part", target, overwrite=True)
+    with atomically(target) as part:
+        fileio.copy(os.path.join(report_uri, PAGE_FILE), part, overwrite=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hares.arrays import npz_bytes, write_atomically
+from hares.arrays import npz_bytes
+from hares.atomic_files import write_atomically
 from hares.predictions import Predictions, encode_predictions
 from hares.report.mistakes import worst_mistakes
 from hares.report.page import render_page
@@ -50,8 +51,8 @@ def write_report(
     pictures = {name: _pictures(name, predictions[name], audio) for name in sorted(predictions)}
     write_atomically(directory / PICTURES_FILE, _packed(pictures))
     run = Run(str(report["encoder"].get("name", "encoder")), report, predictions, pictures)
-    write_atomically(directory / PAGE_FILE, render_page([run]).encode("utf-8"))
-    write_atomically(directory / REPORT_FILE, content.encode("utf-8"))
+    write_atomically(directory / PAGE_FILE, render_page([run]))
+    write_atomically(directory / REPORT_FILE, content)
 
 
 def _pictures(task: str, answers: Predictions, audio: AudioLookup | None) -> dict[str, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -161,11 +162,19 @@ def _claim(directory: str, settings: Mapping[str, Any], chief: bool) -> None:
     if not tf.io.gfile.exists(path):
         if chief:
             tf.io.gfile.makedirs(directory)
-            with tf.io.gfile.GFile(path, "w") as file:
+            part = f"{path}.{uuid.uuid4().hex}.part"  # other workers read it as soon as it has its name
+            with tf.io.gfile.GFile(part, "w") as file:
                 file.write(json.dumps(wanted, indent=2, sort_keys=True))
+            tf.io.gfile.rename(part, path, overwrite=True)
         return
     with tf.io.gfile.GFile(path) as file:
-        there = json.loads(file.read())
+        text = file.read()
+    try:
+        there = dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"training: {path} is damaged ({error}); restore it from a copy, or remove {directory} to start from step 0"
+        ) from error
     differ = sorted(key for key in {*wanted, *there} if wanted.get(key) != there.get(key))
     if differ:
         changes = ", ".join(f"{key} {there.get(key)!r} -> {wanted.get(key)!r}" for key in differ)

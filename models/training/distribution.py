@@ -5,11 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
-from typing import Literal
 
 import tensorflow as tf
-
-StrategyName = Literal["auto", "tpu", "mirrored", "multi_worker", "single"]
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

@@ -212,8 +212,10 @@ def train(
                 checkpoints.save(step)
                 if pictures:
                     pictures.write(step)
-            if termination.requested and step < config.steps:
-                raise TrainingInterrupted(step, str(checkpoints.latest))
+            if termination.requested:
+                break
+    if termination.requested:  # after the last update as well: whoever asked waits for the process to end
+        raise TrainingInterrupted(step, str(checkpoints.latest))
     return TrainingResult(encoder, objective, step, reporter.metrics, tuple(reporter.history))
 
 

@@ -28,7 +28,6 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from pipeline.lineage.exact_store import ExactStore
 
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
-ADDRESS_VARIABLE = "HARES_METADATA"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
 
 # What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file

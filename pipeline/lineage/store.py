@@ -10,7 +10,7 @@ from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.connection import sqlite_config, store_address
+from pipeline.lineage.connection import store_address
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
@@ -32,12 +32,6 @@ def open_store(path: Path) -> MetadataStore:
         FileNotFoundError: no store at `path`.
     """
     return store_address("", path).open()
-
-
-def create_store(path: Path) -> MetadataStore:
-    """The SQLite store of a workspace, made with its folder where it is not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return MetadataStore(sqlite_config(path))
 
 
 def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:

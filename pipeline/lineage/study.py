@@ -77,10 +77,12 @@ def attach_run(store: MetadataStore, study: pb.Context, run_id: str, record: Cel
     store.put_contexts([run])  # last: where the state is, all the rest is
 
 
-def complete_cells(store: MetadataStore, study: pb.Context) -> dict[str, CellRecord]:
-    """The cells of a study that are done, by run key; the latest run of each."""
+def complete_cells(store: MetadataStore, study: str) -> dict[str, CellRecord]:
+    """The cells of a study that are done, by run key; the latest run of each. Nothing is made in the store."""
     found = {}
-    for run in sorted(store.get_children_contexts_by_context(study.id), key=lambda context: context.id):
+    context = store.get_context_by_type_and_name(STUDY_TYPE, study)
+    runs = store.get_children_contexts_by_context(context.id) if context else []
+    for run in sorted(runs, key=lambda run: run.id):
         properties = run.custom_properties
         if "study_state" in properties and properties["study_state"].string_value == COMPLETE:
             record = CellRecord(
@@ -93,9 +95,3 @@ def complete_cells(store: MetadataStore, study: pb.Context) -> dict[str, CellRec
             )
             found[record.run_key] = record
     return found
-
-
-def latest_run(store: MetadataStore) -> str:
-    """Id of the run that began last in a store, or ""."""
-    runs = store.get_contexts_by_type(RUN_TYPE)
-    return max(runs, key=lambda context: context.id).name if runs else ""

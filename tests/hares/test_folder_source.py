@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hares.folder import latest_span, resolve_span, scan
+from hares.folder import resolve_span, scan
 from hares.task import Clip, Reason, Rejected
 
 
@@ -69,7 +69,6 @@ def test_spans(tmp_path: Path) -> None:
         (tmp_path / name / "audio").mkdir(parents=True)
     (tmp_path / "span-11").mkdir()  # not complete: without its audio folder it is not a span
     pattern = f"{tmp_path}/span-{{SPAN}}/audio"
-    assert latest_span(pattern) == 10
     assert resolve_span(pattern, None) == (tmp_path / "span-10/audio", 10)
     assert resolve_span(pattern, 2) == (tmp_path / "span-002/audio", 2)
     with pytest.raises(ValueError, match="has no span 3; there are 1, 2, 10"):
@@ -81,9 +80,9 @@ def test_spans(tmp_path: Path) -> None:
 
 def test_spans_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no folder matches"):
-        latest_span(f"{tmp_path}/span-{{SPAN}}")
+        resolve_span(f"{tmp_path}/span-{{SPAN}}", None)
     with pytest.raises(ValueError, match="once"):
-        latest_span(f"{tmp_path}/{{SPAN}}/{{SPAN}}")
+        resolve_span(f"{tmp_path}/{{SPAN}}/{{SPAN}}", None)
 
 
 def test_a_pattern_without_a_span_is_a_folder(tmp_path: Path) -> None:

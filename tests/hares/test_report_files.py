@@ -13,7 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score
 
 from hares.embeddings import TaskEmbeddings, empty_embeddings
-from hares.predictions import load_predictions, save_predictions
+from hares.predictions import encode_predictions, load_predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, summary_rows, write_report
 from hares.report.paper import paper_column, paper_tables
@@ -251,7 +251,7 @@ def test_labels_outside_the_label_set_are_named():
 def test_predictions_round_trip_and_paired_comparison(tmp_path, scores, untrained):
     for name in ("fluent_speech_commands", "audioset"):
         answers = scores[name].predictions
-        save_predictions(tmp_path / "p.npz", answers)
+        (tmp_path / "p.npz").write_bytes(encode_predictions(answers))
         back = load_predictions(tmp_path / "p.npz")
         np.testing.assert_array_equal(back.scores, answers.scores)
         assert replace(back, scores=0, weights=0) == replace(answers, scores=0, weights=0)

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from lineage_stores import StoreWriter
 
-from hares.predictions import Predictions, save_predictions
+from hares.atomic_files import write_atomically
+from hares.predictions import Predictions, encode_predictions
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
 from hares.task import load_task
 
@@ -127,4 +128,4 @@ def _write_report(folder: Path, tasks: tuple[str, ...], right: float) -> None:
         answers = Predictions(
             task.metric, task.slots, names, ("",) * CLIPS, ((0,),) * CLIPS, scores, np.ones(CLIPS)
         )
-        save_predictions(folder / PREDICTIONS_FOLDER / f"{name}.npz", answers)
+        write_atomically(folder / PREDICTIONS_FOLDER / f"{name}.npz", encode_predictions(answers))

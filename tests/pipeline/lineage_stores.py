@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.lineage.connection import sqlite_config
 
 COMPLETE, CACHED, FAILED, RUNNING = (
     pb.Execution.COMPLETE,
@@ -14,6 +17,12 @@ COMPLETE, CACHED, FAILED, RUNNING = (
     pb.Execution.FAILED,
     pb.Execution.RUNNING,
 )
+
+
+def create_store(path: Path) -> MetadataStore:
+    """A SQLite store, made with its folder where it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return MetadataStore(sqlite_config(path))
 
 
 def memory_store() -> MetadataStore:

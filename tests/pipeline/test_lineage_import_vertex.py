@@ -382,7 +382,7 @@ def test_the_importer_killed_while_it_writes(service: Service, tmp_path: Path) -
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[3]);"
         "from pathlib import Path; from test_lineage_import_vertex import *;"
-        "from types import SimpleNamespace as N; from pipeline.lineage.store import create_store;"
+        "from types import SimpleNamespace as N; from lineage_stores import create_store;"
         "Cut.__getattr__ = lambda s, name: os.kill(os.getpid(), 9) if name == 'put_lineage_subgraph'"
         " else getattr(s._store, name);"
         "client = client_of(N(url=sys.argv[1]), Path(sys.argv[2]));"

@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import study_signals
+from ml_metadata.proto import metadata_store_pb2 as pb
+from pipeline_runs import environment, project
+from study_signals import PHASES, TWO_CELLS, sent_in, study_options
 
+from cli.main import main
 from models._plugins import PREFIX
 from pipeline.grid import Cell, load_grid
-from pipeline.lineage.store import create_store
+from pipeline.lineage.store import open_store
 from pipeline.lineage.study import study_context
 
-PLUGIN = """
-import tensorflow as tf
-from models.encoder import Encoder, EncoderRecord
-
-class Mine(Encoder):
-    def __init__(self, seed):
-        super().__init__(name="mine")
-        self.dense = tf.keras.layers.Dense(8, kernel_initializer=tf.keras.initializers.GlorotUniform(seed))
-
-    def call(self, inputs, training=False, noise=None):
-        return {"embedding": self.dense(tf.reduce_mean(inputs, axis=[1, 3]))}
-
-def broken(seed):
-    raise RuntimeError("this encoder cannot be built")
-
-ENCODERS = {
-    "mine_small": EncoderRecord("mine_small", "log_mel", 8, 80 * 8 + 8, Mine),
-    "mine_broken": EncoderRecord("mine_broken", "log_mel", 8, 80 * 8 + 8, broken),
-}
-"""
-GRID = """
-name: hares-study-test
-base: demo
-settings:
-  compare_untrained: false
-  tasks: [speech_commands_v2]
-  training: {batch_size: 8, steps: 4, warmup_steps: 1, steps_per_loop: 2, checkpoint_every_steps: 4, shuffle_buffer: 16,
-             projector_sizes: [8]}
-  protocol: {crops_per_clip: 1, max_steps: 20, bootstrap_resamples: 20}
-cells:
+CELLS = """
   - {encoders: [mine_broken, mine_small], objectives: [simclr]}
   - {encoders: [mine_small], objectives: [classification]}
 """
@@ -71,21 +50,24 @@ class Watch:
         pass
 
 
+def forget_plugins() -> None:
+    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+        del sys.modules[name]
+
+
 @pytest.mark.tfx
 def test_a_study_goes_on_after_failures_and_runs_nothing_twice(made_corpus: Path, tmp_path: Path) -> None:
     from pipeline.study import run_study
 
-    (tmp_path / "grid.yaml").write_text(GRID)
-    (tmp_path / "mine.py").write_text(PLUGIN)
     workspace = tmp_path / "w"
+    study_options(tmp_path, made_corpus, workspace, CELLS)
     try:
         grid = load_grid(str(tmp_path / "grid.yaml"), [], [tmp_path / "mine.py"])
         first, second = Watch(), Watch()
         outcome = run_study(grid, made_corpus, {}, workspace, first)
         again = run_study(grid, made_corpus, {}, workspace, second)
     finally:
-        for name in [name for name in sys.modules if name.startswith(PREFIX)]:
-            del sys.modules[name]
+        forget_plugins()
 
     assert first.began == ["simclr_mine_broken", "simclr_mine_small"]
     assert first.ended == [
@@ -106,7 +88,7 @@ def test_a_study_goes_on_after_failures_and_runs_nothing_twice(made_corpus: Path
     assert done["scored_tasks"] == 1 and done["scores"]["hares"] is None and done["parameters"] == 648
     assert "cannot be built" in (outcome.folder / "study.html").read_text()
 
-    store = create_store(workspace / "metadata.sqlite")
+    store = open_store(workspace / "metadata.sqlite")
     children = store.get_children_contexts_by_context(study_context(store, "hares-study-test").id)
     states = [c.custom_properties["study_state"].string_value for c in sorted(children, key=lambda c: c.id)]
     assert states == ["failed", "complete", "failed"]
@@ -124,3 +106,85 @@ def test_a_study_goes_on_after_failures_and_runs_nothing_twice(made_corpus: Path
     assert trainers and all(
         str(tmp_path / "mine.py") in e.custom_properties["custom_config"].string_value for e in trainers
     )
+
+
+def recorded(workspace: Path) -> tuple[list[str], list[str], Counter[str]]:
+    """How the runs of a workspace ended, the states of the study's cells, and how often each step was done."""
+    store = open_store(workspace / "metadata.sqlite")
+    runs = [c.custom_properties for c in store.get_contexts_by_type("pipeline_run")]
+    done: Counter[str] = Counter()
+    for context in store.get_contexts_by_type("node"):
+        executions = store.get_executions_by_context(context.id)
+        done[context.name] = sum(e.last_known_state == pb.Execution.COMPLETE for e in executions)
+    return (
+        [run["status"].string_value for run in runs],
+        [run["study_state"].string_value for run in runs if "study_state" in run],
+        done,
+    )
+
+
+def hares(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit code of `hares ARGUMENTS` in this process."""
+    monkeypatch.setattr(sys, "argv", ["hares", *arguments])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        forget_plugins()
+    return 0
+
+
+@pytest.mark.tfx
+def test_a_study_that_is_stopped_fails_no_cell_and_goes_on_there(
+    made_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = tmp_path / "w"
+    arguments = study_options(tmp_path, made_corpus, workspace, TWO_CELLS)
+    for nth, phase in enumerate(PHASES):
+        with monkeypatch.context() as patched:
+            sent_in(phase, (signal.SIGTERM, signal.SIGINT)[nth % 2], patched.setattr)
+            assert hares(arguments, monkeypatch) == 6, phase
+        if (workspace / "metadata.sqlite").exists():
+            states, cells, _ = recorded(workspace)
+            assert "running" not in states and "failed" not in cells, phase
+    assert hares(arguments, monkeypatch) == 0
+
+    states, cells, done = recorded(workspace)
+    assert states.count("failed") == 5 and cells and set(cells) == {"complete"}
+    # Each of the two cells trains, embeds and scores once; what they share is done once.
+    steps = {name.rpartition(".")[2]: count for name, count in done.items()}
+    assert steps["trainer"] == steps["embed_speech_commands_v2"] == steps["evaluator"] == 2, steps
+    assert steps["ingest_speech_commands_v2"] == steps["transform"] == 1, steps
+    assert [state for _, state, _ in study_signals.scores(workspace)] == ["done", "done"]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_processes_of_a_study_stopped_in_every_phase(
+    made_corpus: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """One study, stopped in one phase after the other, ends as one that nobody stopped."""
+
+    def life(workspace: Path, phase: str) -> subprocess.CompletedProcess[str]:
+        arguments = study_options(tmp_path, made_corpus, workspace, TWO_CELLS)
+        script = Path(study_signals.__file__)
+        return subprocess.run(
+            [sys.executable, str(script), phase, number.name, *arguments],
+            cwd=project(), env=environment(project()), capture_output=True, text=True, timeout=600, check=False,
+        )  # fmt: skip
+
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    for phase in PHASES:
+        ended = life(stopped, phase)
+        assert ended.returncode == (-9 if number == signal.SIGKILL else 6), f"{phase}: {ended.stderr}"
+        print(f"{number.name} in {phase}: {ended.returncode} {ended.stderr.strip()}")
+        if (stopped / "metadata.sqlite").exists():
+            states, cells, _ = recorded(stopped)
+            assert "failed" not in cells, phase
+            assert number == signal.SIGKILL or "running" not in states, phase
+    assert life(stopped, "").returncode == life(whole, "").returncode == 0
+    assert study_signals.scores(stopped) == study_signals.scores(whole)
+    _, _, once = recorded(whole)
+    _, _, done = recorded(stopped)
+    assert done == once, "no step that had ended was done again"

@@ -258,8 +258,9 @@ def test_a_store_that_does_not_answer(setup: Setup) -> None:
 
 
 def test_settings_that_the_last_run_did_not_have(setup: Setup) -> None:
+    from lineage_stores import create_store
+
     from pipeline.lineage.record import RunFacts, begin_run
-    from pipeline.lineage.store import create_store
 
     store = create_store(setup.folder / "workspace" / "metadata.sqlite")
     for run, target, steps in (("1", setup.target, 100), ("2", "local", 7), ("3", setup.target, 100)):

@@ -111,9 +111,10 @@ def whole(
     request: pytest.FixtureRequest, tmp_path: Path, loopback: Loopback, key_text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Whole:  # fmt: skip
+    from lineage_stores import create_store
+
     from pipeline.config import load_config
     from pipeline.lineage.record import RunFacts, begin_run
-    from pipeline.lineage.store import create_store
     from pipeline.settings import as_dict
 
     monkeypatch.delenv("HARES_METADATA", raising=False)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.interruption import Interruptible
+from pipeline.interruption import Interruptible
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +34,7 @@ def test_a_signal_is_an_interruption_even_where_a_library_wraps_it(number: signa
 def test_a_second_signal_ends_the_process_at_once() -> None:
     program = """
 import os, signal
-from cli.interruption import Interruptible
+from pipeline.interruption import Interruptible
 with Interruptible():
     for _ in range(2):
         try:

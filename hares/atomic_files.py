@@ -1,0 +1,94 @@
+"""Atomic writes: a file is as it was or complete, whenever the process ends, on a local disk or a remote file system.
+
+It is written under a name beside its own, another one at each call: a runner may try the same shard twice at once (a
+worker that it has lost but which still lives), and under one name one attempt would publish what the other is still
+writing. Locally that name is made new, so that no link that stands there is followed, with the mode that the umask
+leaves, and what is in it is on the disk before it takes its place.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+UNFINISHED = ".part"  # suffix of a file that is still being written
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Writes a file, text as UTF-8, and its folder where there is none.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    with atomically(path) as part:
+        if _remote(part):
+            import tensorflow as tf
+
+            with tf.io.gfile.GFile(part, "wb") as file:
+                file.write(data)
+        else:
+            with open(part, "wb") as file:
+                file.write(data)
+
+
+@contextmanager
+def atomically(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Gives a name to write to; what is there takes the place of `path` where the block ends well, and goes otherwise.
+
+    A `path` that is no file, as /dev/stdout or a named pipe, cannot be replaced and is handed out itself.
+    """
+    target = os.fspath(path)
+    if _remote(target):
+        with _atomically_there(target) as part:
+            yield part
+        return
+    if os.path.exists(target) and not os.path.isfile(target) and not os.path.isdir(target):
+        yield target
+        return
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
+    part = _unfinished_name(target)
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        yield part
+        with open(part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+@contextmanager
+def _atomically_there(target: str) -> Iterator[str]:
+    import tensorflow as tf
+
+    tf.io.gfile.makedirs(os.path.dirname(target))
+    part = _unfinished_name(target)
+    try:
+        yield part
+        tf.io.gfile.rename(part, target, overwrite=True)
+    except BaseException:
+        with suppress(tf.errors.OpError):
+            tf.io.gfile.remove(part)
+        raise
+
+
+def remove_unfinished(folder: str) -> None:
+    """Removes what killed writers left in `folder`, so that nobody takes it for a shard."""
+    import tensorflow as tf
+
+    for name in tf.io.gfile.listdir(folder):
+        if name.endswith(UNFINISHED):
+            tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def _unfinished_name(path: str) -> str:
+    return f"{path}.{uuid.uuid4().hex}{UNFINISHED}"
+
+
+def _remote(path: str) -> bool:
+    return "://" in path
