@@ -18,7 +18,7 @@ from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from kubeflow.service_config import ServiceConfig, load_service
 from pipeline.beam_args import DASK, checked_beam_args
-from pipeline.settings import SettingError, check_path, override
+from pipeline.settings import SettingError, check_path, override, refuse_secrets
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -242,6 +242,7 @@ def load_cluster(path: Path, target: Target) -> ClusterConfig:
 
 
 def _cluster(values: dict[str, Any], target: Target, path: Path) -> ClusterConfig:
+    refuse_secrets(values)
     groups = values.get("resources") or {}
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
         raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
@@ -299,12 +300,14 @@ def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:
     """Checks what the Beam steps will be told: the pipeline's flags and the cluster's after them. Nothing is contacted.
 
     Raises:
-        SettingError: Beam would refuse them, or the cluster's name the DaskRunner, which cannot take every Beam step.
+        SettingError: Beam would refuse them, the cluster's are none that a file may set and the command line does not
+            give either, or they name the DaskRunner, which cannot take every Beam step.
     """
     if not cluster.beam_flags:
         return  # the pipeline's own are checked when its settings are read
     try:
-        checked_beam_args((*config.beam_args, *cluster.beam_flags))
+        own = cluster.beam_flags if set(cluster.beam_flags) - set(config.beam_args) else ()
+        checked_beam_args((*config.beam_args, *cluster.beam_flags), own, cluster=True)
     except SettingError as error:
         raise SettingError(f"the cluster file's beam_args, after the pipeline's: {error}") from error
     from components.beam_runner import runner_of

@@ -19,6 +19,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline.beam_flags import check_from_a_file, check_no_secrets, check_runner
 from pipeline.job_server_options import JOB_SERVER_OPTIONS
 from pipeline.settings import SettingError
 
@@ -32,19 +33,24 @@ REMOTE = ("DataflowRunner", "FlinkRunner", "SparkRunner", "PortableRunner")
 NO_IMAGE_NEEDED = ("LOOPBACK", "EXTERNAL", "PROCESS")
 
 
-def checked_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
+def checked_beam_args(
+    beam_args: Sequence[str], from_file: Sequence[str] = (), cluster: bool = False
+) -> tuple[str, ...]:
     """The flags as Beam takes them, once its own parser and validator accept them.
 
     Args:
         beam_args: flags, one a text, as in `--direct_num_workers=2`; a value may be a text of its own.
+        from_file: those of them that a file gave; it may not give every flag (`pipeline.beam_flags`).
+        cluster: whether that file is a cluster's.
 
     Returns:
         The same, each with its value in one text, and the DaskRunner by its full name (Beam knows its other runners
         by their short ones).
 
     Raises:
-        SettingError: a flag that Beam does not know, a value it refuses, a runner that is not there, an option
-            that the runner requires, or no worker image where workers are other machines.
+        SettingError: a flag that Beam does not know, a value it refuses, a runner that is not there or not Beam's,
+            an option that the runner requires, a secret, a flag that no file may give, or no worker image where
+            workers are other machines.
     """
     if not beam_args:
         return ()
@@ -55,7 +61,9 @@ def checked_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
 
     from components.beam_runner import DASK_RUNNER, runner_of
 
-    args = _joined(beam_args)
+    check_no_secrets(beam_args)
+    args, own = _joined(beam_args), _joined(from_file)
+    check_runner(args)
     name = runner_of(args)
     if name == DASK:
         _require_dask()
@@ -63,13 +71,14 @@ def checked_beam_args(beam_args: Sequence[str]) -> tuple[str, ...]:
         args = (f"--runner={DASK_RUNNER}", *others)
     parser = _parser(name)
     unknown = parser.parse_known_args(list(args))[1]
+    if unknown and name != "PortableRunner":
+        raise SettingError(f"beam_args: {name} does not know {unknown[0]!r}{_hint(unknown[0], parser)}")
+    check_from_a_file(own, cluster)  # before Beam's validator, which unpickles one of its flags
     options = PipelineOptions(list(args))
     try:
         runner = create_runner(options.view_as(StandardOptions).runner or StandardOptions.DEFAULT_RUNNER)
     except (ValueError, ImportError, AttributeError) as error:
         raise SettingError(f"beam_args: --runner cannot be used: {error}") from error
-    if unknown and name != "PortableRunner":
-        raise SettingError(f"beam_args: {name} does not know {unknown[0]!r}{_hint(unknown[0], parser)}")
     # With `dry_run` Beam's validator does not ask the cloud about the buckets.
     validator = PipelineOptionsValidator(PipelineOptions([*args, "--dry_run=true"]), runner)
     if validator.is_service_runner():

@@ -6,7 +6,7 @@ and gives what differs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from pipeline.settings import (
     check_pipeline_name,
     override,
     parse_assignments,
+    refuse_secrets,
 )
 
 # Sources of pretraining clips that are no folder of their own.
@@ -78,9 +79,10 @@ class PipelineConfig:
         compare_untrained: also score the same encoder before training, at the cost of a second pass.
         clips_per_shard: clips in a TFRecord file, about.
         longest_clip: seconds of sound that one file may claim; one that claims more is rejected (`too_long`).
-        beam_args: flags for Beam, as in `--direct_num_workers=2` (see `pipeline/beam_args.py`).
-        plugins: path and SHA-256 of each file of the user's own that defines encoders or an objective; `--plugin`
-            sets it.
+        beam_args: flags for Beam, as in `--direct_num_workers=2` (see `pipeline/beam_args.py`); a file may set only
+            some of them (`pipeline/beam_flags.py`).
+        plugins: path and SHA-256 of each file of the user's own that defines encoders or an objective. Only
+            `--plugin` sets it, since a plugin is executed.
     """
 
     name: str = "hares"
@@ -131,9 +133,39 @@ def load_config(
         values = _read_yaml(Path(name_or_file))
         values.pop("preset", None)
         config = override(_preset(preset_of(name_or_file)), values)
-    config = override(config, parse_assignments(assignments))
-    config = replace(config, plugins=(*config.plugins, *loaded))
-    return replace(config, training=checked(config.training), beam_args=checked_beam_args(config.beam_args))
+    given = parse_assignments(assignments)
+    return checked_config(override(config, given), given, loaded)
+
+
+def checked_config(
+    config: PipelineConfig, given: Mapping[str, Any], plugins: Sequence[tuple[str, str]]
+) -> PipelineConfig:
+    """Settings that were put together, once they are found to work and to execute nothing of a file's.
+
+    Args:
+        config: preset, file and command line together.
+        given: what the command line says (`--set`).
+        plugins: path and digest of those that `--plugin` has loaded.
+
+    Raises:
+        SettingError: a setting cannot work, holds a secret, or is one that a file may not make: a plugin, or a flag
+            for Beam that runs a program or sends data elsewhere.
+    """
+    loaded = {digest for _, digest in plugins}
+    for path, digest in config.plugins:
+        if digest not in loaded:
+            raise SettingError(
+                f"plugins: the settings name {path}, and a plugin is executed; if you trust it, give --plugin {path}"
+            )
+    from_file = () if "beam_args" in given else config.beam_args
+    config = replace(
+        config,
+        plugins=tuple(plugins),
+        training=checked(config.training),
+        beam_args=checked_beam_args(config.beam_args, from_file),
+    )
+    refuse_secrets(as_dict(config))
+    return config
 
 
 def checked(training: TrainingConfig) -> TrainingConfig:

@@ -27,9 +27,9 @@ import yaml
 
 from hares.report.paper import PaperRow
 from models.encoder import load_encoder
-from pipeline.config import PipelineConfig, checked, load_config, load_plugins
+from pipeline.config import PipelineConfig, checked_config, load_config, load_plugins
 from pipeline.preset import load_preset, preset_hint, preset_names
-from pipeline.settings import SettingError, override, parse_assignments
+from pipeline.settings import SettingError, checked_name, override, parse_assignments
 
 _TINY = "_tiny"
 _KEYS = {"name", "base", "settings", "cells"}
@@ -76,8 +76,8 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
         plugins: files that define encoders or an objective; they are executed.
 
     Raises:
-        SettingError: no such grid or file, an unknown key, preset, encoder, objective or setting in it, or two cells of
-            one name.
+        SettingError: no such grid or file, an unknown key, preset, encoder, objective or setting in it, a setting that
+            a file may not make, or two cells of one name.
     """
     loaded = load_plugins(plugins)
     values = _read(name_or_file)
@@ -87,6 +87,8 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
         raise SettingError(
             f"{name_or_file}: a grid has a `name`, and a list of `cells` with at least one group"
         )
+    checked_name(f"{name_or_file}: name", name)
+    given = parse_assignments(assignments)
     cells = []
     for number, group in enumerate(groups):
         where = f"{name_or_file}: cells[{number}]"
@@ -97,11 +99,10 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
             config = load_config(preset)
             for layer in (settings, values.get("settings", {}), group.get("settings", {})):
                 config = override(config, layer)
-            config = override(config, parse_assignments(assignments))
             # One pipeline for all: the name is part of TFX's cache key, and ingestion is to be shared.
-            config = replace(config, name=name, plugins=(*config.plugins, *loaded))
+            config = replace(override(config, given), name=name)
             try:
-                config = replace(config, training=checked(config.training))
+                config = checked_config(config, given, loaded)
                 load_encoder(config.training.encoder)
             except ValueError as error:
                 raise SettingError(f"{where}: {cell_name}: {error}") from error

@@ -18,15 +18,19 @@ from typing import Any, TypeVar
 import yaml
 
 T = TypeVar("T")
-_UNRECORDED = (
-    "Cc",
-    "Cs",
-    "Zl",
-    "Zp",
-)  # control characters, bytes that are not UTF-8, line and paragraph ends
+# Control characters, bytes that are not UTF-8, line and paragraph ends.
+_UNRECORDED = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _PATTERN = "*?[]\\"
 # What ML Metadata, Kubeflow Pipelines with Argo, and Vertex all take; Vertex alone wants the letter in front.
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_PIPELINE_NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A password in an address, `key=value` or `"key": "value"` of a secret, and the forms that well-known keys have.
+_SECRET = re.compile(
+    r"://[^/\s:@]*:[^/\s@]+@"
+    r"|(secret|token|passw(or)?d|(access|account|api)_?key|sig|signature)[\"']?\s*[=:]\s*[\"']?[^\s\"'&;,{}\[\]]+"
+    r"|\bAKIA[0-9A-Z]{16}\b|\bgh[pousr]_\w{20,}|\bya29\.\w+|-----BEGIN [A-Z ]*PRIVATE KEY",
+    re.IGNORECASE,
+)
 
 
 class SettingError(ValueError):
@@ -75,7 +79,7 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
 
 def check_pipeline_name(name: str) -> None:
     """Raises SettingError where a cluster would refuse the name of a pipeline."""
-    if not _NAME.fullmatch(name):
+    if not _PIPELINE_NAME.fullmatch(name):
         raise SettingError(
             f"name: got {name!r}; accepted are up to 63 of a-z, 0-9 and -, with a letter in front and a letter or "
             "digit at the end: clusters name runs and pods after it"
@@ -131,6 +135,43 @@ def parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
                 raise SettingError(f"--set {key}: {group} is set both to a value and to a group")
         level[leaf] = value
     return nested
+
+
+def checked_name(what: str, name: Any) -> str:
+    """A name that may become a folder: of a study or a cell.
+
+    Raises:
+        SettingError: it is not 1 to 63 letters, digits, ".", "_" and "-", or begins with one of the last three.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SettingError(
+            f"{what}: got {str(name)[:80]!r}; accepted are 1 to 63 letters, digits, '.', '_' and '-', with a letter or "
+            "a digit first"
+        )
+    return name
+
+
+def refuse_secrets(values: Any, where: str = "") -> None:
+    """Looks for secrets in settings: all of them are recorded in the metadata store and shown on its pages.
+
+    Args:
+        values: settings as plain data.
+        where: dotted name of `values` in the whole, for the message.
+
+    Raises:
+        SettingError: a text holds a secret; the message names the setting and leaves the text out.
+    """
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            refuse_secrets(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            refuse_secrets(value, where)
+    elif isinstance(values, str) and _SECRET.search(values):
+        raise SettingError(
+            f"{where}: it holds a password or a key, and settings are recorded with the run; leave it out and give it "
+            "in the environment of the program that needs it"
+        )
 
 
 def as_dict(config: Any) -> dict[str, Any]:
