@@ -23,8 +23,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
+
+from pipeline.hosts import meant_for, service_address
 
 TARGETS = ("kubeflow", "vertex")
 _ONLY = {
@@ -130,15 +133,27 @@ def load_service(path: Path, target: str) -> ServiceConfig:
     for name in _NEEDED[target]:
         if not getattr(config, name):
             raise ValueError(f"{path}: service.{name} is not set; {target} cannot be reached without it")
-    for name in ("host", "endpoint"):
-        address = getattr(config, name)
-        if address and not address.startswith(("http://", "https://")):
-            raise ValueError(f"{path}: service.{name} {address!r} does not begin with https:// or http://")
     if config.timeout_seconds <= 0 or config.retries < 0 or config.backoff_seconds < 0:
         raise ValueError(
             f"{path}: service.timeout_seconds must be above 0, retries and backoff_seconds not below"
         )
+    if "@" in urlsplit(config.pipeline_root).netloc:
+        raise ValueError(
+            f"{path}: service.pipeline_root: a user or password stands in it, which every log would show"
+        )
+    for name in ("host", "endpoint"):
+        if address := getattr(config, name):
+            service_address(address, f"{path}: service.{name}")
+            if config.token_file or os.environ.get(config.token_env):
+                _check_meant(address, f"{path}: service.{name}")
     return config
+
+
+def _check_meant(address: str, where: str) -> None:
+    try:
+        meant_for(address)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _check_type(where: str, value: Any, kind: type) -> None:
