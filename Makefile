@@ -28,6 +28,8 @@ lint: setup
 lock: setup
 	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
+	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
+	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
 
 # docs/dependencies.md says what these three are about.
 audit: setup

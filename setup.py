@@ -65,8 +65,9 @@ DEV = [
     "uv",
 ]
 
-# Only `hares import-weights` uses it, and only for checkpoints in PyTorch's own format.
-TORCH = ["torch>=2.6"]
+# Only `hares import-weights` uses it, and only for checkpoints in PyTorch's own format. Before 2.10 a checkpoint could
+# run code all the same (CVE-2026-24747), and 2.10 has an advisory of its own. requirements-torch.lock pins it.
+TORCH = ["torch>=2.11"]
 
 setup(
     name="hares-tfx",

@@ -24,11 +24,12 @@ from typing import Any
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from dependencies.lock import LOCK, Pin, read_lock
+from dependencies.lock import LOCK, TORCH_LOCK, Pin, read_lock
 
 SNAPSHOT = Path(__file__).with_name("advisories.yaml")
 ANSWERS = Path(__file__).with_name("answers.yaml")
 SERVICES = ("pypi", "osv")
+LOCKS = (LOCK, TORCH_LOCK)
 
 
 class ServiceError(RuntimeError):
@@ -71,13 +72,14 @@ class Audit:
     gone: tuple[str, ...]
 
 
-def from_service(service: str, lock: Path) -> list[Advisory]:
-    """What pip-audit says of a lock file.
+def from_service(service: str, locks: Sequence[Path]) -> list[Advisory]:
+    """What pip-audit says of lock files.
 
     Raises:
         ServiceError: the service cannot be reached, or does not know a package; or pip-audit is not installed.
     """
-    command = [sys.executable, "-m", "pip_audit", "--requirement", str(lock), "--disable-pip", "--require-hashes",
+    files = [word for lock in locks for word in ("--requirement", str(lock))]
+    command = [sys.executable, "-m", "pip_audit", *files, "--disable-pip", "--require-hashes",
                "--vulnerability-service", service, "--format", "json", "--progress-spinner", "off"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     # 1 is pip-audit's own code for advisories found as well as for a crash: what it prints tells them apart.
@@ -140,10 +142,11 @@ def compare(source: str, advisories: Iterable[Advisory], answers: Mapping[str, A
 
 
 def snapshot_audit() -> Audit:
-    """The lock against the snapshot."""
+    """The locks against the snapshot."""
     snapshot = yaml.safe_load(SNAPSHOT.read_text(encoding="utf-8"))
+    pins = [pin for lock in LOCKS for pin in read_lock(lock)]
     source = f"the snapshot of {snapshot['date']} over {len(snapshot['packages'])} packages"
-    return compare(source, from_snapshot(snapshot, read_lock()), read_answers())
+    return compare(source, from_snapshot(snapshot, pins), read_answers())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit = None
     for service in () if source == "snapshot" else SERVICES:
         try:
-            audit = compare(f"pip-audit with {service}", from_service(service, LOCK), read_answers())
+            audit = compare(f"pip-audit with {service}", from_service(service, LOCKS), read_answers())
             break
         except ServiceError as error:
             print(f"not asked: {error}")

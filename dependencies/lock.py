@@ -1,4 +1,4 @@
-"""requirements.lock, read: every package with its version and the digests of its files."""
+"""The lock files, read: every package with its version and the digests of its files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = PROJECT / "requirements.lock"
+# What the extra `torch` adds to it: gigabytes that only an import of PyTorch's archives needs.
+TORCH_LOCK = PROJECT / "requirements-torch.lock"
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -18,6 +19,7 @@ from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from kubeflow.service_config import ServiceConfig, load_service
 from pipeline.beam_args import DASK, checked_beam_args
+from pipeline.hosts import without_user
 from pipeline.settings import SettingError, check_path, override, refuse_secrets
 
 if TYPE_CHECKING:
@@ -125,10 +127,10 @@ class ClusterConfig:
             if not getattr(self, name):
                 raise SettingError(f"{name}: is missing; {_EXAMPLES[name]}")
         roots = ("gs://",) if self.target == "vertex" else ("gs://", "s3://", "minio://")
-        if not self.pipeline_root.startswith(roots):
+        if not self.pipeline_root.startswith(roots) or "@" in urlsplit(self.pipeline_root).netloc:
             raise SettingError(
-                f"pipeline_root: got {self.pipeline_root!r}; accepted on {self.target} are addresses with "
-                f"{', '.join(roots)}"
+                f"pipeline_root: got {without_user(self.pipeline_root)!r}; accepted on {self.target} are addresses "
+                f"with {', '.join(roots)}, and no user or password in them"
             )
         if not Path(self.workspace).is_absolute():
             raise SettingError(

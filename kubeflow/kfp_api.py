@@ -17,6 +17,8 @@ from urllib3.exceptions import NewConnectionError
 
 from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig
+from pipeline.hosts import CredentialRefusedError, service_address
+from pipeline.http import Answer, Client, Credential
 
 _KINDS = {
     400: (Failure.INVALID, "the request is refused; compile the file again with this release"),
@@ -38,8 +40,11 @@ class KfpApi:
     """Sends calls to one host."""
 
     def __init__(self, config: ServiceConfig):
+        """Nothing is sent yet. Raises ValueError: no address, or one with a user or password in it."""
         self._config = config
-        self._base = config.host.rstrip("/") + "/apis/v2beta1"
+        self._host = service_address(config.host, "service.host")
+        self._base = f"{self._host}/apis/v2beta1"
+        self._client = Client(config.timeout_seconds, config.ca_file)
 
     def read(self, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """GET. Raises ServiceError."""
@@ -78,20 +83,14 @@ class KfpApi:
     ) -> dict[str, Any]:
         what = f"{method} {self._base}{path}"
         try:
-            token = self._config.token()
+            credential = Credential.bearer(self._config.token(), self._host)
+        except CredentialRefusedError as error:
+            raise ServiceError(Failure.INVALID, f"service.host: {error}") from error
         except ValueError as error:
             raise ServiceError(Failure.UNAUTHENTICATED, str(error)) from error
         try:
-            answer = requests.request(
-                method,
-                self._base + path,
-                params=query,
-                json=body,
-                headers={"Authorization": f"Bearer {token}"} if token else {},
-                timeout=self._config.timeout_seconds,
-                verify=self._config.ca_file or True,
-                allow_redirects=False,  # a login page is a refusal, and a POST that became a GET is none
-            )
+            # No redirection is followed: a login page is a refusal, and a POST that became a GET is none.
+            answer = self._client.send(method, self._base + path, credential, params=query, json=body)
         except requests.exceptions.SSLError as error:
             raise ServiceError(
                 Failure.UNREACHABLE,
@@ -115,31 +114,31 @@ class KfpApi:
             raise LostAnswerError(Failure.UNREACHABLE, f"{what}: {_cause(error)}; try again") from error
         return self._judged(what, answer)
 
-    def _judged(self, what: str, answer: requests.Response) -> dict[str, Any]:
+    def _judged(self, what: str, answer: Answer) -> dict[str, Any]:
         try:
-            content = answer.json() if answer.content else {}
+            content = answer.json() if answer.body else {}
         except ValueError:
             content = None
-        if 300 <= answer.status_code < 400:
+        if 300 <= answer.status < 400:
             raise ServiceError(
                 Failure.UNAUTHENTICATED, f"{what}: sent on to a login page; set a bearer token"
             )
-        if answer.status_code < 300:
+        if answer.status < 300:
             if isinstance(content, dict):
                 return content
             raise LostAnswerError(
                 Failure.SERVER, f"{what}: the answer is not the Kubeflow Pipelines API's; check service.host"
             )
         said = content.get("message") or content.get("error") if isinstance(content, dict) else None
-        detail = f"{what}: {answer.status_code} {said or answer.reason}"
+        detail = f"{what}: {answer.status} {said or answer.reason}"
         failure, remedy = _KINDS.get(
-            answer.status_code,
+            answer.status,
             (Failure.SERVER, "the service failed; see its log")
-            if answer.status_code >= 500
+            if answer.status >= 500
             else (Failure.INVALID, "the request is refused"),
         )
         # Another 5xx says nothing about how far the server came.
-        lost = answer.status_code >= 500 and answer.status_code not in _REFUSED_UNSEEN
+        lost = answer.status >= 500 and answer.status not in _REFUSED_UNSEEN
         raise (LostAnswerError if lost else ServiceError)(failure, f"{detail}; {remedy}")
 
     @property

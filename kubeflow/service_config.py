@@ -24,10 +24,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from kubeflow.service import check_shown_name
+from pipeline.hosts import meant_for, service_address
 
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # of Kubernetes
 TARGETS = ("kubeflow", "vertex")
@@ -134,10 +136,6 @@ def load_service(path: Path, target: str) -> ServiceConfig:
     for name in _NEEDED[target]:
         if not getattr(config, name):
             raise ValueError(f"{path}: service.{name} is not set; {target} cannot be reached without it")
-    for name in ("host", "endpoint"):
-        address = getattr(config, name)
-        if address and not address.startswith(("http://", "https://")):
-            raise ValueError(f"{path}: service.{name} {address!r} does not begin with https:// or http://")
     try:
         check_shown_name("service.experiment", config.experiment)
     except ValueError as error:
@@ -151,7 +149,23 @@ def load_service(path: Path, target: str) -> ServiceConfig:
         raise ValueError(
             f"{path}: service.timeout_seconds must be above 0, retries and backoff_seconds not below"
         )
+    if "@" in urlsplit(config.pipeline_root).netloc:
+        raise ValueError(
+            f"{path}: service.pipeline_root: a user or password stands in it, which every log would show"
+        )
+    for name in ("host", "endpoint"):
+        if address := getattr(config, name):
+            service_address(address, f"{path}: service.{name}")
+            if config.token_file or os.environ.get(config.token_env):
+                _check_meant(address, f"{path}: service.{name}")
     return config
+
+
+def _check_meant(address: str, where: str) -> None:
+    try:
+        meant_for(address)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _check_type(where: str, value: Any, kind: type) -> None:

@@ -22,7 +22,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
-from google.auth.transport.requests import AuthorizedSession
+from google.auth.transport.requests import AuthorizedSession, Request
 from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
 from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
@@ -36,9 +36,10 @@ from google.protobuf import json_format
 
 from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig
+from pipeline.hosts import host_of, is_google, meant_for, service_address
+from pipeline.http import careful
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?")
 _LONGEST_WAIT_SECONDS = 30.0
 
 T = TypeVar("T")
@@ -60,15 +61,9 @@ class VertexApi:
         for name in ("project", "region"):
             if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(config, name)):
                 raise ValueError(f"service.{name}: got {getattr(config, name)!r}; give the one to run in")
-        if config.endpoint and not (
-            config.endpoint.startswith("https://") or _LOOPBACK.fullmatch(config.endpoint)
-        ):
-            raise ValueError(
-                f"service.endpoint: got {config.endpoint!r}; accepted is https://HOST, for a token travels with "
-                "every request, and http:// on this machine only"
-            )
+        endpoint = config.endpoint or f"https://{config.region}-aiplatform.googleapis.com"
+        self.url = meant_for(service_address(endpoint, "service.endpoint"))
         self.config = config
-        self.url = config.endpoint.rstrip("/") or f"https://{config.region}-aiplatform.googleapis.com"
 
     @property
     def parent(self) -> str:
@@ -90,22 +85,22 @@ class VertexApi:
     @cached_property
     def pipelines(self) -> PipelineServiceClient:
         """Client of pipelineJobs."""
-        return PipelineServiceClient(transport=PipelineServiceRestTransport(**self._transport))
+        return PipelineServiceClient(transport=self._transport(PipelineServiceRestTransport))
 
     @cached_property
     def schedules(self) -> ScheduleServiceClient:
         """Client of schedules."""
-        return ScheduleServiceClient(transport=ScheduleServiceRestTransport(**self._transport))
+        return ScheduleServiceClient(transport=self._transport(ScheduleServiceRestTransport))
 
     @cached_property
     def jobs(self) -> JobServiceClient:
         """Client of customJobs."""
-        return JobServiceClient(transport=JobServiceRestTransport(**self._transport))
+        return JobServiceClient(transport=self._transport(JobServiceRestTransport))
 
     @cached_property
     def models(self) -> ModelServiceClient:
         """Client of models."""
-        return ModelServiceClient(transport=ModelServiceRestTransport(**self._transport))
+        return ModelServiceClient(transport=self._transport(ModelServiceRestTransport))
 
     def operation(self, name: str, what: str) -> operations_pb2.Operation:
         """Reads a long-running operation.
@@ -209,17 +204,27 @@ class VertexApi:
 
     @cached_property
     def _session(self) -> AuthorizedSession:
-        return AuthorizedSession(self._transport["credentials"])
+        renewing = Request(careful(requests.Session()))
+        return careful(AuthorizedSession(self._credentials, auth_request=renewing))
+
+    def _transport(self, kind: type[T]) -> T:
+        """A transport of Google's, which sends by our session: its own would read .netrc and follow redirections."""
+        scheme, host = self.url.split("://", 1)
+        transport = kind(host=host, url_scheme=scheme, credentials=self._credentials)  # type: ignore[call-arg]
+        transport._session = self._session  # type: ignore[attr-defined]
+        return transport
 
     @cached_property
-    def _transport(self) -> dict[str, Any]:
-        scheme, host = self.url.split("://", 1)
-        return {"host": host, "url_scheme": scheme, "credentials": self._credentials()}
-
     def _credentials(self) -> auth_credentials.Credentials:
         try:
             if self._token():
                 return _TokenCredentials(self._token)
+            if not is_google(host_of(self.url)):
+                raise ServiceError(
+                    Failure.UNAUTHENTICATED,
+                    f"service.endpoint {self.url}: this machine's Google credentials go to *.googleapis.com alone; "
+                    "for another host give a token by service.token_env or service.token_file",
+                )
             return google.auth.default(scopes=[_SCOPE])[0]
         except auth_exceptions.GoogleAuthError as error:
             message = self._message("signing in", Failure.UNAUTHENTICATED, error, 1)

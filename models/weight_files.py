@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+# The floor in setup.py; before it `weights_only=True` can be got round (docs/dependencies.md).
+_TORCH = (2, 11)
 _SAFETENSORS_TYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -96,6 +98,12 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: archives of PyTorch are read by PyTorch, which is not installed; install "
             "'hares-tfx[torch]', or convert the file to .safetensors where PyTorch is (docs/published_weights.md)"
         ) from error
+    version = torch.__version__
+    if tuple(map(int, version.split(".")[:2])) < _TORCH:
+        raise ValueError(
+            f"{path}: an archive of PyTorch can run code in PyTorch {version}; install 'hares-tfx[torch]' anew, or "
+            "convert the file to .safetensors (docs/published_weights.md)"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # PyTorch's own kinds are known only where it is installed

@@ -5,6 +5,9 @@ from __future__ import annotations
 import google.auth
 import google.auth.exceptions
 import google.auth.transport.requests
+import requests
+
+from pipeline.http import careful
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -25,7 +28,7 @@ def require_token() -> str:
     """An access token of the application default credentials. Raises NoCredentialsError."""
     try:
         credentials, _ = google.auth.default(scopes=[_SCOPE])
-        credentials.refresh(google.auth.transport.requests.Request())
+        credentials.refresh(google.auth.transport.requests.Request(careful(requests.Session())))
     except (google.auth.exceptions.GoogleAuthError, OSError, ValueError) as error:
         raise NoCredentialsError(str(error).splitlines()[0]) from error
     return str(credentials.token)

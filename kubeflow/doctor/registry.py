@@ -1,21 +1,21 @@
 """Asks a registry about an image: the Docker Registry HTTP API v2, as OCI's distribution specification has it.
 
-Registries on loopback are spoken to without TLS, as container engines do. Google's take the caller's own credentials.
+Registries on loopback are spoken to without TLS, as container engines do. Google's take the caller's own credentials,
+and only where the registry sends us for a token is Google's too.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
+
+import requests
 
 from kubeflow.doctor.credentials import access_token
-from kubeflow.doctor.http import Answer, UnreachableError, ask
+from pipeline.hosts import host_of, is_google_registry, is_loopback, without_user
+from pipeline.http import NO_CREDENTIAL, Answer, Client, Credential
 
 _MANIFESTS = (
     "application/vnd.oci.image.index.v1+json",
@@ -24,9 +24,12 @@ _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
 )
 _REFERENCE = re.compile(
-    r"^(?P<host>[^/]+)/(?P<name>[a-z0-9._/-]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?$"
+    r"(?P<host>[A-Za-z0-9.-]+(?::[0-9]+)?)/(?P<name>[a-z0-9_-][a-z0-9._-]*(?:/[a-z0-9_-][a-z0-9._-]*)*)"
+    r"(?::(?P<tag>[A-Za-z0-9_.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_GOOGLE = (".pkg.dev", ".gcr.io", "gcr.io")
+_TIMEOUT = 10.0  # seconds: the doctor answers in seconds even where nothing else does
+_MOST = 8 << 20  # bytes of an answer; manifests and configurations are kilobytes
+_REDIRECTS = 5  # registries send blobs from another host
 
 
 class ImageMissingError(LookupError):
@@ -35,6 +38,10 @@ class ImageMissingError(LookupError):
 
 class ImageRefusedError(PermissionError):
     """The registry wants other credentials."""
+
+
+class UnreachableError(ConnectionError):
+    """No answer, or none of a registry's; the message names the host and the cause."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,9 @@ def parse_image(text: str) -> Image:
     Raises:
         ValueError: it names no registry, so that every machine would look for it somewhere else.
     """
-    match = _REFERENCE.match(text)
+    match = _REFERENCE.fullmatch(text)
     if match is None or not ("." in match["host"] or ":" in match["host"] or match["host"] == "localhost"):
-        raise ValueError(f"{text}: expected REGISTRY/NAME:TAG, with the registry's host")
+        raise ValueError(f"{without_user(text)}: expected REGISTRY/NAME:TAG, with the registry's host")
     return Image(match["host"], match["name"], match["digest"] or match["tag"] or "latest")
 
 
@@ -67,7 +74,7 @@ def labels_of(image: Image) -> dict[str, str]:
         UnreachableError: the registry does not answer, or not as a registry does.
     """
     session = _Session(image)
-    manifest = session.json(f"manifests/{image.reference}", ", ".join(_MANIFESTS))
+    manifest = session.manifest(image.reference)
     if "manifests" in manifest:
         platforms = {
             (m.get("platform", {}).get("os"), m.get("platform", {}).get("architecture")): m["digest"]
@@ -75,7 +82,7 @@ def labels_of(image: Image) -> dict[str, str]:
         }
         if ("linux", "amd64") not in platforms:
             raise ImageMissingError("it is there, and not for linux/amd64")
-        manifest = session.json(f"manifests/{platforms['linux', 'amd64']}", ", ".join(_MANIFESTS))
+        manifest = session.manifest(str(platforms["linux", "amd64"]))
     try:
         digest = str(manifest["config"]["digest"])
     except (KeyError, TypeError) as error:
@@ -88,15 +95,20 @@ def labels_of(image: Image) -> dict[str, str]:
 class _Session:
     def __init__(self, image: Image):
         self.image = image
-        local = image.host.split(":")[0] in ("localhost", "127.0.0.1")
-        self.base = f"{'http' if local else 'https'}://{image.host}/v2/{image.name}/"
-        self.headers: dict[str, str] = {}
+        self.local = is_loopback(image.host.split(":")[0])
+        self.base = f"{'http' if self.local else 'https'}://{image.host}/v2/{image.name}/"
+        self.client = Client(_TIMEOUT, redirects=_REDIRECTS, most=_MOST)
+        self.credential = NO_CREDENTIAL
+
+    def manifest(self, reference: str) -> dict[str, Any]:
+        digest = reference if reference.startswith("sha256:") else ""
+        return self.json(f"manifests/{reference}", ", ".join(_MANIFESTS), digest)
 
     def json(self, path: str, accept: str, digest: str = "") -> dict[str, Any]:
-        answer = ask("GET", self.base + path, {**self.headers, "Accept": accept})
-        if answer.status == 401 and not self.headers:
-            self.headers = self._authorised(answer)
-            answer = ask("GET", self.base + path, {**self.headers, "Accept": accept})
+        answer = self.ask(self.base + path, self.credential, headers={"Accept": accept})
+        if answer.status == 401 and self.credential is NO_CREDENTIAL:
+            self.credential = self._authorised(answer)
+            answer = self.ask(self.base + path, self.credential, headers={"Accept": accept})
         if answer.status in (401, 403):
             raise ImageRefusedError(f"{self.image.host} answers {answer.status}")
         if answer.status == 404:
@@ -106,27 +118,42 @@ class _Session:
         if digest and f"sha256:{hashlib.sha256(answer.body).hexdigest()}" != digest:
             raise UnreachableError(f"{self.image.host}: what it sent for {digest} has another digest")
         try:
-            content = json.loads(answer.body)
+            content = answer.json()
         except ValueError as error:
             raise UnreachableError(f"{self.image.host}: its answer is not JSON") from error
         if not isinstance(content, dict):
             raise UnreachableError(f"{self.image.host}: its answer is no JSON object")
         return content
 
-    def _authorised(self, refusal: Answer) -> dict[str, str]:
+    def ask(self, url: str, credential: Credential, **sent: Any) -> Answer:
+        try:
+            return self.client.send("GET", url, credential, **sent)
+        except requests.RequestException as error:
+            raise UnreachableError(f"{host_of(url)}: {str(error).splitlines()[0][:200]}") from error
+
+    def _authorised(self, refusal: Answer) -> Credential:
         """What the next request carries: a token from where the registry says, or nothing."""
         scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
         said = dict(re.findall(r'(\w+)="([^"]*)"', rest))
-        own = access_token() if self.image.host.endswith(_GOOGLE) else ""
-        basic = base64.b64encode(f"oauth2accesstoken:{own}".encode()).decode()
-        credentials: Mapping[str, str] = {"Authorization": f"Basic {basic}"} if own else {}
-        if scheme.lower() != "bearer" or "realm" not in said:
-            return dict(credentials)
+        realm = said.get("realm", "")
+        if scheme.lower() != "bearer" or not realm:
+            return self._own(self.base)
+        if not realm.startswith("https://") and not (self.local and is_loopback(host_of(realm))):
+            raise UnreachableError(
+                f"{self.image.host}: it sends us for a token to an address without https://"
+            )
         query = {name: said[name] for name in ("service", "scope") if name in said}
-        answer = ask("GET", f"{said['realm']}?{urlencode(query)}", credentials)
+        answer = self.ask(realm, self._own(realm), params=query)
         try:
-            given = json.loads(answer.body) if answer.status == 200 else {}
-        except ValueError:
-            given = {}
-        token = given.get("token") or given.get("access_token")
-        return {"Authorization": f"Bearer {token}"} if token else {}
+            given = answer.json() if answer.status == 200 else {}
+            token = str(given.get("token") or given.get("access_token") or "")
+        except (ValueError, AttributeError) as error:
+            raise UnreachableError(f"{host_of(realm)}: its answer is no token") from error
+        return Credential.bearer(token, self.base)
+
+    def _own(self, url: str) -> Credential:
+        """Google's credentials of this machine, where both the registry and the one who asks for them are Google's."""
+        if not is_google_registry(self.image.host.split(":")[0]) or not is_google_registry(host_of(url)):
+            return NO_CREDENTIAL
+        token = access_token()
+        return Credential.basic("oauth2accesstoken", token, url) if token else NO_CREDENTIAL

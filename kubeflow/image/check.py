@@ -59,13 +59,17 @@ def check(target: str, folder: Path, say: Callable[[str], None]) -> tuple[Built,
 
 
 def build_arguments(project: Path) -> dict[str, str]:
-    """What `docker build` gets with --build-arg: the lock file's digest and the revision ("unknown" outside git)."""
+    """What `docker build` gets with --build-arg: the lock file's digest and the revision ("unknown" outside git).
+
+    There is no base image here whose digest could be given.
+    """
     revision = subprocess.run(
         ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return {
         "LOCK_SHA256": hashlib.sha256((project / "requirements.lock").read_bytes()).hexdigest(),
         "REVISION": revision.stdout.strip() or "unknown",
+        "PYTHON_DIGEST": "none",
     }
 
 

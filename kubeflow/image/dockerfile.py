@@ -212,8 +212,9 @@ def _from(line: int, rest: str, arguments: list[Arg]) -> tuple[str, From]:
     words = rest.split()
     if len(words) != 3 or words[1].upper() != "AS":
         raise DockerfileError(f"line {line}: FROM {rest}: expected FROM image AS name")
-    defaults = {a.name: a.default for a in arguments if a.default is not None}
-    return words[2], From(line, substitute(words[0], defaults, line))
+    # An argument that has to be given stays a reference: it is the digest of an image that only an engine fetches.
+    values = {a.name: f"${{{a.name}}}" if a.default is None else a.default for a in arguments}
+    return words[2], From(line, substitute(words[0], values, line))
 
 
 def _step(line: int, keyword: str, rest: str) -> Instruction:

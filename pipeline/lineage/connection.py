@@ -2,8 +2,13 @@
 
     W/metadata.sqlite                                     the default of a workspace
     mysql://user@host:3306/database?ssl_ca=ca.pem
-    postgresql://user@host:5432/database?sslmode=verify-full&sslrootcert=ca.pem
-    grpc://host:8080
+    postgresql://user@host:5432/database?sslrootcert=ca.pem
+    grpc://host:8080?custom_ca=ca.pem
+
+A server on another machine is spoken to with TLS, and its certificate and name are verified; anything weaker is an
+option of the address: `plaintext=true` for MySQL and gRPC, `sslmode` for PostgreSQL. A MySQL server is trusted with
+every file that this user can read: ML Metadata's client sends the one that the server asks for (LOAD DATA LOCAL
+INFILE), and has no switch against it.
 
 A password never stands in an address, which `ps` shows and a shell remembers: it comes from the environment variable
 HARES_METADATA_PASSWORD, or from a file that `?password_file=` names. It goes into the connection and nowhere else.
@@ -13,6 +18,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +31,7 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.hosts import is_loopback
 from pipeline.lineage.exact_store import ExactStore
 
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
@@ -42,6 +49,7 @@ _MYSQL_SSL = {
     "ssl_cipher": "cipher",
 }
 _POSTGRESQL_SSL = ("sslmode", "sslcert", "sslkey", "sslrootcert")
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _GRPC_SSL = ("client_key", "server_cert", "custom_ca")
 # What ML Metadata's C++ part says, all in RuntimeErrors, where two make the database or its tables at once.
 _TABLES_BEING_MADE = (
@@ -54,6 +62,11 @@ _TABLES_BEING_MADE = (
 )
 _TABLES_WITHIN = 30.0  # seconds
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": 8080}
+# ML Metadata puts these into libpq's connection string and into SQL as they are.
+_HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
+_USER = re.compile(r"[^\s'\"\\`;=]*")
+_DATABASE = re.compile(r"[\w.$-]*")
+_AS_IT_IS = re.compile(r"[\w./:@%+~-]+", re.ASCII)
 
 
 class StoreUnreachableError(ConnectionError):
@@ -152,23 +165,16 @@ def store_address(text: str, default: Path) -> StoreAddress:
         raise ValueError(
             f"--metadata: got {scheme}://...; accepted are a path, mysql://, postgresql:// and grpc:// addresses"
         )
-    parts = urlsplit(text)
-    if parts.password is not None:
-        raise ValueError(
-            f"--metadata: there is a password in the {scheme} address, where `ps` shows it; put it into the "
-            f"environment variable {PASSWORD_VARIABLE}, or into a file that ?password_file= names"
-        )
-    try:
-        port = parts.port or _PORTS[scheme]
-    except ValueError as error:
-        raise ValueError(f"--metadata: {error}") from error
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    shown = f"{scheme}://{parts.netloc}{parts.path}"
-    place = _Place(parts.hostname or "", port, unquote(parts.path.lstrip("/")), unquote(parts.username or ""))
+    place, options = _parsed(scheme, text)
+    shown = place.shown
     if scheme == "grpc":
         return StoreAddress(shown, _grpc(place, options))
-    if not place.database or not place.user:
-        raise ValueError(f"--metadata: got {shown}; expected {scheme}://user@host/database")
+    socket = "socket" in options
+    if not place.database or not place.user or bool(place.host) == socket:
+        raise ValueError(
+            f"--metadata: got {shown}{'?socket=...' if socket else ''}; expected {scheme}://user@host/database, or "
+            f"{scheme}://user@/database?socket=PATH"
+        )
     password = _password(options)
     config = _mysql(place, options, password) if scheme == "mysql" else _postgresql(place, options, password)
     return StoreAddress(shown, config)
@@ -197,10 +203,51 @@ def _opened(config: Config) -> MetadataStore:
 
 @dataclass(frozen=True)
 class _Place:
+    scheme: str
     host: str
     port: int
     database: str
     user: str
+    shown: str
+
+    @property
+    def other_machine(self) -> bool:
+        """Whether the way there leaves this machine; an empty host is a socket's."""
+        return bool(self.host) and not is_loopback(self.host)
+
+
+def _parsed(scheme: str, text: str) -> tuple[_Place, dict[str, str]]:
+    """An address in its parts. Messages repeat none that could be a password, also where it cuts the address in two."""
+    expected = f"expected {scheme}://{'' if scheme == 'grpc' else 'user@'}host[:port]"
+    try:
+        parts = urlsplit(text)
+        password, port = parts.password, parts.port if parts.password is None else 0
+    except ValueError:
+        raise ValueError(f"--metadata: what stands for the host or port is none; {expected}") from None
+    if password is not None:
+        raise ValueError(
+            f"--metadata: there is a password in the {scheme} address, where `ps` shows it; put it into the "
+            f"environment variable {PASSWORD_VARIABLE}, or into a file that ?password_file= names"
+        )
+    host, user, database = (
+        parts.hostname or "",
+        unquote(parts.username or ""),
+        unquote(parts.path.lstrip("/")),
+    )
+    grammar = ((_HOST, host), (_USER, user), (_DATABASE, database))
+    if (
+        not all(pattern.fullmatch(value) for pattern, value in grammar)
+        or parts.fragment
+        or (scheme == "grpc" and (user or database or not host))
+    ):
+        raise ValueError(f"--metadata: there are letters in the {scheme} address that none has; {expected}")
+    options: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name in options or not value:
+            raise ValueError(f"--metadata: option {name} is given twice, or is empty")
+        options[name] = value
+    shown = f"{scheme}://{parts.netloc}{parts.path}"
+    return _Place(scheme, host, port or _PORTS[scheme], database, user, shown), options
 
 
 def _mysql(place: _Place, options: dict[str, str], password: str) -> pb.ConnectionConfig:
@@ -215,24 +262,54 @@ def _mysql(place: _Place, options: dict[str, str], password: str) -> pb.Connecti
     for name, field_name in _MYSQL_SSL.items():
         if name in options:
             setattr(config.mysql.ssl_options, field_name, options.pop(name))
-    if "ssl_verify" in options:
-        config.mysql.ssl_options.verify_server_cert = _truth("ssl_verify", options.pop("ssl_verify"))
-    _refuse(options, (*_MYSQL_SSL, "ssl_verify", "socket", "password_file"))
+    tls = config.mysql.ssl_options
+    authority = bool(tls.ca or tls.capath)
+    # Without a certificate's authority the client verifies no name, and without `verify` it falls back to plain text.
+    verified = _truth("ssl_verify", options.pop("ssl_verify", "true" if authority else "false"))
+    plaintext = _truth("plaintext", options.pop("plaintext", "false"))
+    _refuse(options, (*_MYSQL_SSL, "ssl_verify", "plaintext", "socket", "password_file"))
+    if place.other_machine and not plaintext and not (authority and verified):
+        raise ValueError(
+            f"--metadata: {place.shown} is on another machine, and a MySQL server can read the files of who connects "
+            "to it; give ?ssl_ca=FILE, with which its certificate is verified, or plaintext=true to do without"
+        )
+    if authority or verified:
+        tls.verify_server_cert = verified
     return config
 
 
 def _postgresql(place: _Place, options: dict[str, str], password: str) -> pb.ConnectionConfig:
     config = pb.ConnectionConfig()
-    config.postgresql.host = place.host
+    config.postgresql.host = _libpq(options.pop("socket")) if "socket" in options else place.host
     config.postgresql.port = str(place.port)
     config.postgresql.dbname = place.database
     config.postgresql.user = place.user
-    config.postgresql.password = password
+    if password:  # an empty one would make libpq take what comes next, the mode of TLS, for it
+        config.postgresql.password = _libpq(password)
+    if place.other_machine:
+        options.setdefault("sslmode", "verify-full")
+    if options.get("sslmode", "prefer") not in _SSL_MODES:
+        raise ValueError(
+            f"--metadata: sslmode is {options['sslmode']!r}; accepted are {', '.join(_SSL_MODES)}"
+        )
     for name in _POSTGRESQL_SSL:
         if name in options:
-            setattr(config.postgresql.ssloption, name, options.pop(name))
-    _refuse(options, (*_POSTGRESQL_SSL, "password_file"))
+            setattr(config.postgresql.ssloption, name, _libpq(options.pop(name)))
+    _refuse(options, (*_POSTGRESQL_SSL, "socket", "password_file"))
     return config
+
+
+def _libpq(value: str) -> str:
+    """A value as libpq's connection string takes it, into which ML Metadata puts it unquoted."""
+    if _AS_IT_IS.fullmatch(value):
+        return value
+    escaped = re.sub(r"(['\\])", r"\\\1", value)
+    return f"'{escaped}'"
+
+
+def _unquoted(value: str) -> str:
+    """What `_libpq` was given."""
+    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == "'" else value
 
 
 def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfig:
@@ -240,7 +317,10 @@ def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfi
     for name in _GRPC_SSL:
         if name in options:
             setattr(config.ssl_config, name, _file_text(name, options.pop(name)))
-    _refuse(options, _GRPC_SSL)
+    plaintext = _truth("plaintext", options.pop("plaintext", "false"))
+    if place.other_machine and not plaintext:
+        config.ssl_config.SetInParent()  # TLS, with the system's authorities where no other is given
+    _refuse(options, (*_GRPC_SSL, "plaintext"))
     return config
 
 
@@ -278,4 +358,6 @@ def _safe(error: Exception, config: Config) -> str:
     text = before if " query:" in before else text
     kind = config.WhichOneof("config") if isinstance(config, pb.ConnectionConfig) else None
     password = getattr(getattr(config, kind), "password", "") if kind else ""
-    return text.replace(password, "***") if password else text
+    for secret in (password, _unquoted(password)):
+        text = text.replace(secret, "***") if secret else text
+    return text

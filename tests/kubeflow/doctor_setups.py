@@ -17,6 +17,7 @@ import yaml
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+BASE = f"sha256:{'0' * 64}"  # of no image
 
 
 @dataclass

@@ -167,7 +167,7 @@ def test_a_refusal_is_one_line_and_exit_code_9(kfp: KfpServer, folder: Path) -> 
         ("service: {hots: x}", "service.hots is unknown"),
         ("service: {namespace: x}", "service.host is not set"),
         ("service: {host: 'http://h', project: p}", "means nothing to kubeflow"),
-        ("service: {host: h}", "does not begin with"),
+        ("service: {host: h}", "expected https://"),
         ("service: {host: 'http://h', retries: many}", "it takes int"),
         ("service: {host: 'http://h', timeout_seconds: 0}", "must be above 0"),
         ("service: [", "is not YAML"),

@@ -140,7 +140,7 @@ def test_missing_tokens_and_wrong_settings_are_said_before_anything_is_sent(
         "none.json",
         "gcloud auth",
     )
-    with pytest.raises(ValueError, match="a token travels"):
+    with pytest.raises(ValueError, match="unencrypted"):
         VertexService(replace(config, endpoint="http://example.com"))
     with pytest.raises(ValueError, match=r"service\.region"):
         VertexService(replace(config, region=""))

@@ -34,7 +34,7 @@ def test_mysql(monkeypatch: pytest.MonkeyPatch) -> None:
     tls = config.ssl_options
     assert (config.password, tls.ca, tls.cert, tls.key) == (CANARY, "/ca.pem", "/c.pem", "/k.pem")
     assert tls.verify_server_cert is True
-    assert store_address("mysql://u@h/d", DEFAULT).config.mysql.port == 3306
+    assert store_address("mysql://u@localhost/d", DEFAULT).config.mysql.port == 3306
 
 
 def test_postgresql_with_a_password_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,14 @@ def test_grpc(tmp_path: Path) -> None:
         ("redis://h/d", "accepted are a path, mysql://, postgresql:// and grpc://"),
         ("mysql://u@h", r"expected mysql://user@host/database"),
         ("postgresql://h/d", r"expected postgresql://user@host/database"),
-        ("mysql://u@h:port/d", "--metadata: Port could not be cast"),
+        ("mysql://u@h:port/d", "expected mysql://user@host"),
+        ("mysql://u@/d", "socket=PATH"),
+        ("mysql://u@h/d?socket=/s", "socket=PATH"),
+        ("postgresql://u@/d", "socket=PATH"),
+        ("grpc://:8080", "expected grpc://host"),
+        ("postgresql://u@h/d?sslmode=on", "accepted are disable"),
+        ("postgresql://u@h/d?sslmode=verify-full&sslmode=disable", "given twice"),
+        ("mysql://u@h/d?ssl_ca=", "is empty"),
         ("mysql://u@h/d?sslmode=on", "unknown option sslmode; accepted are ssl_key"),
         ("mysql://u@h/d?ssl_verify=1", "ssl_verify is '1'; accepted are true and false"),
         ("mysql://u@h/d?password_file=/nowhere", "password_file /nowhere cannot be read"),
@@ -129,7 +136,7 @@ def test_the_demo_takes_the_store_it_is_given(made_corpus: Path, tmp_path: Path)
 def test_a_store_that_another_process_keeps_locked_is_named_as_such(tmp_path: Path) -> None:
     """What ML Metadata says of it, after its retries, is AbortedError; a server's says the same of other things."""
     aborted = errors.AbortedError("Concurrent writes aborted after max number of retries.")
-    file, server = store_address("", tmp_path / "m.sqlite"), store_address("mysql://u@h/d", DEFAULT)
+    file, server = store_address("", tmp_path / "m.sqlite"), store_address("mysql://u@localhost/d", DEFAULT)
     assert "m.sqlite" in str(file.lost(aborted)) and "another process keeps the file locked" in str(
         file.lost(aborted)
     )

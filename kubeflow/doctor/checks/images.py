@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 from collections.abc import Iterator
 
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.doctor.http import UnreachableError
-from kubeflow.doctor.registry import ImageMissingError, ImageRefusedError, labels_of, parse_image
+from kubeflow.doctor.registry import (
+    ImageMissingError,
+    ImageRefusedError,
+    UnreachableError,
+    labels_of,
+    parse_image,
+)
+from pipeline.hosts import without_user
 
 LOCK_LABEL = "hares.lock.sha256"
 REVISION_LABEL = "org.opencontainers.image.revision"
+BASE_LABEL = "org.opencontainers.image.base.digest"
 _BUILD = "build and push it as docs/images.md says"
 
 
@@ -36,9 +44,10 @@ def _images(subject: Subject) -> dict[str, str]:
     return found
 
 
-def _image(subject: Subject, name: str, where: str) -> Iterator[Finding]:
+def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
+    name = without_user(image)
     try:
-        labels = labels_of(parse_image(name))
+        labels = labels_of(parse_image(image))
     except ValueError as error:
         yield Finding("image", Severity.FATAL, where, str(error), "give the image's full name")
         return
@@ -66,6 +75,11 @@ def _image(subject: Subject, name: str, where: str) -> Iterator[Finding]:
                 _BUILD,
             )  # fmt: skip
             return
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", labels.get(BASE_LABEL, "")):
+        yield Finding(
+            "image", Severity.WARNING, where, f"{name} does not say which base image it stands on (label {BASE_LABEL})",
+            f"{_BUILD}, with the digest of the base",
+        )  # fmt: skip
     revision = _revision(subject)
     if revision and labels.get(REVISION_LABEL) != revision:
         made = labels.get(REVISION_LABEL, "")[:12] or "no revision that it names"

@@ -9,13 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import requests
+
 from kubeflow.doctor.credentials import NoCredentialsError, require_token
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.doctor.http import UnreachableError, ask
+from pipeline.hosts import service_address, without_user
+from pipeline.http import NO_CREDENTIAL, Client, Credential
 
 # As Google's own clients read it: an address that stands for the storage service.
 _ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
 _ENDPOINT = "https://storage.googleapis.com"
+_TIMEOUT = 10.0  # seconds
 _ROLE = "give the service account the role Storage Object User on the bucket"
 
 
@@ -36,7 +40,7 @@ def check_workspace(subject: Subject) -> Iterator[Finding]:
 def check_pipeline_root(subject: Subject) -> Iterator[Finding]:
     """The pipeline root can be written. One in no bucket at all is a fault of the cluster file."""
     root = str(subject.cluster.get("pipeline_root") or "")
-    where = f"{subject.cluster_file}: pipeline_root {root}"
+    where = f"{subject.cluster_file}: pipeline_root {without_user(root)}"
     scheme = urlsplit(root).scheme
     if scheme == "gs":
         yield from _bucket(root, where, subject.target)
@@ -63,18 +67,18 @@ def _local(folder: Path, where: str) -> Iterator[Finding]:
 def _bucket(root: str, where: str, target: str) -> Iterator[Finding]:
     parts = urlsplit(root)
     name = f"{parts.path.strip('/')}/.hares-doctor-{uuid.uuid4().hex}".lstrip("/")
-    emulator = os.environ.get(_ENDPOINT_VARIABLE, "").rstrip("/")
-    headers = {"Content-Type": "text/plain"}
+    emulator = os.environ.get(_ENDPOINT_VARIABLE, "")
+    client = Client(_TIMEOUT)
     try:
-        if not emulator:
-            headers["Authorization"] = f"Bearer {require_token()}"
-        base = emulator or _ENDPOINT
-        written = ask(
-            "POST", f"{base}/upload/storage/v1/b/{parts.netloc}/o?uploadType=media&name={quote(name, safe='')}",
-            headers, b"hares doctor\n",
+        base = service_address(emulator or _ENDPOINT, _ENDPOINT_VARIABLE)
+        credential = NO_CREDENTIAL if emulator else Credential.bearer(require_token(), base)
+        bucket, file = quote(parts.netloc, safe=""), quote(name, safe="")
+        written = client.send(
+            "POST", f"{base}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={file}",
+            credential, headers={"Content-Type": "text/plain"}, data=b"hares doctor\n",
         )  # fmt: skip
         if written.status == 200:
-            removed = ask("DELETE", f"{base}/storage/v1/b/{parts.netloc}/o/{quote(name, safe='')}", headers)
+            removed = client.send("DELETE", f"{base}/storage/v1/b/{bucket}/o/{file}", credential)
             if removed.status not in (200, 204):
                 yield Finding(
                     "storage", Severity.WARNING, where, f"it can be written, and nothing removed ({removed.status})",
@@ -89,9 +93,9 @@ def _bucket(root: str, where: str, target: str) -> Iterator[Finding]:
                 "log in with `gcloud auth application-default login`; the pods have credentials of their own",
             )  # fmt: skip
         return
-    except UnreachableError as error:
+    except (requests.RequestException, ValueError) as error:
         yield Finding(
-            "storage", Severity.WARNING, where, f"the storage service does not answer: {error}",
+            "storage", Severity.WARNING, where, f"the storage service does not answer: {str(error)[:200]}",
             "look at this machine's network and try again",
         )  # fmt: skip
         return

@@ -12,15 +12,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 import requests
 
+from pipeline.hosts import host_of, is_google, meant_for, service_address
+from pipeline.http import Answer, Client, Credential, careful
 from pipeline.lineage.importing.foreign import ImportFailedError
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}
 _REMEDIES = {
     401: "the token is not accepted or has expired; give another by --token-file or --token-env, or log in with "
@@ -122,7 +122,7 @@ class GoogleToken:
         from google.auth.transport.requests import Request
 
         try:
-            self._credentials.refresh(Request())
+            self._credentials.refresh(Request(careful(requests.Session())))
         except GoogleAuthError as error:
             raise ImportFailedError(
                 f"Google gives no token ({type(error).__name__}); log in with `gcloud auth application-default login`",
@@ -145,21 +145,17 @@ class RestClient:
         Raises:
             ImportFailedError: not an address, or one to which a token may not be sent.
         """
-        parts = urlsplit(endpoint)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.password is not None
-        ):
-            raise ImportFailedError(f"--endpoint {parts.hostname or endpoint}: expected https://HOST[:PORT]")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+        try:
+            self._endpoint = meant_for(service_address(endpoint, "--endpoint"))
+        except ValueError as error:
+            raise ImportFailedError(str(error)) from None
+        if isinstance(tokens, GoogleToken) and not is_google(host_of(self._endpoint)):
             raise ImportFailedError(
-                f"--endpoint {endpoint}: a token is not sent unencrypted to another machine; use https://"
+                f"--endpoint {self._endpoint}: this machine's Google credentials go to *.googleapis.com alone; for "
+                "another host give a token by --token-file or --token-env"
             )
-        self._endpoint, self._tokens, self._patience = endpoint.rstrip("/"), tokens, patience
-        self._session = requests.Session()
-        self._session.trust_env = parts.hostname not in _LOOPBACK  # no proxy, no .netrc in front of loopback
+        self._tokens, self._patience = tokens, patience
+        self._client = Client(patience.timeout)
 
     def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
         """The answer to a GET.
@@ -175,13 +171,11 @@ class RestClient:
                 time.sleep(self._wait(attempt, asked))
             attempt, asked = attempt + 1, ""
             try:
-                answer = self._session.get(
-                    url,
-                    params=dict(query or {}),
-                    timeout=self._patience.timeout,
-                    allow_redirects=False,
-                    auth=_Bearer(self._tokens.token()),
-                )
+                credential = Credential.bearer(self._tokens.token(), self._endpoint)
+            except ValueError as error:
+                raise ImportFailedError(f"{self._endpoint}: {error}", refused=True) from None
+            try:
+                answer = self._client.send("GET", url, credential, params=dict(query or {}))
             except (
                 requests.ConnectionError,
                 requests.Timeout,
@@ -191,20 +185,22 @@ class RestClient:
                     "no answer in time" if isinstance(error, requests.Timeout) else "the connection broke"
                 )
                 continue
-            if answer.status_code == 200:
-                return bytes(answer.content)
-            if answer.status_code == 401 and not renewed and self._tokens.renew():
+            except requests.RequestException as error:
+                raise ImportFailedError(f"{url}: {str(error).splitlines()[0][:200]}", refused=True) from None
+            if answer.status == 200:
+                return answer.body
+            if answer.status == 401 and not renewed and self._tokens.renew():
                 renewed, attempt = True, attempt - 1
                 continue
             status, text = _error_of(answer)
-            problem = f"{answer.status_code} {status}".strip()
-            if answer.status_code == 400 and status == "FAILED_PRECONDITION":
+            problem = f"{answer.status} {status}".strip()
+            if answer.status == 400 and status == "FAILED_PRECONDITION":
                 raise PreconditionError(f"{url}: {text}")
-            if answer.status_code not in _TRY_AGAIN:
-                remedy = _REMEDIES.get(answer.status_code, text or "the service does not take this request")
-                raise ImportFailedError(f"{url}: {problem}: {remedy}", refused=answer.status_code != 404)
+            if answer.status not in _TRY_AGAIN:
+                remedy = _REMEDIES.get(answer.status, text or "the service does not take this request")
+                raise ImportFailedError(f"{url}: {problem}: {remedy}", refused=answer.status != 404)
             asked = answer.headers.get("Retry-After", "")
-            if answer.status_code == 429:
+            if answer.status == 429:
                 problem += f": {_REMEDIES[429]}"
         raise ImportFailedError(
             f"{url}: {problem} ({self._patience.attempts} attempts); the next import goes on where this one stopped",
@@ -216,18 +212,7 @@ class RestClient:
         return min(max(wait, float(asked) if asked.isdecimal() else 0.0), self._patience.longest_wait)
 
 
-class _Bearer(requests.auth.AuthBase):
-    """Puts the token on one request; requests would else look for a user in .netrc."""
-
-    def __init__(self, token: str):
-        self._token = token
-
-    def __call__(self, request: Any) -> Any:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return request
-
-
-def _error_of(answer: requests.Response) -> tuple[str, str]:
+def _error_of(answer: Answer) -> tuple[str, str]:
     """Status and first line of the message of Google's error body; empty where there is none."""
     try:
         error = answer.json()["error"]

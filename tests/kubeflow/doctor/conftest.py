@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from doctor_setups import Loopback, Setup, git, serving
+from doctor_setups import BASE, Loopback, Setup, git, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -57,6 +57,7 @@ def vertex_or_kubeflow(
     labels = {
         "hares.lock.sha256": hashlib.sha256((project / "requirements.lock").read_bytes()).hexdigest(),
         "org.opencontainers.image.revision": git(project, "rev-parse", "HEAD"),
+        "org.opencontainers.image.base.digest": BASE,
     }
     loopback.push("hares/pipeline:1", labels)
     setups = {target: Setup(target, tmp_path, loopback) for target in ("kubeflow", "vertex")}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_setups import Setup, git
+from doctor_setups import BASE, Setup, git
 
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.checks.machine import LEAST_MEMORY, available_memory
@@ -51,7 +51,7 @@ def other_lock(setup: Setup) -> None:
     image_of(setup, lock=text)
 
 
-def image_of(setup: Setup, lock: str | None = None, revision: str = "") -> None:
+def image_of(setup: Setup, lock: str | None = None, revision: str = "", base: str = BASE) -> None:
     import hashlib
 
     setup.loopback.push(
@@ -60,6 +60,7 @@ def image_of(setup: Setup, lock: str | None = None, revision: str = "") -> None:
             "hares.lock.sha256": hashlib.sha256((lock or "another").encode()).hexdigest(),
             "org.opencontainers.image.revision": revision
             or git(setup.folder / "project", "rev-parse", "HEAD"),
+            "org.opencontainers.image.base.digest": base,
         },
     )
 
@@ -74,6 +75,10 @@ def no_image(setup: Setup) -> None:
 
 def image_of_another_revision(setup: Setup) -> None:
     image_of(setup, lock=setup.lock.read_text(), revision="0" * 40)
+
+
+def image_on_a_base_by_tag(setup: Setup) -> None:
+    image_of(setup, lock=setup.lock.read_text(), base="")
 
 
 def image_for_another_machine(setup: Setup) -> None:
@@ -122,6 +127,7 @@ def no_compiled_pipeline(setup: Setup) -> None:
         (no_image, "image", FATAL, "hares/pipeline:1 is missing"),
         (image_of, "image", FATAL, "was made from"),
         (image_of_another_revision, "image", WARNING, "holds the code of 000000000000"),
+        (image_on_a_base_by_tag, "image", WARNING, "which base image"),
         (image_for_another_machine, "image", FATAL, "not for linux/amd64"),
         (bucket_of_others, "storage", FATAL, "may not be written"),
         (no_bucket, "storage", FATAL, "no such bucket"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_setups import Loopback, git
+from doctor_setups import BASE, Loopback, git
 from pipeline_runs import copy_project
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -85,6 +85,7 @@ class Whole:
             {
                 "hares.lock.sha256": hashlib.sha256(lock).hexdigest(),
                 "org.opencontainers.image.revision": git(self.checkout, "rev-parse", "HEAD"),
+                "org.opencontainers.image.base.digest": BASE,
             },
         )
 

@@ -87,7 +87,17 @@ def test_images_run_as_nobody_special_and_say_what_they_were_made_of(target: str
     assert labels == {
         "org.opencontainers.image.revision": "${REVISION}",
         "hares.lock.sha256": "${LOCK_SHA256}",
+        "org.opencontainers.image.base.digest": "${PYTHON_DIGEST}",
     }
+
+
+def test_images_of_others_come_by_a_digest_that_has_to_be_given() -> None:
+    needed = {argument.name for argument in OURS.arguments if argument.default is None}
+    bases = [stage.base.image for stage in OURS.stages.values() if not OURS.base_of(stage)]
+    assert len(bases) == 2
+    for image in bases:
+        name, _, digest = image.partition("@")
+        assert ":" in name and digest.strip("${}") in needed and not name.endswith("latest"), image
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -105,7 +115,8 @@ def test_a_change_of_our_code_leaves_the_layer_of_packages_as_it_is(target: str)
 
 def test_the_beam_image_is_of_the_locked_version_and_starts_beams_entry_point() -> None:
     pins = read_lock((PROJECT / "requirements.lock").read_text(encoding="utf-8"))
-    assert OURS.stages["beam-sdk"].base.image == f"apache/beam_python3.10_sdk:{pins['apache-beam'].version}"
+    version = pins["apache-beam"].version
+    assert OURS.stages["beam-sdk"].base.image == f"apache/beam_python3.10_sdk:{version}@${{BEAM_DIGEST}}"
     assert steps("beam", Entrypoint)[-1].words == ("/opt/apache/beam/boot",)
     assert any(copy.stage == "beam-sdk" and copy.target == "/opt/apache/beam" for copy in steps("beam", Copy))
 

@@ -1,0 +1,139 @@
+"""Every HTTP request of ours is sent here; Google's own clients get the session that is made here.
+
+A credential goes where `pipeline/hosts.py` lets it, also after a redirection. `.netrc` is not read: requests would put
+its password in the place of a token, and send it where there is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urljoin
+
+import requests
+
+from pipeline.hosts import CredentialRefusedError, host_of, is_loopback, may_receive, meant_for
+
+_MOST = 256 << 20  # bytes of an answer; the largest are pages of a run's lineage, of megabytes
+_SLOWEST = 10  # times the longest wait for a part: how long a whole answer may take
+_BLOCK = 1 << 16
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=:|-]+")
+
+S = TypeVar("S", bound=requests.Session)
+
+
+class Credential(requests.auth.AuthBase):
+    """Puts a header on requests to the service that it is meant for, and on no other."""
+
+    def __init__(self, header: str, meant: str):
+        """Raises CredentialRefusedError: the service may get none."""
+        self._header, self._meant = header, meant_for(meant) if header else ""
+
+    @classmethod
+    def bearer(cls, token: str, meant: str) -> Credential:
+        """A bearer token, or nothing where it is "".
+
+        Raises:
+            CredentialRefusedError: the service may get none, or it is no token: a file of another kind was named.
+        """
+        if token and not _TOKEN.fullmatch(token):
+            raise CredentialRefusedError("what should be a bearer token has letters that none has")
+        return cls(f"Bearer {token}" if token else "", meant)
+
+    @classmethod
+    def basic(cls, user: str, password: str, meant: str) -> Credential:
+        """A user and password. Raises CredentialRefusedError."""
+        return cls(f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}", meant)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """As requests calls it, once for each request."""
+        if self._header and may_receive(str(request.url), self._meant):
+            request.headers["Authorization"] = self._header
+        return request
+
+
+NO_CREDENTIAL = Credential("", "")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Status, reason, headers (names in any case) and body of an answer."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError."""
+        return json.loads(self.body)
+
+
+class Client:
+    """Sends requests and keeps connections open between them."""
+
+    def __init__(self, timeout: float, ca_file: str = "", redirects: int = 0, most: int = _MOST):
+        """Opens nothing yet.
+
+        Args:
+            timeout: seconds for a connection, and for each part of an answer.
+            ca_file: certificates that sign the hosts' own; the system's where empty.
+            redirects: how many of a GET are followed; where none are, the redirection itself is the answer.
+            most: bytes of an answer.
+        """
+        self._timeout, self._ca_file, self._redirects, self._most = timeout, ca_file, redirects, most
+        self._session = careful(requests.Session())
+
+    def send(self, method: str, url: str, credential: Credential = NO_CREDENTIAL, **sent: Any) -> Answer:
+        """The answer, whatever its status.
+
+        Args:
+            method: of HTTP.
+            url: with scheme and host.
+            credential: goes to the service that it is meant for, whatever `url` and redirections say.
+            sent: `params`, `json`, `data` and `headers` as requests takes them.
+
+        Raises:
+            requests.RequestException: no answer, one that is too long or too slow, or a redirection that leaves
+                encryption or goes on for too long.
+        """
+        for _ in range(self._redirects + 1):
+            self._session.trust_env = not is_loopback(host_of(url))  # no proxy in front of loopback
+            with self._session.request(
+                method, url, auth=credential, timeout=self._timeout, verify=self._ca_file or True,
+                allow_redirects=False, stream=True, **sent,
+            ) as answer:  # fmt: skip
+                if not (self._redirects and method == "GET" and answer.is_redirect):
+                    return Answer(answer.status_code, answer.reason or "", answer.headers, self._body(answer))
+                target = urljoin(url, answer.headers["Location"])
+            if not target.startswith("https://") and not (
+                is_loopback(host_of(url)) and is_loopback(host_of(target))
+            ):
+                raise requests.exceptions.InvalidURL(
+                    f"{host_of(url)} sends on to an address that is not encrypted"
+                )
+            url, sent = target, {name: sent[name] for name in ("headers",) if name in sent}
+        raise requests.TooManyRedirects(f"{host_of(url)}: more than {self._redirects} redirections")
+
+    def _body(self, answer: requests.Response) -> bytes:
+        latest = time.monotonic() + self._timeout * _SLOWEST
+        body = bytearray()
+        for block in answer.iter_content(_BLOCK):
+            body += block
+            if len(body) > self._most:
+                raise requests.exceptions.ContentDecodingError(f"an answer of more than {self._most} bytes")
+            if time.monotonic() > latest:
+                raise requests.ReadTimeout(f"an answer that takes over {self._timeout * _SLOWEST:g} s")
+        return bytes(body)
+
+
+def careful(session: S) -> S:
+    """A session of requests that reads no `.netrc` and follows no redirection."""
+    session.auth = NO_CREDENTIAL
+    session.max_redirects = 0
+    return session
