@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, file_failure
 
 
 class _Commands(click.Group):
@@ -50,7 +50,7 @@ def hares() -> None:
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
     7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
-    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace.
+    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace or output folder.
     """
 
 
@@ -66,6 +66,12 @@ def main() -> None:
     except CommandError as error:
         click.echo(f"hares: {error}", err=True)
         sys.exit(int(error.code))
+    except OSError as error:
+        failure = file_failure(error)
+        if failure is None:
+            raise
+        click.echo(f"hares: {failure}", err=True)
+        sys.exit(int(failure.code))
     except (click.Abort, KeyboardInterrupt):
         click.echo("hares: interrupted; the same command goes on where it stopped", err=True)
         sys.exit(int(ExitCode.INTERRUPTED))

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, writing_to
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
 from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
@@ -64,8 +64,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
     """Writes the page of all runs."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_page(runs), encoding="utf-8")
+    with writing_to(path, "--html"):
+        path.write_text(render_page(runs), encoding="utf-8")
 
 
 def show_runs(runs: Sequence[Run], as_json: bool) -> None:
