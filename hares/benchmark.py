@@ -35,7 +35,9 @@ class Benchmark:
             manifest: of the task (`hares.ingest.build_manifest`).
             clips: those that were used, which may be gone through several times.
         """
-        self._slots[task.name] = tuple(Slot(slot["name"], tuple(slot["classes"])) for slot in manifest["slots"])
+        self._slots[task.name] = tuple(
+            Slot(slot["name"], tuple(slot["classes"])) for slot in manifest["slots"]
+        )
         self._sources[task.name] = source_summary(manifest, check_leakage(task, clips))
 
     def score(

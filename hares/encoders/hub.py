@@ -99,7 +99,7 @@ class _Form:
     def named_outputs(self) -> dict[str, Any]:
         """The outputs by name, or by number as text; empty of a single tensor."""
         if isinstance(self.returns, Mapping):
-            return dict(self.returns)
+            return dict(sorted(self.returns.items()))
         if isinstance(self.returns, list | tuple):
             return {str(number): output for number, output in enumerate(self.returns)}
         return {}

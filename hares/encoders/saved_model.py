@@ -128,7 +128,7 @@ def _choose(signatures: Mapping[str, Any], wanted: str | None, spec: str) -> _Ch
 
 def _outputs(signature: Any, prefix: str) -> dict[str, tuple[Any, str, tf.TensorSpec]]:
     outputs: Mapping[str, tf.TensorSpec] = signature.structured_outputs
-    return {f"{prefix}{name}": (signature, name, tensor) for name, tensor in outputs.items()}
+    return {f"{prefix}{name}": (signature, name, tensor) for name, tensor in sorted(outputs.items())}
 
 
 def _takes_waveforms(signature: Any) -> bool:

@@ -90,7 +90,9 @@ def with_signatures(folder: Path, **functions) -> str:
     """A SavedModel with a signature of waveforms for each function."""
     spec = tf.TensorSpec([None, None], tf.float32, name="sound")
     module = tf.Module()
-    module.calls = {name: tf.function(function, input_signature=[spec]) for name, function in functions.items()}
+    module.calls = {
+        name: tf.function(function, input_signature=[spec]) for name, function in functions.items()
+    }
     tf.saved_model.save(module, str(folder), signatures=module.calls)
     return str(folder)
 
@@ -98,7 +100,9 @@ def with_signatures(folder: Path, **functions) -> str:
 def test_saved_model_whose_other_signature_gives_something_else(tmp_path):
     """Class scores by default, and the embedding in a signature of its own."""
     path = with_signatures(
-        tmp_path, serving_default=lambda x: {"output_0": x[:, :5]}, embed=lambda x: {"output_0": tf_features(x)}
+        tmp_path,
+        serving_default=lambda x: {"output_0": x[:, :5]},
+        embed=lambda x: {"output_0": tf_features(x)},
     )
     with pytest.raises(ValueError, match=r"output_0 .*, embed:output_0 .*--output-name"):
         load_encoder(f"saved_model:{path}")
@@ -128,7 +132,10 @@ def test_saved_model_with_time_as_its_last_axis(tmp_path):
     def transposed(x):
         return {"embedding": tf.transpose(call(x)["embedding"], [0, 2, 1])}
 
-    assert load_encoder(f"saved_model:{saved(tmp_path / 'a', call, [None, None])}").embed(WAVES).shape == (4, 7)
+    assert load_encoder(f"saved_model:{saved(tmp_path / 'a', call, [None, None])}").embed(WAVES).shape == (
+        4,
+        7,
+    )
     with pytest.raises(ValueError, match="time as its last axis"):
         load_encoder(f"saved_model:{saved(tmp_path / 'b', transposed, [None, None])}")
 
