@@ -9,6 +9,7 @@ import sys
 import click
 
 from cli.errors import CommandError, ExitCode, file_failure
+from cli.own_packages import OF_A_RUN, check_ours, hidden_package
 
 
 class _Commands(click.Group):
@@ -21,6 +22,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
+        # What `hares evaluate` scores may bring packages with the names of ours, which it does without.
+        check_ours("hares") if cmd_name == "evaluate" else check_ours(*OF_A_RUN)
         command: click.Command = importlib.import_module(f"cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
@@ -64,8 +67,14 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except CommandError as error:
-        click.echo(f"hares: {error}", err=True)
+        click.echo(f"hares: {error}{hidden_package(error)}", err=True)
         sys.exit(int(error.code))
+    except ImportError as error:
+        hidden = hidden_package(error)
+        if not hidden:
+            raise
+        click.echo(f"hares: {error}{hidden}", err=True)
+        sys.exit(int(ExitCode.SETTINGS))
     except OSError as error:
         failure = file_failure(error)
         if failure is None:

@@ -17,6 +17,7 @@ reads the data. Validation sets, which the paper ignores, are not read.
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,6 +65,7 @@ __all__ = [
 ]
 
 EVALUATE_FILE = "evaluate.json"
+_LOG = logging.getLogger(__name__)
 _LIBRARIES = ("numpy", "tensorflow", "scikit-learn", "soundfile", "soxr")
 
 
@@ -169,6 +171,7 @@ def evaluate(
             with _probing(name, tallies[name]):
                 benchmark.score(source.task, data, encoder.own_classifier)
         except EvaluationError as error:
+            _LOG.error("%s failed; clips: %s", name, getattr(error.__cause__, "clips", ""), exc_info=error)
             failures[name] = error
             benchmark.fail(source.task, f"failed: {str(error).removeprefix(f'{name}: ')}")
             observer.failed(name, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import fcntl
 import os
 import socket
@@ -34,7 +35,7 @@ def held(path: Path) -> Iterator[None]:
     with open(descriptor, "r+", encoding="utf-8", errors="replace") as file:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            raise OSError(None, "a lock must be a file of its own; remove this one", str(path))
+            raise OSError(errno.EEXIST, "a lock must be a file of its own, and this is none", str(path))
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
