@@ -39,7 +39,7 @@ def hidden_package(error: BaseException) -> str:
             name = str(cause.name).partition(".")[0]
             ours, used = _HOME / name, _place_in_use(name)
             if used not in (None, ours):
-                return f". The package {name!r} in {used} hides that of hares in {ours}: rename it, or call hares elsewhere"
+                return f". The package {name!r} in {used} hides that of hares in {ours}: rename it"
             yours = next(_others(name), None)
             where = (
                 f"in {ours} hides yours in {yours}: rename yours" if yours else f"is in {ours}: rename yours"
