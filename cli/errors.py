@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
+
+# What a user can mend by naming another place, and what the machine must be mended for.
+_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ELOOP, errno.ENAMETOOLONG),
+}
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class ExitCode(IntEnum):
@@ -18,7 +29,7 @@ class ExitCode(IntEnum):
     NOT_BLESSED = 7  # the run is complete, the model did not pass
     STORE = 8  # the metadata store does not answer, or refuses us
     SERVICE = 9  # the cluster's API does not answer, or refuses us
-    BUSY = 10  # another run is at work in the workspace
+    BUSY = 10  # another run is at work in the workspace, or another evaluation in the output folder
 
 
 class CommandError(Exception):
@@ -42,3 +53,63 @@ def store_failures() -> Iterator[None]:
         raise CommandError(str(error), ExitCode.DATA) from error
     except (StoreUnreachableError, StatusError) as error:
         raise CommandError(str(error).splitlines()[0], ExitCode.STORE) from error
+
+
+def file_failure(error: OSError, place: str | None = None) -> CommandError | None:
+    """An error of the file system as one line: exit code 3 where another place helps, 5 where the disk is full.
+
+    Args:
+        error: what was raised.
+        place: the option and the path; None for the path that the error names.
+
+    Returns:
+        None for an error of another kind, which is a crash.
+    """
+    place = place or error.filename
+    if error.errno in _MACHINE:
+        where = f"{place}: " if place else ""
+        return CommandError(
+            f"{where}{error.strerror}; the same command goes on once that is mended", ExitCode.STEP
+        )
+    if error.errno in _PLACE and place:
+        return CommandError(
+            f"{place}: {error.strerror}; choose a place that you may write to", ExitCode.SETTINGS
+        )
+    return None
+
+
+@contextmanager
+def writing_to(path: Path, option: str) -> Iterator[None]:
+    """Failures of the file system within it become one line that names the option and the path."""
+    try:
+        yield
+    except OSError as error:
+        failure = file_failure(error, f"{option} {path}")
+        if failure is None:
+            raise
+        raise failure from error
+
+
+def claim_folder(folder: Path, option: str) -> None:
+    """Makes an output folder and tries whether it can be written to, before any work is done for it.
+
+    Raises:
+        CommandError: it cannot.
+    """
+    with writing_to(folder, option):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def claim_file(path: Path, option: str) -> None:
+    """As `claim_folder`, for a file; one that is there is left as it is."""
+    with writing_to(path, option):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        elif not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +20,10 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from rich.progress import Task as ProgressTask
 from rich.text import Text
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, claim_folder
+from cli.interruption import Interruptible
 from cli.options import parse_corpus
+from cli.own_packages import OF_A_RUN, check_ours
 from cli.quiet import logging_to
 from cli.score_table import score_table
 
@@ -55,30 +60,57 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
     Raises:
         CommandError: with an exit code for each kind of failure.
     """
+    claim_folder(options.output, "--output")
+    claim_folder(options.cache, "--cache")
     log = options.output / "logs" / f"evaluate-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with logging_to(log) as terminal:
+    with _alone(options.output), Interruptible(), logging_to(log) as terminal:
         console = Console(quiet=True) if as_json else terminal
         evaluation = _evaluate(options, console, log)
     if as_json:
         click.echo(json.dumps(evaluation.report, indent=1))
     else:
         _show(evaluation, options, log)
+    if evaluation.failures:
+        lines = "".join(f"\n  {error}" for error in evaluation.failures.values())
+        count = f"{len(evaluation.failures)} of {len(evaluation.record['tasks'])}"
+        raise CommandError(f"{count} tasks failed; the whole log is in {log}{lines}", ExitCode.STEP)
     if not evaluation.report["partial_mean"]["scored_tasks"]:
         reasons = "; ".join(sorted({entry["reason"] for entry in evaluation.report["tasks"].values()}))
         raise CommandError(f"no task could be scored: {reasons}", ExitCode.DATA)
 
 
+@contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Keeps other evaluations out of the output folder: the last one's report would cover the others'."""
+    from hares.lock import BusyError, held
+
+    try:
+        with held(output / "evaluate.lock"):
+            yield
+    except BusyError as error:
+        raise CommandError(
+            f"--output {error}; wait until that evaluation has ended, or give this one another --output",
+            ExitCode.BUSY,
+        ) from error
+
+
 def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
+            from hares._user_code import UserCodeError
             from hares.audio import Limits
             from hares.encoders import EncoderOptions
-            from hares.evaluate import EvaluationError, EvaluationSettings, evaluate, find_sources
+            from hares.evaluate import EvaluationSettings, evaluate, find_sources
             from hares.protocol import load_protocol
 
             corpus, placements = parse_corpus(options.corpora)
             sources = find_sources(corpus, placements, options.tasks)
             encoder = _load(options, EncoderOptions(options.sample_rate, options.output_name))
+        if len(encoder.outputs) > 1:
+            console.print(
+                f"the embedding is output {encoder.output} of {', '.join(encoder.outputs)}",
+                highlight=False, markup=False, soft_wrap=True,
+            )  # fmt: skip
         settings = EvaluationSettings(
             protocol=dataclasses.replace(load_protocol(options.protocol), seed=options.seed),
             batch_size=options.batch_size,
@@ -87,25 +119,30 @@ def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluati
         )
         with _View(console) as view:
             return evaluate(encoder, sources, settings, options.output, options.cache, view)
-    except EvaluationError as error:
-        raise CommandError(f"{error}. The whole log is in {log}", ExitCode.STEP) from error
     except ValueError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
+        logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
+        more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
+        raise CommandError(f"{error}{more}", ExitCode.SETTINGS) from error
     except OSError as error:  # a full disk, a folder one may not write to
         raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
 def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
+    from hares._user_code import contained
     from hares.encoders import load_encoder
 
     if not options.plugins and not options.spec.startswith("untrained:"):
         return load_encoder(options.spec, encoder_options)
+    check_ours(*OF_A_RUN)
     from models.plugin import load_plugin
     from pipeline.untrained import KIND, load_untrained
 
-    plugins = tuple(load_plugin(path) for path in options.plugins)
+    loaded = []
+    for path in options.plugins:
+        with contained(f"plugin {path}"):
+            loaded.append(load_plugin(path))
     if options.spec.startswith(f"{KIND}:"):
-        return load_untrained(options.spec, encoder_options, options.seed, plugins)
+        return load_untrained(options.spec, encoder_options, options.seed, tuple(loaded))
     return load_encoder(options.spec, encoder_options)
 
 
@@ -186,6 +223,10 @@ class _View:
     def probing(self, task: str) -> None:
         """A probe is being trained."""
         self._progress.update(self._bar, description=f"probing {task}")
+
+    def failed(self, task: str, reason: str) -> None:
+        """A task has no score; the next one is tried."""
+        self._console.print(f"{task} failed; the other tasks go on", highlight=False)
 
 
 def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, claim_file, writing_to
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
@@ -24,11 +24,10 @@ def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
     """
     from hares.atomic_files import write_atomically
 
+    claim_file(output, "--output")
     text = _page(address, limits)
-    try:
+    with writing_to(output, "--output"):
         write_atomically(output, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise CommandError(f"--output {output}: {error.strerror}", ExitCode.SETTINGS) from error
     click.echo(f"wrote {output} ({len(text) / 1e6:.1f} MB)")
 
 

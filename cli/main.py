@@ -8,7 +8,8 @@ import sys
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, file_failure
+from cli.own_packages import OF_A_RUN, check_ours, hidden_package
 from cli.quiet import turn_libraries_down
 from pipeline.interruption import GOES_ON, Interruptible
 
@@ -23,6 +24,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
+        # What `hares evaluate` scores may bring packages with the names of ours, which it does without.
+        check_ours("hares") if cmd_name == "evaluate" else check_ours(*OF_A_RUN)
         command: click.Command = importlib.import_module(f"cli.commands.{cmd_name.replace('-', '_')}").command
         return command
 
@@ -52,7 +55,7 @@ def hares() -> None:
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
     7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
-    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace.
+    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace or output folder.
     """
 
 
@@ -78,7 +81,7 @@ def main() -> None:
 def _said(error: BaseException, interrupted: bool) -> int | None:
     """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
     if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
-        click.echo(f"hares: {error}", err=True)
+        click.echo(f"hares: {error}{hidden_package(error)}", err=True)
         return int(error.code)
     if interrupted or isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo(f"hares: interrupted; {GOES_ON}", err=True)
@@ -86,6 +89,12 @@ def _said(error: BaseException, interrupted: bool) -> int | None:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    if isinstance(error, ImportError) and (hidden := hidden_package(error)):
+        click.echo(f"hares: {error}{hidden}", err=True)
+        return int(ExitCode.SETTINGS)
+    if isinstance(error, OSError) and (failure := file_failure(error)):
+        click.echo(f"hares: {failure}", err=True)
+        return int(failure.code)
     return None
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, writing_to
 from hares.atomic_files import write_atomically
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
@@ -65,7 +65,8 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def write_page(runs: Sequence[Run], path: Path) -> None:
     """Writes the page of all runs."""
-    write_atomically(path, render_page(runs))
+    with writing_to(path, "--html"):
+        write_atomically(path, render_page(runs))
 
 
 def show_runs(runs: Sequence[Run], as_json: bool) -> None:

@@ -18,9 +18,9 @@ from typing import Any, Protocol, cast
 
 from hares.atomic_files import atomically, write_atomically
 from hares.audio import Limits
-from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, shard_data
+from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, hashed, shard_data
 from hares.embedding_collector import EmbeddingCollector
-from hares.embedding_pass import embed_shard
+from hares.embedding_pass import EncodingError, embed_shard
 from hares.embeddings import TaskEmbeddings
 from hares.encoders import FrozenEncoder, encode_crops
 from hares.example import ExampleClip
@@ -85,9 +85,12 @@ class Observer(Protocol):
     def probing(self, task: str) -> None:
         """A task's probe is being trained."""
 
+    def failed(self, task: str, reason: str) -> None:
+        """A task has no score; the next one is tried."""
+
 
 class EvaluationError(ValueError):
-    """A task cannot be embedded or probed; the message names the clip, the file or the task."""
+    """A task cannot be embedded or probed; the message names it, and the clips or the file."""
 
 
 @dataclass
@@ -129,11 +132,18 @@ class TaskEmbedder:
     """Gives a task's embeddings, from the cache where they are there."""
 
     def __init__(
-        self, encoder: FrozenEncoder, settings: EvaluationSettings, cache: Path, observer: Observer
+        self,
+        encoder: FrozenEncoder,
+        embedding_size: int,
+        settings: EvaluationSettings,
+        cache: Path,
+        observer: Observer,
     ) -> None:
+        """`embedding_size` is what the pre-flight saw: a shard of another one is never kept."""
         self._digest = encoder.digest
         self._front = front_end(encoder)
         self._encode = encode_crops(encoder)
+        self._embedding_size = embedding_size
         self._settings = settings
         self._folder = cache
         self._cache = EmbeddingCache(cache, settings.dtype)
@@ -142,22 +152,31 @@ class TaskEmbedder:
     def embed(
         self, source: TaskSource, listing: Listing, tally: Tally, output: Path
     ) -> tuple[TaskEmbeddings, dict[str, Any]]:
-        """All embeddings of a task and its manifest, which is written too."""
+        """All embeddings of a task and its manifest, which is written too.
+
+        Raises:
+            EvaluationError: the encoder fails, or a shard in the cache is damaged. Finished shards stay in the cache.
+        """
         started = time.monotonic()
         name, readers = source.task.name, {source.task.name: str(source.root)}
         self._folder.mkdir(parents=True, exist_ok=True)
         collector = EmbeddingCollector(self._settings.protocol.memory_limit_mb, self._folder)
         summaries: list[ShardSummary] = []
-        with atomically(clips_path(output, name)) as part, open(part, "w", encoding="utf-8") as clips:
-            for split, shard, entries in _shards(source, listing, self._settings.clips_per_shard):
-                facts = shard_data(entries, source.root)
-                try:
-                    data, summary = self._shard(source, split, shard, entries, facts, tally)
+        try:
+            with atomically(clips_path(output, name)) as part, open(part, "w", encoding="utf-8") as clips:
+                for split, shard, entries in _shards(source, listing, self._settings.clips_per_shard):
+                    known = hashed(entries, source.root)
+                    facts = shard_data(known)
+                    data, summary = self._shard(source, split, shard, known, facts, tally)
                     collector.add(data)
-                except ValueError as error:
-                    raise EvaluationError(str(error)) from error
-                clips.writelines(_clip_lines(split, data, facts))
-                summaries.append(summary)
+                    clips.writelines(_clip_lines(split, data, facts))
+                    summaries.append(summary)
+        except EncodingError as error:
+            _forget(output, name)
+            raise EvaluationError(f"{error}{self._remedy(error)}") from error
+        except ValueError as error:
+            _forget(output, name)
+            raise EvaluationError(f"{name}: {error}") from error
         manifest, rejected = build_manifest(readers, listing.splits, summaries, listing.rejected)
         write_json(output / "manifests" / f"{name}.json", manifest)
         lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in rejected)
@@ -183,7 +202,15 @@ class TaskEmbedder:
             summary = ShardSummary(split, shard)
             read = read_shard(entries, {task.name: str(source.root)}, summary, settings.limits)
             records = self._counted(read, task.name)
-            data = embed_shard(records, split, task, settings.protocol, self._encode, settings.batch_size)
+            data = embed_shard(
+                records,
+                split,
+                task,
+                settings.protocol,
+                self._encode,
+                settings.batch_size,
+                self._embedding_size,
+            )
             self._cache.keep(key, data, summary)
             self._cache.log("computed", key, task.name, split, shard)
             self._observer.clips(task.name, len(entries) - summary.used, computed=True)
@@ -197,6 +224,13 @@ class TaskEmbedder:
             self._observer.clips(task.name, len(entries), computed=False)
             tally.found += 1
         return kept
+
+    def _remedy(self, error: EncodingError) -> str:
+        if not error.out_of_memory:
+            return ""
+        if self._settings.batch_size == 1:
+            return ". Free memory, or use a machine with more: one crop at a time does not fit"
+        return f". Try --batch-size {self._settings.batch_size // 2}"
 
     def _counted(self, records: Iterable[tuple[ExampleClip, str]], task: str) -> Iterator[ExampleClip]:
         for clip, _ in records:
@@ -253,6 +287,12 @@ def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> I
         if clip_id in used:
             line = {"clip_id": clip_id, "split": split, "labels": labels, "group": group, "sha256": sha256}
             yield json.dumps(line, sort_keys=True) + "\n"
+
+
+def _forget(output: Path, task: str) -> None:
+    """Removes the manifests that an earlier evaluation left of a task that failed now."""
+    for ending in ("json", "clips.jsonl", "rejected.jsonl"):
+        (output / "manifests" / f"{task}.{ending}").unlink(missing_ok=True)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -70,11 +70,17 @@ def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[st
     return policy
 
 
-def shard_data(entries: Sequence[Entry], root: Path) -> list[list[Any]]:
-    """What a shard's clips are, in the order of their ids; a file that cannot be read has no digest."""
+def hashed(entries: Sequence[Entry], root: Path) -> list[Entry]:
+    """Entries in the order of their clips' ids, with the SHA-256 of their files; one that cannot be read has none."""
+    in_order = sorted(entries, key=lambda entry: entry.clip.clip_id)
+    return [dataclasses.replace(entry, sha256=_digest_or_none(entry, root)) for entry in in_order]
+
+
+def shard_data(entries: Sequence[Entry]) -> list[list[Any]]:
+    """What a shard's clips are; of those that `hashed` gave."""
     return [
-        [c.clip_id, c.labels, c.group, c.start, c.duration, _digest_or_none(entry, root)]
-        for entry in sorted(entries, key=lambda entry: entry.clip.clip_id)
+        [c.clip_id, c.labels, c.group, c.start, c.duration, entry.sha256]
+        for entry in entries
         for c in (entry.clip,)
     ]
 

@@ -11,6 +11,7 @@ Shapes: `b` batch, `n` samples of a crop, `d` embedding size.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hares._files import shown
 from hares.embeddings import TaskEmbeddings, empty_embeddings
 from hares.protocol import (
     EVALUATION_ROLE,
@@ -37,6 +39,38 @@ if TYPE_CHECKING:  # hares.example imports tensorflow, which nothing here needs
 Encode = Callable[[np.ndarray], np.ndarray]
 
 MIXING_WINDOW = 32
+_NAMED_CLIPS = 8
+# What torch, TensorFlow, CUDA, C++ and numpy say of memory that they could not have.
+_NO_MEMORY = re.compile(
+    r"out of memory|\boom\b|resource.?exhausted|alloc(ate|_failed)|bad_alloc|memoryerror", re.IGNORECASE
+)
+
+
+class EncodingError(ValueError):
+    """The encoder failed on a batch of crops; the message names the task, the cause and the clips.
+
+    Attributes:
+        clips: ids of all clips that had crops in the batch.
+        out_of_memory: whether a smaller batch may do.
+    """
+
+    def __init__(self, task: str, what: str, clips: tuple[str, ...], out_of_memory: bool = False) -> None:
+        named = ", ".join(map(shown, clips[:_NAMED_CLIPS]))
+        more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
+        super().__init__(f"{task}: {what}; the batch held crops of {named}{more}")
+        self.clips = clips
+        self.out_of_memory = out_of_memory
+
+
+def no_memory(error: BaseException) -> bool:
+    """Whether a library's error says that memory ran out."""
+    return bool(_NO_MEMORY.search(f"{type(error).__name__}: {error}"))
+
+
+def what_it_raised(error: BaseException) -> str:
+    """An error of the encoder's as half a sentence: its type and the first line of its message."""
+    first = (str(error).strip().splitlines() or ["no message"])[0][:200]
+    return f"raised {type(error).__name__}: {first}"
 
 
 def embed_shard(
@@ -46,6 +80,7 @@ def embed_shard(
     settings: ProtocolSettings,
     encode: Encode,
     batch_size: int,
+    embedding_size: int | None = None,
 ) -> TaskEmbeddings:
     """Embeds every crop that the protocol takes of `records`.
 
@@ -56,20 +91,21 @@ def embed_shard(
         settings: seed and number of crops.
         encode: float32 waveforms (b, n) in [-1, 1) to embeddings (b, d).
         batch_size: b of all batches but the last of each crop length, which may be halved.
+        embedding_size: the d to expect; None for that of the first batch.
 
     Returns:
         Rows grouped by clip, in the order of `records`; training crops before evaluation crops.
 
     Raises:
-        ValueError: a waveform is malformed, or an embedding has the wrong shape or is not finite; the message
-            names the clip.
+        EncodingError: the encoder raised, or an embedding has the wrong shape or is not finite.
+        ValueError: a waveform is malformed; the message names the clip.
     """
     if batch_size < 1:
         raise ValueError(f"{task.name}: batch_size is {batch_size}; it must be at least 1")
     clip_roles = roles(split)
     if not clip_roles:
         return empty_embeddings()
-    batcher = _Batcher(task.name, encode, batch_size)
+    batcher = _Batcher(task.name, encode, batch_size, embedding_size)
     clips: list[ExampleClip] = []
     window = MIXING_WINDOW if mixes(task) and TRAIN_ROLE in clip_roles else 1
     for block in _blocks(records, window):
@@ -91,10 +127,11 @@ def embed_shard(
 class _Batcher:
     """Collects crops of equal length into batches, and puts the embeddings back in order."""
 
-    def __init__(self, task_name: str, encode: Encode, batch_size: int) -> None:
+    def __init__(self, task_name: str, encode: Encode, batch_size: int, embedding_size: int | None) -> None:
         self._task_name = task_name
         self._encode = encode
         self._batch_size = batch_size
+        self._embedding_size = embedding_size
         self._waiting: dict[int, list[tuple[int, str, np.ndarray]]] = {}  # by crop length: row, clip, crop
         self._embeddings: list[np.ndarray | None] = []
         self._rows: list[tuple[int, int, int, float]] = []  # clip, role, partner, weight
@@ -132,17 +169,25 @@ class _Batcher:
         while size % 2 == 0 and size // 2 >= len(crops):
             size //= 2
         batch = np.stack(crops + [crops[0]] * (size - len(crops)))
-        embedded = np.asarray(self._encode(batch), np.float32)
-        if embedded.ndim != 2 or len(embedded) != size:
-            raise ValueError(
-                f"{self._task_name}: the encoder turned waveforms {batch.shape} into {embedded.shape}; "
-                f"expected ({size}, embedding size)"
-            )
+        clips = tuple(dict.fromkeys(clip_id for _, clip_id, _ in waiting))
+        try:
+            embedded = np.asarray(self._encode(batch), np.float32)
+        except Exception as error:  # whatever the encoder's code raises
+            what = f"the encoder {what_it_raised(error)}, given {size} crops of {batch.shape[1]} samples"
+            raise EncodingError(self._task_name, what, clips, no_memory(error)) from error
+        if (
+            embedded.ndim != 2
+            or len(embedded) != size
+            or self._embedding_size not in (None, embedded.shape[1])
+        ):
+            expected = f"({size}, {self._embedding_size or 'embedding size'})"
+            what = f"the encoder turned waveforms {batch.shape} into {embedded.shape}, expected {expected}"
+            raise EncodingError(self._task_name, what, clips)
+        self._embedding_size = embedded.shape[1]
         for (row, clip_id, _), embedding in zip(waiting, embedded, strict=False):
             if not np.isfinite(embedding).all():
-                raise ValueError(
-                    f"{self._task_name}: the embedding of clip {clip_id!r} is not finite. "
-                    "Has the encoder's training diverged?"
+                raise EncodingError(
+                    self._task_name, f"the embedding of clip {clip_id!r} is not finite", clips
                 )
             self._embeddings[row] = embedding.copy()
         waiting.clear()

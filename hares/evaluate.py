@@ -1,5 +1,7 @@
 """HARES of any encoder, without TFX: pre-flight, embed once, probe, report (paper section 2.1, appendix A).
 
+A task at which the encoder or the probe fails has no score; the report says why, and the others are scored.
+
 The same readers, crops, embedding pass, probes and report as the pipeline, driven by one loop; `hares.embed_once`
 reads the data. Validation sets, which the paper ignores, are not read.
 
@@ -15,10 +17,11 @@ reads the data. Validation sets, which the paper ignores, are not read.
 
 from __future__ import annotations
 
+import logging
 import platform
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from hares.audio import AudioError, Limits, decode
+from hares.benchmark import Benchmark
 from hares.corpus import dataset_root
 from hares.embed_once import (
     EvaluationError,
@@ -41,13 +45,13 @@ from hares.embed_once import (
     list_task,
     write_json,
 )
+from hares.embedding_pass import what_it_raised
 from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, list_entries
-from hares.leakage import check_leakage
 from hares.preflight import check_encoder, crop_lengths
 from hares.report import write_report
-from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
-from hares.task import Slot, load_task, task_names
+from hares.report.runs import PREDICTIONS_FOLDER
+from hares.task import load_task, task_names
 from hares.tfds_source import data_dir_of, prepared_folder
 
 __all__ = [
@@ -61,15 +65,17 @@ __all__ = [
 ]
 
 EVALUATE_FILE = "evaluate.json"
+_LOG = logging.getLogger(__name__)
 _LIBRARIES = ("numpy", "tensorflow", "scikit-learn", "soundfile", "soxr")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` made: the report, and the record of how (`evaluate.json`)."""
+    """What `evaluate` made: the report, the record of how (`evaluate.json`), and why tasks failed, by name."""
 
     report: dict[str, Any]
     record: dict[str, Any]
+    failures: dict[str, EvaluationError]
 
 
 def find_sources(
@@ -140,7 +146,7 @@ def evaluate(
 
     Raises:
         PreflightError: the encoder cannot be scored; no data was read.
-        EvaluationError: an embedding is not finite, or a probe diverged.
+        OSError: the machine's fault, such as a full disk.
     """
     began = time.monotonic()
     tasks = [source.task for source in sources]
@@ -151,31 +157,31 @@ def evaluate(
 
     listings = {source.task.name: list_task(source, settings.clips_per_shard) for source in sources}
     observer.listed(sum(listing.clips for listing in listings.values()))
-    embedder = TaskEmbedder(encoder, settings, cache, observer)
-    scores: dict[str, TaskScore] = {}
-    summaries: dict[str, SourceSummary] = {}
-    tallies: dict[str, Tally] = {}
+    embedder = TaskEmbedder(encoder, size, settings, cache, observer)
+    benchmark = Benchmark(settings.protocol)
+    tallies = {source.task.name: Tally() for source in sources}
+    failures: dict[str, EvaluationError] = {}
     for source in sources:
         name = source.task.name
-        tallies[name] = Tally()
-        observer.embedding(name)
-        data, manifest = embedder.embed(source, listings[name], tallies[name], output)
-        observer.probing(name)
-        started = time.monotonic()
-        leakage = check_leakage(source.task, ListedClips(clips_path(output, name)))
-        summaries[name] = source_summary(manifest, leakage)
-        slots = tuple(Slot(slot["name"], tuple(slot["classes"])) for slot in manifest["slots"])
         try:
-            scores[name] = score_task(source.task, slots, data, settings.protocol, encoder.own_classifier)
-        except ValueError as error:
-            raise EvaluationError(f"{name}: {error}") from error
-        tallies[name].probe_seconds = time.monotonic() - started
+            observer.embedding(name)
+            data, manifest = embedder.embed(source, listings[name], tallies[name], output)
+            observer.probing(name)
+            benchmark.describe(source.task, manifest, ListedClips(clips_path(output, name)))
+            with _probing(name, tallies[name]):
+                benchmark.score(source.task, data, encoder.own_classifier)
+        except EvaluationError as error:
+            _LOG.error("%s failed; clips: %s", name, getattr(error.__cause__, "clips", ""), exc_info=error)
+            failures[name] = error
+            benchmark.fail(source.task, f"failed: {str(error).removeprefix(f'{name}: ')}")
+            observer.failed(name, str(error))
 
     described = _described(encoder, size)
-    everything = [load_task(name) for name in task_names()]
-    report = build_report(everything, scores, {}, summaries, settings.protocol, described)
-    predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
+    report, predictions = benchmark.report(described), benchmark.predictions
     write_report(report, predictions, output, _Sounds(sources, listings, settings.limits).find)
+    for name in task_names():  # an earlier evaluation in this folder may have scored it
+        if name not in predictions:
+            (output / PREDICTIONS_FOLDER / f"{name}.npz").unlink(missing_ok=True)
     record = {
         "encoder": described,
         "protocol": settings.protocol.name,
@@ -188,6 +194,7 @@ def evaluate(
         },
         "data": {source.task.name: str(source.root) for source in sources},
         "tasks": {name: vars(tally) for name, tally in tallies.items()},
+        "failed": {name: str(error) for name, error in failures.items()},
         "cache": {
             "folder": str(cache),
             "found": sum(tally.found for tally in tallies.values()),
@@ -196,7 +203,17 @@ def evaluate(
         "seconds": {"preflight": preflight_seconds, "total": time.monotonic() - began},
     }
     write_json(output / EVALUATE_FILE, record)
-    return Evaluation(report, record)
+    return Evaluation(report, record, failures)
+
+
+@contextmanager
+def _probing(task: str, tally: Tally) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    except Exception as error:  # it diverged, memory ran out, or the encoder's own classifier raised
+        raise EvaluationError(f"{task}: its probe {what_it_raised(error)}") from error
+    tally.probe_seconds = time.monotonic() - started
 
 
 def _described(encoder: FrozenEncoder, embedding_size: int) -> dict[str, Any]:
@@ -207,6 +224,8 @@ def _described(encoder: FrozenEncoder, embedding_size: int) -> dict[str, Any]:
         "digest": encoder.digest,
         "sample_rate": encoder.sample_rate,
         "embedding_size": embedding_size,
+        "output": encoder.output,
+        "outputs": list(encoder.outputs),
         "input_samples": encoder.input_samples,
     }
 

@@ -35,12 +35,14 @@ class Entry:
     """A listed clip and the source that lists it.
 
     `waveform` is None for a clip in a file, which is decoded where its shard is written; TensorFlow Datasets
-    gives clips only in sequence, so theirs travel with them.
+    gives clips only in sequence, so theirs travel with them. `sha256` is of the file, or of such a waveform, where it
+    is known already.
     """
 
     source: str
     clip: Clip
     waveform: np.ndarray | None = None
+    sha256: str | None = None
 
 
 @dataclass
@@ -182,7 +184,7 @@ def read_shard(
             summary.rejected.append(line)
             continue
         # Where a clip came from no file, what it came from is the PCM itself.
-        source_sha256 = (
+        source_sha256 = entry.sha256 or (
             file_digest(_path(entry, sources))
             if entry.waveform is None
             else hashlib.sha256(entry.waveform.tobytes()).hexdigest()

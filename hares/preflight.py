@@ -8,12 +8,14 @@ encoder was trained with, unless nobody has said it and the input length gives i
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hares.audio import SAMPLE_RATE
+from hares.embedding_pass import no_memory, what_it_raised
 from hares.encoders import HIGHEST_RATE, LOWEST_RATE, FrozenEncoder, encode_crops
 from hares.task import Task
 
@@ -29,6 +31,14 @@ class Finding:
     passed: bool
     cause: str = ""
     remedy: str = ""
+
+
+class _Failed(Exception):
+    """A call that gave nothing to look at."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.cause)
+        self.finding = finding
 
 
 class PreflightError(ValueError):
@@ -75,16 +85,30 @@ def check_encoder(
     findings += found
     if not all(f.passed for f in found):
         raise PreflightError(encoder.spec, findings)
-    shortest = embedded[0]
-    findings.append(_finite(encode, embedded, seconds[0]))
-    if findings[-1].passed:
-        findings += [_range(embedded, largest), _sees_its_input(shortest)]
-        findings.append(_deterministic(encode, shortest, seconds[0]))
-        if findings[-1].passed:  # else it moves whatever its neighbours are
-            findings.append(_alone(encode, shortest, seconds[0]))
+    try:
+        findings += _behaviour(encode, embedded, seconds[0], largest)
+    except _Failed as error:
+        raise PreflightError(encoder.spec, [*findings, error.finding]) from error
     if not all(f.passed for f in findings):
         raise PreflightError(encoder.spec, findings)
-    return tuple(findings), shortest.shape[1]
+    return tuple(findings), embedded[0].shape[1]
+
+
+def _behaviour(
+    encode: Callable[[np.ndarray], np.ndarray],
+    embedded: Sequence[np.ndarray],
+    seconds: float,
+    largest: float,
+) -> list[Finding]:
+    """The checks of the numbers; the first that makes others pointless is the last."""
+    shortest = embedded[0]
+    findings = [_finite(encode, embedded, seconds)]
+    if findings[-1].passed:
+        findings += [_range(embedded, largest), _sees_its_input(shortest)]
+        findings.append(_deterministic(encode, shortest, seconds))
+        if findings[-1].passed:  # else it moves whatever its neighbours are
+            findings.append(_alone(encode, shortest, seconds))
+    return findings
 
 
 def synthetic_crops(seconds: float) -> np.ndarray:
@@ -128,11 +152,9 @@ def _shapes(
         crops = synthetic_crops(length)
         asked = f"crops of {length:g} s, {encoder.sample_rate} Hz"
         try:
-            embedding = encode(crops)
-        except Exception as error:  # whatever the encoder's code raises
-            cause = f"{asked}: it raised {type(error).__name__}: {_first_line(error)}"
-            remedy = "Make it take float32 (batch, samples) of that length; a fixed length must be in its signature"
-            return embedded, [Finding("takes crops", False, cause, remedy)]
+            embedding = _called(encode, crops, asked)
+        except _Failed as error:
+            return embedded, [error.finding]
         if embedding.ndim != 2 or len(embedding) != _SOUNDS or not embedding.shape[1]:
             cause = f"{asked}: {_SOUNDS} crops became {embedding.shape}; expected ({_SOUNDS}, embedding size)"
             remedy = (
@@ -154,12 +176,37 @@ def _shapes(
     return embedded, [*findings, Finding("embedding size", True)]
 
 
+def _called(
+    encode: Callable[[np.ndarray], np.ndarray],
+    crops: np.ndarray,
+    asked: str,
+    shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
+    """The embeddings of `crops`; raises `_Failed` where there are none, or they are of another shape."""
+    try:
+        embedding = encode(crops)
+    except Exception as error:  # whatever the encoder's code raises
+        remedy = (
+            "Make it take float32 (batch, samples) of that length; a fixed length must be in its signature"
+        )
+        if no_memory(error):
+            remedy = f"Free memory, or use a machine with more: {len(crops)} crops at once must fit"
+        logging.getLogger(__name__).error("%s: the encoder raised", asked, exc_info=error)
+        finding = Finding("takes crops", False, f"{asked}: it {what_it_raised(error)}", remedy)
+        raise _Failed(finding) from error
+    if shape is not None and embedding.shape != shape:
+        cause = f"{asked}: {len(crops)} crops became {embedding.shape}; expected {shape}"
+        raise _Failed(Finding("shape", False, cause, "Return one vector a crop, whatever is heard in it"))
+    return embedding
+
+
 def _finite(
     encode: Callable[[np.ndarray], np.ndarray], embedded: Sequence[np.ndarray], seconds: float
 ) -> Finding:
     crops = synthetic_crops(seconds)
-    silence = encode(np.zeros_like(crops))
-    loud = encode(np.sign(crops))
+    shape = embedded[0].shape
+    silence = _called(encode, np.zeros_like(crops), "digital silence", shape)
+    loud = _called(encode, np.sign(crops), "full-scale sound", shape)
     for what, values in (("sounds", embedded), ("digital silence", [silence]), ("full-scale sound", [loud])):
         if not all(np.isfinite(value).all() for value in values):
             return Finding(
@@ -193,7 +240,8 @@ def _sees_its_input(embedding: np.ndarray) -> Finding:
 def _deterministic(
     encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float
 ) -> Finding:
-    difference = _difference(encode(synthetic_crops(seconds)), embedding, embedding)
+    again = _called(encode, synthetic_crops(seconds), "the same crops again", embedding.shape)
+    difference = _difference(again, embedding, embedding)
     if difference <= TOLERANCE:
         return Finding("deterministic", True)
     return Finding(
@@ -211,7 +259,8 @@ def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, se
     for position in range(2):
         others = np.sign(crops)
         others[position] = crops[position]
-        worst = max(worst, _difference(encode(others)[position], embedding[position], embedding))
+        found = _called(encode, others, "a crop among louder ones", embedding.shape)
+        worst = max(worst, _difference(found[position], embedding[position], embedding))
     if worst <= TOLERANCE:
         return Finding("independent of its neighbours", True)
     return Finding(
@@ -225,7 +274,3 @@ def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, se
 def _difference(one: np.ndarray, other: np.ndarray, scale: np.ndarray) -> float:
     largest = float(np.abs(scale).max())
     return float(np.abs(one - other).max()) / largest if largest > 0 else 0.0
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]

@@ -8,8 +8,8 @@ error but "not scored", with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from hares._scorable import check_labels, classes_of, why_not_scored
 from hares.averages import difference, mean_differences, mean_intervals, means
 from hares.class_scores import class_scores, confusion, macro_recall
 from hares.embeddings import TaskEmbeddings
-from hares.leakage import ClipIdentity, check_leakage, not_checked
+from hares.leakage import not_checked
 from hares.metrics import chance_accuracy, chance_average_precision, multi_hot
 from hares.own_classifier import NOTE, OwnClassifier
 from hares.predictions import Predictions
@@ -72,7 +72,6 @@ class TaskScore:
         details: what the probe settled on.
         predictions: answers clip by clip; None where the task is not scored.
         reason: why it is not scored, "" where it is.
-        leakage: groups on both sides of the split (`hares.leakage`); the files' contents are not known here.
     """
 
     task: Task
@@ -88,7 +87,6 @@ class TaskScore:
     details: Mapping[str, float]
     predictions: Predictions | None
     reason: str
-    leakage: Mapping[str, Any]
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -170,11 +168,9 @@ def score_task(
         "classes_trained": len(classes_of(task, data, train)),
         "classes": sum(len(slot.classes) for slot in slots),
         "deviations": task.deviations + settings.deviations(task),
-        "leakage": check_leakage(task, _Identities(data)),
     }
     if reason:
-        nothing: dict[str, Any] = {"value": None, "chance": None, "resampled": None, "predictions": None}
-        return TaskScore(**common, **nothing, seed_scores=(), clips=0, details={}, reason=reason)
+        return replace(not_scored(task, settings, reason), **common)
     if own_classifier is not None and own_classifier.task == task.name:
         outcome = own_classifier.run(task, slots, data)
         common["deviations"] = (*task.deviations, NOTE)
@@ -197,15 +193,13 @@ def score_task(
     )
 
 
-class _Identities:
-    """What is known of a task's clips by their embeddings; made anew each time they are gone through."""
-
-    def __init__(self, data: TaskEmbeddings):
-        self._data = data
-
-    def __iter__(self) -> Iterator[ClipIdentity]:
-        for name, split, group in zip(self._data.clip_ids, self._data.splits, self._data.groups, strict=True):
-            yield ClipIdentity(name, split, group, "")
+def not_scored(task: Task, settings: ProtocolSettings, reason: str) -> TaskScore:
+    """The record of a task that has no score; nothing is counted."""
+    return TaskScore(
+        task=task, value=None, chance=None, resampled=None, seed_scores=(), clips=0, train_clips=0, classes_trained=0,
+        classes=task.num_classes, deviations=task.deviations + settings.deviations(task), details={},
+        predictions=None, reason=reason,
+    )  # fmt: skip
 
 
 def build_report(
@@ -285,7 +279,7 @@ def _task_entry(
         "classes_trained": score.classes_trained if score else 0,
         "missing": dict(source.missing) if source else {},
         "manifest": _manifest(source) if source else None,
-        "leakage": dict(_leakage(task, score, source)),
+        "leakage": dict(not_checked(task) if source is None or source.leakage is None else source.leakage),
         "split_official": source.split_official if source else None,
         "deviations": list(dict.fromkeys(own + (source.deviations if source else ()))),
         "details": dict(score.details) if score else {},
@@ -310,12 +304,6 @@ def _manifest(source: SourceSummary) -> dict[str, Any]:
         "share": source.used / source.listed if source.listed else 0.0,
         "split_official": source.split_official,
     }
-
-
-def _leakage(task: Task, score: TaskScore | None, source: SourceSummary | None) -> Mapping[str, Any]:
-    if source and source.leakage is not None:
-        return source.leakage
-    return score.leakage if score else not_checked(task)
 
 
 def _predictions(

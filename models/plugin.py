@@ -78,13 +78,22 @@ def _execute(name: str, file: Path, source: bytes) -> None:
     taken_encoders, taken_objectives = set(encoder_names()), set(objective_names())
     sys.modules[name] = module  # dataclasses look their module up while it is executed
     try:
-        exec(compile(source, str(file), "exec"), module.__dict__)
+        _run(module, file, source)
         _check(module, file, taken_encoders, taken_objectives)
-    except ValueError:
+    except BaseException:
         del sys.modules[name]
         raise
+
+
+def _run(module: ModuleType, file: Path, source: bytes) -> None:
+    try:
+        exec(compile(source, str(file), "exec"), module.__dict__)
+    except SystemExit as error:
+        raise ValueError(
+            f"plugin {file}: its code wanted to end the process (SystemExit: {error}). Keep parse_args(), sys.exit() "
+            "and other parts of a script under `if __name__ == '__main__':`"
+        ) from error
     except Exception as error:  # whatever the user's code raises
-        del sys.modules[name]
         raise ValueError(f"plugin {file}: it failed ({type(error).__name__}: {error})") from error
 
 

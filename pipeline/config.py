@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from hares._user_code import contained
 from hares.audio import Limits
 from hares.blessing import BlessingConfig
 from hares.folder import MAX_WINDOW
@@ -189,8 +190,11 @@ def checked(training: TrainingConfig) -> TrainingConfig:
 
 def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
     """Executes plugins, and gives path and digest of each as settings record them. Raises SettingError."""
+    plugins = []
     try:
-        plugins = [load_plugin(file) for file in files]
+        for file in files:
+            with contained(f"plugin {file}"):
+                plugins.append(load_plugin(file))
     except ValueError as error:
         raise SettingError(f"--plugin: {error}") from error
     return tuple((plugin.path, plugin.digest) for plugin in plugins)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, claim_file, writing_to
 from cli.options import CONFIG, CORPUS, METADATA, SET, check_places, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def command(
     hares compile --target kubeflow --cluster cluster.yaml --config paper_simclr --corpus /data --output hares.yaml
     hares compile --target vertex --cluster vertex.yaml --corpus /gcs/BUCKET/corpora --output hares.json
     """
+    claim_file(output, "--output")
     from cli.quiet import logging_to
     from hares.atomic_files import write_atomically
     from kubeflow.config import load_cluster
@@ -62,7 +63,8 @@ def command(
             text, run_key = _compiled(settings, name, assignments, corpus, placements, address)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    write_atomically(output, text)
+    with writing_to(output, "--output"):
+        write_atomically(output, text)
     click.echo(f"wrote {output} ({len(text)} bytes) for {target}: run key {run_key[:12]}")
 
 

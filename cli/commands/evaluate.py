@@ -26,7 +26,9 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option(
     "--sample-rate", type=int, help="Of the encoder's input, where it does not say.  [default: 16000]"
 )
-@click.option("--output-name", help="The output to take, where an encoder has several.")
+@click.option(
+    "--output-name", help="The output to take, where an encoder has several: NAME, NUMBER or SIGNATURE:NAME."
+)
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
               help="What embeddings are kept in.")  # fmt: skip
@@ -77,7 +79,8 @@ def command(
     hares evaluate --encoder untrained:mine_small --plugin mine.py --corpus corpora --protocol quick
 
     A run that was killed goes on where it was. Exit code 3 where the encoder fails the pre-flight, before any data
-    is read; 4 where no task could be scored.
+    is read; 4 where no task could be scored; 5 where the encoder or a probe failed on a task (the others are
+    scored); 10 where another evaluation is at work in the output folder.
     """
     from cli.evaluation import EvaluateOptions, evaluate_and_show
 

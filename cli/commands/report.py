@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from cli.errors import claim_file
+
 
 @click.command()
 @click.argument(
@@ -30,6 +32,8 @@ def command(runs: tuple[Path, ...], page: Path | None, as_json: bool) -> None:
     """
     from cli.report_view import load_runs, show_runs, write_page
 
+    if page is not None:
+        claim_file(page, "--html")
     loaded = load_runs(runs)
     if page is not None:
         write_page(loaded, page)

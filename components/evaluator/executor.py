@@ -23,11 +23,12 @@ from tfx.utils import path_utils
 from components.audio_example_gen.executor import MANIFEST_FILE
 from components.evaluator.shown import show_page, show_scores
 from components.outputs import record_outputs
+from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.embedding_collector import collect
 from hares.embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
-from hares.leakage import ClipIdentity, check_leakage, identity
+from hares.leakage import ClipIdentity, identity
 from hares.own_classifier import own_classifier
 from hares.plain_data import from_json
 from hares.predictions import Predictions, decode_predictions
@@ -35,8 +36,7 @@ from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
-from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
-from hares.task import Slot, load_task, task_names
+from hares.task import load_task, task_names
 from models.export import read_metadata
 
 
@@ -74,29 +74,23 @@ class Executor(base_executor.BaseExecutor):
         settings = from_json(ProtocolSettings, exec_properties["protocol"])
         rule = from_json(BlessingConfig, exec_properties["blessing"])
 
-        scores: dict[str, TaskScore] = {}
-        untrained: dict[str, TaskScore] = {}
-        sources: dict[str, SourceSummary] = {}
+        benchmark = Benchmark(settings)
         own = {"trained": own_classifier(path_utils.serving_model_path(model.uri)), "untrained": None}
-        for name in task_names():
-            if not input_dict.get(embeddings_key(name)):
+        for task in map(load_task, task_names()):
+            if not input_dict.get(embeddings_key(task.name)):
                 continue
-            folder = artifact_utils.get_single_uri(input_dict[embeddings_key(name)])
-            manifest_folder = artifact_utils.get_single_uri(input_dict[manifest_key(name)])
+            folder = artifact_utils.get_single_uri(input_dict[embeddings_key(task.name)])
+            manifest_folder = artifact_utils.get_single_uri(input_dict[manifest_key(task.name)])
             manifest = _read_json(os.path.join(manifest_folder, MANIFEST_FILE))
-            leakage = check_leakage(load_task(name), _ListedClips(manifest_folder))
-            sources[name] = source_summary(manifest, leakage)
-            slots = tuple(Slot(s["name"], tuple(s["classes"])) for s in manifest["slots"])
-            for variant, found in (("trained", scores), ("untrained", untrained)):
+            benchmark.describe(task, manifest, _ListedClips(manifest_folder))
+            for variant in ("trained", "untrained"):
                 data = _read_embeddings(os.path.join(folder, variant), settings.memory_limit_mb)
                 if data is not None:
-                    found[name] = score_task(load_task(name), slots, data, settings, own[variant])
+                    benchmark.score(task, data, own[variant], untrained=variant == "untrained")
 
         metadata = read_metadata(path_utils.serving_model_path(model.uri))
         encoder = {"name": metadata["encoder"], **metadata}
-        tasks = [load_task(name) for name in task_names()]
-        report = build_report(tasks, scores, untrained, sources, settings, encoder)
-        predictions = {name: score.predictions for name, score in scores.items() if score.predictions}
+        report, predictions = benchmark.report(encoder), benchmark.predictions
         comparison = _compared_with(exec_properties["baseline"], report, predictions)
         blessed, reasons = judge(rule, report, comparison)
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)

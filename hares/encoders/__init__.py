@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import soxr
 
+from hares._user_code import contained
 from hares.audio import SAMPLE_RATE
 from hares.encoders._arrays import as_array
 from hares.own_classifier import OwnClassifier
@@ -39,7 +40,7 @@ class EncoderOptions:
 
     Attributes:
         sample_rate: of the encoder's input in Hz; None for what it says itself, or 16 kHz.
-        output: name or number of the output to take; None for the adapter's own choice.
+        output: name or number of the output to take; None where there is but one, or one is named as an embedding.
     """
 
     sample_rate: int | None = None
@@ -58,6 +59,8 @@ class FrozenEncoder:
         digest: SHA-256 (hex) of the weights, the code and the choices that settle its embeddings.
         embed: float32 waveforms (b, n) in [-1, 1] at `sample_rate` to anything array-like (b, d).
         input_samples: the only n it takes; None where it takes any.
+        output: which of its outputs the embedding is, by name or number; "" where it has one without either.
+        outputs: all of them.
         own_classifier: what supervised pretraining trained on top of it; it scores its task without a probe.
         rate_assumed: whether nobody, neither encoder nor user, has said what `sample_rate` is.
         details: what else a report should say of it; values that JSON can hold.
@@ -70,6 +73,8 @@ class FrozenEncoder:
     digest: str
     embed: Callable[[np.ndarray], Any]
     input_samples: int | None = None
+    output: str = ""
+    outputs: tuple[str, ...] = ()
     rate_assumed: bool = False
     own_classifier: OwnClassifier | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -90,6 +95,7 @@ def load_encoder(spec: str, options: EncoderOptions | None = None) -> FrozenEnco
 
     Raises:
         ValueError: an unknown kind, or nothing usable at the location; the message names the remedy.
+        UserCodeError: the code failed, or wanted to end the process.
     """
     kind, _, location = spec.partition(":")
     if kind not in encoder_kinds():
@@ -98,7 +104,8 @@ def load_encoder(spec: str, options: EncoderOptions | None = None) -> FrozenEnco
             f"{', '.join(encoder_kinds())}"
         )
     module: ModuleType = importlib.import_module(f"hares.encoders.{kind}")
-    encoder: FrozenEncoder = module.load(location, options or EncoderOptions())
+    with contained(f"encoder {spec!r}"):
+        encoder: FrozenEncoder = module.load(location, options or EncoderOptions())
     return encoder
 
 
@@ -121,13 +128,15 @@ def chosen_rate(spec: str, declared: int | None, options: EncoderOptions) -> int
 def encode_crops(encoder: FrozenEncoder) -> Callable[[np.ndarray], np.ndarray]:
     """The encoder as a function of 16 kHz crops: (b, n) float32 to (b, d) float32.
 
-    The encoder sees the same n for crops of the same length, so that a compiled one is traced once for each.
+    The encoder sees the same n for crops of the same length, so that a compiled one is traced once for each. What its
+    code raises comes through, its attempts to end the process as `UserCodeError`.
     """
 
     def encode(crops: np.ndarray) -> np.ndarray:
         waveforms = _resampled(crops, encoder.sample_rate)
         windows = _windows(waveforms, encoder.input_samples)
-        embedded = [as_array(encoder.embed(window)) for window in windows]
+        with contained(f"encoder {encoder.spec!r}"):
+            embedded = [as_array(encoder.embed(window)) for window in windows]
         return embedded[0] if len(embedded) == 1 else np.mean(embedded, axis=0, dtype=np.float32)
 
     return encode

@@ -2,65 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-# In the order of preference: ours, TRILL's and most TF-Hub modules', HEAR-like names, Keras exports'.
-EMBEDDING_NAMES = ("embedding", "embeddings", "scene_embeddings", "default", "pooled_output", "output_0")
+# Names that say that an output is the embedding: ours, those of TF-Hub's audio modules, of HEAR, of BERT-like exports.
+EMBEDDING_NAMES = ("embedding", "embeddings", "scene_embeddings", "pooled_output", "default")
 
 
 def as_array(value: Any) -> np.ndarray:
     """Anything array-like as float32, without torch or TensorFlow imported here.
 
+    A torch tensor may need gradients, live on another device, or be of a type that numpy has not (bfloat16): its own
+    `numpy()` refuses all three. A list or tuple of vectors becomes their rows; of a tuple of one array, the array.
+
     Raises:
-        ValueError: not an array of numbers.
+        ValueError: not an array of real numbers, or several arrays.
     """
-    if hasattr(value, "detach"):  # a torch tensor may need gradients, or live on another device
+    if isinstance(value, list | tuple) and any(hasattr(part, "__array__") for part in value):
+        parts = [as_array(part) for part in value]
+        if len(parts) == 1 and parts[0].ndim > 1:
+            return parts[0]
+        if any(part.ndim > 1 for part in parts) or len({part.shape for part in parts}) > 1:
+            shapes = ", ".join(str(part.shape) for part in parts)
+            raise ValueError(f"the encoder returned {len(parts)} arrays, {shapes}; expected one (b, d)")
+        return np.stack(parts)
+    if isinstance(value, Mapping):
+        names = ", ".join(map(str, value))
+        raise ValueError(f"the encoder returned a mapping of {names}; expected one array (b, d)")
+    original = type(value).__name__
+    if hasattr(value, "detach"):
         value = value.detach().cpu()
+        value = value if value.is_complex() else value.float()
     if hasattr(value, "numpy"):
         value = value.numpy()
     try:
-        return np.asarray(value, np.float32)
+        array = np.asarray(value)
+        if array.dtype.kind in "USOcmM":
+            raise TypeError(array.dtype.name)
+        return array.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the encoder returned {type(value).__name__}, not an array of numbers") from error
+        raise ValueError(f"the encoder returned {original}, not an array of numbers ({error})") from error
 
 
-def pick_output(outputs: Any, name: str | None, spec: str) -> Any:
-    """The embedding among an encoder's outputs.
+def choose_output(outputs: Mapping[str, Any], name: str | None, spec: str) -> str:
+    """The name of an encoder's output that is the embedding; never a guess.
 
     Args:
-        outputs: a tensor, a mapping of names to tensors, or a sequence of tensors.
-        name: the output asked for, by name or number; None to choose: in a mapping the first of
-            `EMBEDDING_NAMES`, or the only one; in a sequence of three or more the second (YAMNet returns
-            scores, embeddings, spectrogram), else the first.
+        outputs: by name, or by number as text; their values have a `shape`.
+        name: the output asked for; None for the only one, or the only one with a name of `EMBEDDING_NAMES`, or
+            `embedding` where there are others of these.
         spec: the encoder, for error messages.
 
     Raises:
-        ValueError: no such output, or no telling which is meant.
+        ValueError: no such output, or no telling which is meant; the message lists them.
     """
-    if isinstance(outputs, Mapping):
-        names = [name] if name is not None else [n for n in EMBEDDING_NAMES if n in outputs]
-        if not names and len(outputs) == 1:
-            names = list(outputs)
-        if not names or names[0] not in outputs:
-            raise ValueError(
-                f"encoder {spec!r}: no output {name or 'with the name of an embedding'}; it has "
-                f"{', '.join(sorted(outputs))}. Choose one with --output-name"
-            )
-        return outputs[names[0]]
-    if isinstance(outputs, Sequence):
-        index = name if name is not None else ("1" if len(outputs) > 2 else "0")
-        if not index.isdecimal() or int(index) >= len(outputs):
-            raise ValueError(
-                f"encoder {spec!r}: no output {index}; it returns {len(outputs)} outputs without names. Choose "
-                f"one with --output-name 0 to {len(outputs) - 1}"
-            )
-        return outputs[int(index)]
-    if name is not None:
-        raise ValueError(f"encoder {spec!r}: it has one output without a name. Leave --output-name out")
-    return outputs
+    known = [n for n in EMBEDDING_NAMES if n in outputs]
+    if name is not None and name in outputs:
+        return name
+    if name is None and len(outputs) == 1:
+        return next(iter(outputs))
+    if name is None and (len(known) == 1 or "embedding" in known):
+        return known[0]
+    listed = ", ".join(f"{n} {output.shape}" for n, output in outputs.items())
+    raise ValueError(
+        f"encoder {spec!r}: {'it has several outputs' if name is None else f'no output {name!r}'}: {listed}. "
+        "Choose one with --output-name"
+    )
 
 
 def over_time(embedding: np.ndarray, batch: int) -> np.ndarray:

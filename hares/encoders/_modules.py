@@ -7,12 +7,14 @@ import os
 import sys
 from types import ModuleType
 
+from hares._user_code import UserCodeError
+
 
 def import_user_module(name: str, spec: str) -> ModuleType:
     """Imports `name`, as `python -m` would find it.
 
     Raises:
-        ValueError: there is no such module, or importing it fails; the message says why.
+        UserCodeError: there is no such module, or importing it fails; the message says why.
     """
     here = os.getcwd()
     if here not in sys.path:  # a console script's path begins with its own folder
@@ -21,7 +23,7 @@ def import_user_module(name: str, spec: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:  # whatever the user's code raises
-        raise ValueError(
+        raise UserCodeError(
             f"encoder {spec!r}: module {name!r} cannot be imported ({type(error).__name__}: {error}). "
             "Give its dotted name, and install it or call hares in the folder that holds it"
         ) from error

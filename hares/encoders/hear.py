@@ -2,7 +2,11 @@
 
 `load_model(weights)` gives a model with `sample_rate` and `scene_embedding_size`;
 `get_scene_embeddings(audio, model)` turns (n_sounds, n_samples) in [-1, 1] into (n_sounds, d). The audio is
-a torch tensor for a torch model, a TensorFlow tensor for a `tf.Module`, else a numpy array.
+a torch tensor on the model's device where the model is or holds a `torch.nn.Module` (which is put into `eval` mode), a
+TensorFlow tensor where it holds a `tf.Module` or Keras layer, else a numpy array.
+
+The digest covers the module's source, the file or folder of the weights, and every array of numbers that the model
+holds (`hares.encoders._state`): weights that it found by itself count as those it was given.
 
 The module's code is executed: load only what you trust.
 """
@@ -16,9 +20,11 @@ from typing import Any
 import numpy as np
 
 from hares._digests import combined_digest, library_versions, source_digest, tree_digest
+from hares._user_code import UserCodeError
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._arrays import as_array
 from hares.encoders._modules import import_user_module
+from hares.encoders._state import State, state_of
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
@@ -40,6 +46,9 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
     rate, size = (
         _whole_number(model, attribute, spec) for attribute in ("sample_rate", "scene_embedding_size")
     )
+    state = state_of(model)
+    for part in state.torch_modules:  # dropout and batch statistics off
+        part.eval()
     return FrozenEncoder(
         spec=spec,
         name=f"{name}:{Path(weights).name}" if weights else name,
@@ -49,9 +58,11 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             kind="hear",
             source=source_digest(name),
             weights=tree_digest(Path(weights)) if weights else None,
+            state=state.digest,
             versions=library_versions(),
         ),
-        embed=lambda waveforms: _embed(module, model, waveforms),
+        embed=lambda waveforms: _embed(module, model, state, waveforms),
+        details={"weight_arrays": state.arrays},
     )
 
 
@@ -59,12 +70,10 @@ def _load_model(module: Any, weights: str, spec: str) -> Any:
     try:
         model = module.load_model(weights) if weights else module.load_model()
     except Exception as error:  # whatever the module's code raises
-        raise ValueError(
+        raise UserCodeError(
             f"encoder {spec!r}: load_model failed ({type(error).__name__}: {error}). Does it want weights? "
             "Give hear:MODULE:WEIGHTS"
         ) from error
-    if hasattr(model, "eval"):  # torch: dropout and batch statistics off
-        model.eval()
     return model
 
 
@@ -77,12 +86,13 @@ def _whole_number(model: Any, attribute: str, spec: str) -> int:
     return int(value)
 
 
-def _embed(module: Any, model: Any, waveforms: np.ndarray) -> np.ndarray:
+def _embed(module: Any, model: Any, state: State, waveforms: np.ndarray) -> np.ndarray:
     # A model of a library cannot be here unless that library is loaded.
-    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
-    if torch is not None and isinstance(model, torch.nn.Module):
+    if state.torch_modules:
+        torch = sys.modules["torch"]
         with torch.no_grad():
-            return as_array(module.get_scene_embeddings(torch.from_numpy(waveforms.copy()), model))
-    if tensorflow is not None and isinstance(model, tensorflow.Module):
-        return as_array(module.get_scene_embeddings(tensorflow.constant(waveforms), model))
+            audio = torch.from_numpy(waveforms.copy()).to(state.torch_device)
+            return as_array(module.get_scene_embeddings(audio, model))
+    if state.is_tensorflow:
+        return as_array(module.get_scene_embeddings(sys.modules["tensorflow"].constant(waveforms), model))
     return as_array(module.get_scene_embeddings(waveforms, model))

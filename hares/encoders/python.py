@@ -1,8 +1,9 @@
 """`python:MODULE:FACTORY`: any Python object that turns waveforms into embeddings.
 
 `FACTORY()` gives an object with `sample_rate` (Hz), `embedding_size`, and a call from float32 (b, n) in [-1, 1]
-to (b, d). Its digest is that of the module's source; an object whose weights are elsewhere says so in an
-attribute `digest` (a string that changes when they do), or its cached embeddings outlive them.
+to (b, d). Its digest is that of the module's source and of the arrays of numbers that the object holds
+(`hares.encoders._state`); one whose weights are elsewhere says so in an attribute `digest` (a string that changes when
+they do), or its cached embeddings outlive them.
 
 The module's code is executed: load only what you trust.
 """
@@ -12,8 +13,10 @@ from __future__ import annotations
 from typing import Any
 
 from hares._digests import combined_digest, library_versions, source_digest
+from hares._user_code import UserCodeError
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._modules import import_user_module
+from hares.encoders._state import state_of
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
@@ -30,7 +33,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
     try:
         encoder: Any = factory()
     except Exception as error:  # whatever the user's code raises
-        raise ValueError(
+        raise UserCodeError(
             f"encoder {spec!r}: {factory_name}() failed ({type(error).__name__}: {error})"
         ) from error
     missing = [a for a in ("sample_rate", "embedding_size") if not hasattr(encoder, a)]
@@ -40,6 +43,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             f"{f'without {missing[0]}' if missing else 'that cannot be called'}; expected an object with "
             "sample_rate, embedding_size and a call from waveforms (b, n) to embeddings (b, d)"
         )
+    state = state_of(encoder)
     return FrozenEncoder(
         spec=spec,
         name=location,
@@ -49,8 +53,10 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             kind="python",
             factory=factory_name,
             source=source_digest(name),
+            state=state.digest,
             own=str(getattr(encoder, "digest", "")),
             versions=library_versions(),
         ),
         embed=encoder,
+        details={"weight_arrays": state.arrays},
     )

@@ -41,16 +41,19 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         ) from error
     source = _waveform_input(interpreter, spec)
     free = source["shape_signature"][-1] < 0
+    output, outputs = _output(interpreter, options.output, spec)
     return FrozenEncoder(
         spec=spec,
         name=path.stem,
         sample_rate=chosen_rate(spec, None, options),
         embedding_size=None,
         digest=combined_digest(
-            kind="tflite", file=file_digest(path), output=options.output, versions=library_versions()
+            kind="tflite", file=file_digest(path), output=int(output["index"]), versions=library_versions()
         ),
-        embed=_caller(interpreter, source, _output_index(interpreter, options.output, spec)),
+        embed=_caller(interpreter, source, output["index"]),
         input_samples=None if free else int(source["shape"][-1]),
+        output=output["name"],
+        outputs=outputs,
         rate_assumed=options.sample_rate is None,
     )
 
@@ -65,19 +68,23 @@ def _waveform_input(interpreter: Any, spec: str) -> dict[str, Any]:
     return inputs[0]
 
 
-def _output_index(interpreter: Any, output: str | None, spec: str) -> int:
-    outputs = interpreter.get_output_details()
-    if output is None and len(outputs) == 1:
-        return int(outputs[0]["index"])
-    candidates = outputs if output is None else [*outputs, *interpreter.get_tensor_details()]
-    matching = [tensor for tensor in candidates if output in (tensor["name"], str(tensor["index"]))]
-    if not matching:
-        found = ", ".join(f"{tensor['name']} {list(tensor['shape'])}" for tensor in outputs)
+def _output(interpreter: Any, wanted: str | None, spec: str) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The output, or tensor inside the graph, that is asked for, and the names of all outputs."""
+    outputs: list[dict[str, Any]] = interpreter.get_output_details()
+    names = tuple(str(output["name"]) for output in outputs)
+    if wanted is None and len(outputs) == 1:
+        return outputs[0], names
+    candidates = [] if wanted is None else [*outputs, *interpreter.get_tensor_details()]
+    matching = {t["index"]: t for t in candidates if wanted in (t["name"], str(t["index"]))}
+    if len(matching) != 1:
+        what = "several outputs" if wanted is None else f"{len(matching) or 'no'} tensors {wanted!r}"
+        shown = matching.values() or outputs
+        found = ", ".join(f"{tensor['index']} {tensor['name']} {list(tensor['shape'])}" for tensor in shown)
         raise ValueError(
-            f"encoder {spec!r}: {'several outputs' if output is None else f'no tensor {output!r}'}; the outputs "
-            f"are {found}. Choose one, or a tensor inside the graph, with --output-name"
+            f"encoder {spec!r}: {what}; {'they' if matching else 'the outputs'} are {found}. Choose one, or a tensor "
+            "inside the graph, with --output-name NAME or NUMBER"
         )
-    return int(matching[0]["index"])
+    return next(iter(matching.values())), names
 
 
 def _caller(interpreter: Any, source: dict[str, Any], output: int) -> Callable[[np.ndarray], np.ndarray]:

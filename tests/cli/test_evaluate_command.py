@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from cli.main import main
+from hares.lock import held
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +97,152 @@ def test_nothing_to_score_is_4(tmp_path, monkeypatch, capfd):
     (tmp_path / "birdsong").mkdir()
     code, error = in_process(["--corpus", ".", "--encoder", "log_mel"], tmp_path, monkeypatch, capfd)
     assert code == 4 and "no task could be scored" in error
+
+
+@pytest.fixture
+def esc50(tmp_path) -> Path:
+    """A corpus of ESC-50 with twenty clips, whose pitch tells the class."""
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    (tmp_path / "c/esc50/audio").mkdir(parents=True)
+    (tmp_path / "c/esc50/meta").mkdir()
+    for number in range(20):
+        name = f"{number % 5 + 1}-{number}-A-{number % 2}.wav"
+        wave = 0.3 * np.sin(2 * np.pi * (300 + 600 * (number % 2)) * np.arange(32_000) / 16_000)
+        soundfile.write(tmp_path / "c/esc50/audio" / name, wave, 16_000)
+        rows.append(f"{name},{number % 5 + 1},{number % 2},{'dog' if number % 2 else 'cow'},False,{number},A")
+    (tmp_path / "c/esc50/meta/esc50.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "c"
+
+
+HEAR = """
+import numpy as np
+class Model:
+    sample_rate, scene_embedding_size = 16000, 2
+def load_model(path=""):
+    return Model()
+def get_scene_embeddings(audio, model):
+    if len(audio) != 4 and audio.shape[1] == 80000:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    return np.stack([audio.std(1), np.abs(np.diff(audio)).mean(1)], 1)
+"""
+
+
+def test_an_encoder_that_fails_midway_is_5_and_its_traceback_in_the_log(esc50, tmp_path, monkeypatch, capfd):
+    (tmp_path / "fails_midway.py").write_text(HEAR)
+    arguments = [
+        "--encoder",
+        "hear:fails_midway",
+        "--corpus",
+        "c",
+        "--protocol",
+        "quick",
+        "--batch-size",
+        "6",
+    ]
+    code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 5 and "esc50: the encoder raised RuntimeError: CUDA out of memory" in error
+    assert "audio/1-0-A-0.wav" in error and "--batch-size 3" in error and "Traceback" not in error
+    (log,) = (tmp_path / "evaluation/logs").iterdir()
+    assert "Traceback" in log.read_text() and "in get_scene_embeddings" in log.read_text()
+    report = json.loads((tmp_path / "evaluation/report.json").read_text())
+    assert report["tasks"]["esc50"]["reason"].startswith("failed: ")
+
+
+@pytest.mark.parametrize(
+    "source,reason",
+    [
+        ("import argparse; argparse.ArgumentParser().parse_args()", "SystemExit: 2"),
+        ("print('words of its own'); raise SystemExit(0)", "SystemExit: 0"),
+        ("import os; os._exit(0)", "SystemExit: 0"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["encoder", "plugin"])
+def test_code_that_ends_the_process_is_3_and_says_why(tmp_path, monkeypatch, capfd, source, reason, kind):
+    (tmp_path / "birdsong").mkdir()
+    name = f"ends_{abs(hash((source, kind)))}"
+    (tmp_path / f"{name}.py").write_text(source)
+    encoder = (
+        ["--encoder", f"hear:{name}"]
+        if kind == "encoder"
+        else ["--encoder", "log_mel", "--plugin", f"{name}.py"]
+    )
+    code, error = in_process(["--corpus", ".", *encoder], tmp_path, monkeypatch, capfd)
+    assert code == 3 and reason in error and name in error and "Traceback" not in error
+    assert os.getcwd() == str(tmp_path)
+    (log,) = (tmp_path / "evaluation/logs").iterdir()
+    assert source.splitlines()[0] in log.read_text()
+    assert ("words of its own" in log.read_text()) == ("words" in source)
+
+
+def test_a_second_evaluation_in_the_folder_is_10(esc50, tmp_path, monkeypatch, capfd):
+    arguments = ["--encoder", "log_mel", "--corpus", "c", "--protocol", "quick"]
+    with held(tmp_path / "evaluation/evaluate.lock"):
+        code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 10 and f"process {os.getpid()}" in error and "--output" in error
+    assert not (tmp_path / "evaluation/logs").exists(), "its log is no business of the other's folder"
+
+
+def test_the_chosen_output_is_said_and_recorded(esc50, tmp_path, monkeypatch, capfd):
+    import tensorflow as tf
+
+    def call(sound):
+        level = tf.stack([tf.math.reduce_std(sound, -1), tf.reduce_mean(tf.abs(sound), -1)], -1)
+        return {"output_0": tf.nn.softmax(level), "output_1": level}
+
+    module = tf.Module()
+    module.call = tf.function(call, input_signature=[tf.TensorSpec([None, None], tf.float32, name="sound")])
+    tf.saved_model.save(module, str(tmp_path / "m"), signatures={"serving_default": module.call})
+    arguments = ["--encoder", "saved_model:m", "--corpus", "c", "--protocol", "quick"]
+    code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 3 and "output_0 (None, 2), output_1 (None, 2)" in error and "--output-name" in error
+    monkeypatch.setattr(sys, "argv", ["hares", "evaluate", *arguments, "--output-name", "output_1"])
+    main()
+    assert "the embedding is output output_1 of output_0, output_1" in capfd.readouterr().out
+    for name in ("evaluate.json", "report.json"):
+        encoder = json.loads((tmp_path / "evaluation" / name).read_text())["encoder"]
+        assert (encoder["output"], encoder["outputs"]) == ("output_1", ["output_0", "output_1"])
+
+
+OUTPUTS = {
+    "evaluate": ["evaluate", "--encoder", "hear:no_such_module", "--corpus", ".", "--output", "{}/out"],
+    "cache": ["evaluate", "--encoder", "hear:no_such_module", "--corpus", ".", "--cache", "{}/out"],
+    "run": ["run", "--corpus", ".", "--workspace", "{}/w"],
+    "study": ["study", "--corpus", ".", "--workspace", "{}/w"],
+    "demo": ["demo", "--workspace", "{}/w"],
+    "report": ["report", ".", "--html", "{}/page.html"],
+    "page": ["lineage", "page", "--output", "{}/page.html"],
+    "compile": ["compile", "--target", "vertex", "--cluster", "x.yaml", "--output", "{}/p.json"],
+}
+
+
+@pytest.mark.parametrize("words", OUTPUTS.values(), ids=OUTPUTS)
+@pytest.mark.parametrize("place", ["a file", "not ours"])
+def test_a_place_that_cannot_be_written_to_is_3_before_anything_is_read(
+    tmp_path, monkeypatch, capfd, words, place
+):
+    """Each would fail with another message if it read anything: there is no module, no report, no store, no cluster."""
+    target = tmp_path / "target"
+    target.write_text("a file") if place == "a file" else target.mkdir(mode=0o555)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["hares", *(word.format(target) for word in words)])
+    user = os.geteuid()
+    if place == "not ours" and user == 0:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        os.seteuid(user)
+    error = capfd.readouterr().err
+    assert stopped.value.code == 3 and str(target) in error and error.count("\n") == 1, error
+    assert ("Not a directory" if place == "a file" else "Permission denied") in error
+
+
+def test_a_full_disk_is_5(tmp_path, monkeypatch, capfd):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    code, error = in_process(["--encoder", "log_mel", "--corpus", "."], tmp_path, monkeypatch, capfd)
+    assert code == 5 and "No space left" in error

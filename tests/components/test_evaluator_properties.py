@@ -9,7 +9,6 @@ pytest.importorskip("tfx")
 
 from components.artifacts import ProbeReport
 from components.evaluator.executor import _compared_with, _describe_report
-from hares.leakage import not_checked
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
@@ -25,10 +24,9 @@ def scored(task, share):
     scores[:, int(40 * share) :, -1] = 1
     names = tuple(map(str, range(40)))
     answers = Predictions(task.metric, task.slots, names, ("",) * 40, labels, scores, np.ones(40))
-    leakage = not_checked(task)
     return TaskScore(
         task, answers.score(), 0.1, answers.resampled(50, draws_seed(task, 0)), tuple(answers.seed_scores()),
-        40, 40, 2, task.num_classes, (), {}, answers, "", leakage,
+        40, 40, 2, task.num_classes, (), {}, answers, "",
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.embedding_cache import EmbeddingCache, crop_policy, front_end, shard_data
+from hares.embedding_cache import EmbeddingCache, crop_policy, front_end, hashed, shard_data
 from hares.embeddings import TaskEmbeddings
 from hares.encoders import FrozenEncoder, load_encoder
 from hares.ingest import Entry, ShardSummary
@@ -51,7 +51,7 @@ def keys(
     cache = EmbeddingCache(root / "cache", dtype)
     policy = crop_policy(load_task(task), split, settings)
     return {
-        name: cache.key(encoder.digest, front_end(encoder), policy, shard_data(entries, root))
+        name: cache.key(encoder.digest, front_end(encoder), policy, shard_data(hashed(entries, root)))
         for name, entries in shards.items()
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import types
 from pathlib import Path
 
 import librosa
@@ -14,7 +13,7 @@ import soxr
 import tensorflow as tf
 
 from hares.encoders import EncoderOptions, FrozenEncoder, encode_crops, encoder_kinds, load_encoder
-from hares.encoders._arrays import as_array, pick_output
+from hares.encoders._arrays import EMBEDDING_NAMES, choose_output
 from hares.preflight import synthetic_crops
 from models.encoder import load_encoder as build_encoder
 from models.export import export_saved_model
@@ -79,10 +78,66 @@ def test_saved_model(tmp_path, shape, output):
 
 def test_saved_model_output_is_chosen_by_name(tmp_path):
     path = saved(tmp_path, lambda x: {"a": tf_features(x), "b": 2 * tf_features(x)}, [None, None])
-    with pytest.raises(ValueError, match=r"a, b\. Choose one with --output-name"):
-        encode_crops(load_encoder(f"saved_model:{path}"))(WAVES)
+    with pytest.raises(ValueError, match=r"a \(None, 3\), b \(None, 3\)\. Choose one with --output-name"):
+        load_encoder(f"saved_model:{path}")
     encoder = load_encoder(f"saved_model:{path}", EncoderOptions(output="b"))
     np.testing.assert_allclose(encoder.embed(WAVES), 2 * features(WAVES), atol=1e-6)
+    assert (encoder.output, encoder.outputs) == ("b", ("a", "b"))
+    assert encoder.digest != load_encoder(f"saved_model:{path}", EncoderOptions(output="a")).digest
+
+
+def with_signatures(folder: Path, **functions) -> str:
+    """A SavedModel with a signature of waveforms for each function."""
+    spec = tf.TensorSpec([None, None], tf.float32, name="sound")
+    module = tf.Module()
+    module.calls = {
+        name: tf.function(function, input_signature=[spec]) for name, function in functions.items()
+    }
+    tf.saved_model.save(module, str(folder), signatures=module.calls)
+    return str(folder)
+
+
+def test_saved_model_whose_other_signature_gives_something_else(tmp_path):
+    """Class scores by default, and the embedding in a signature of its own."""
+    path = with_signatures(
+        tmp_path,
+        serving_default=lambda x: {"output_0": x[:, :5]},
+        embed=lambda x: {"output_0": tf_features(x)},
+    )
+    with pytest.raises(ValueError, match=r"output_0 .*, embed:output_0 .*--output-name"):
+        load_encoder(f"saved_model:{path}")
+    encoder = load_encoder(f"saved_model:{path}", EncoderOptions(output="embed:output_0"))
+    np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
+    assert encoder.output == "embed:output_0"
+    default = load_encoder(f"saved_model:{path}", EncoderOptions(output="output_0"))
+    assert default.embed(WAVES).shape == (4, 5) and default.digest != encoder.digest
+
+
+def test_saved_model_with_a_second_name_for_its_signature(tmp_path):
+    """Keras exports `serve` beside `serving_default`; they are the same."""
+    same = {name: lambda x: {"output_0": tf_features(x)} for name in ("serve", "serving_default")}
+    encoder = load_encoder(f"saved_model:{with_signatures(tmp_path / 'same', **same)}")
+    assert (encoder.output, encoder.outputs) == ("output_0", ("output_0",))
+    only = with_signatures(tmp_path / "only", basic=lambda x: {"features": tf_features(x)})
+    np.testing.assert_allclose(load_encoder(f"saved_model:{only}").embed(WAVES), features(WAVES), atol=1e-6)
+    two = with_signatures(tmp_path / "two", a=lambda x: {"y": x[:, :5]}, b=lambda x: {"y": tf_features(x)})
+    with pytest.raises(ValueError, match=r"a:y .*, b:y .*--output-name"):
+        load_encoder(f"saved_model:{two}")
+
+
+def test_saved_model_with_time_as_its_last_axis(tmp_path):
+    def call(x):
+        return {"embedding": tf.signal.frame(x, 400, 400)[:, :, :7] * tf.ones([7])}
+
+    def transposed(x):
+        return {"embedding": tf.transpose(call(x)["embedding"], [0, 2, 1])}
+
+    assert load_encoder(f"saved_model:{saved(tmp_path / 'a', call, [None, None])}").embed(WAVES).shape == (
+        4,
+        7,
+    )
+    with pytest.raises(ValueError, match="time as its last axis"):
+        load_encoder(f"saved_model:{saved(tmp_path / 'b', transposed, [None, None])}")
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +191,38 @@ def test_hub_yamnet_like(tmp_path):
         embeddings = tf.stack([tf_features(wave), 3 * tf_features(wave)])
         return tf.zeros([2, 521]), embeddings, tf.zeros([96, 64])
 
-    encoder = load_encoder(f"hub:{callable_module(tmp_path, call, tf.TensorSpec([None], tf.float32))}")
+    path = callable_module(tmp_path, call, tf.TensorSpec([None], tf.float32))
+    encoder = load_encoder(f"hub:{path}")
     np.testing.assert_allclose(encode_crops(encoder)(WAVES), 2 * features(WAVES), atol=1e-6)
+    assert (encoder.output, encoder.outputs) == ("1", ("0", "1", "2"))
+    assert load_encoder(f"hub:{path}", EncoderOptions(output="0")).embed(WAVES).shape == (4, 521)
+
+
+@pytest.mark.parametrize(
+    "shape,outputs",
+    [
+        ([None], lambda f: (f, f)),
+        ([None], lambda f: (f, f, f, f)),
+        ([None], lambda f: (f, f, f[0])),
+        ([None, None], lambda f: (f, f, f)),
+        ([None, None], lambda f: {"x": f, "y": f}),
+    ],
+    ids=["two", "four", "a-vector", "batches", "names"],
+)
+def test_hub_outputs_of_no_known_form_are_not_guessed(tmp_path, shape, outputs):
+    def call(waves):
+        return outputs(tf_features(waves) if len(shape) == 2 else tf_features(waves)[tf.newaxis])
+
+    path = callable_module(tmp_path, call, tf.TensorSpec(shape, tf.float32))
+    with pytest.raises(ValueError, match=r"several outputs: .*--output-name"):
+        load_encoder(f"hub:{path}")
+
+
+def test_hub_module_of_two_waveforms(tmp_path):
+    spec = [tf.TensorSpec([None, None], tf.float32, name=name) for name in ("left", "right")]
+    path = callable_module(tmp_path, lambda left, right: tf_features(left + right), *spec)
+    with pytest.raises(ValueError, match=r"several float tensors, left .*, right "):
+        load_encoder(f"hub:{path}")
 
 
 def test_hub_trill_like(tmp_path):
@@ -178,8 +263,19 @@ def test_tflite_tensor_inside_the_graph(tmp_path):
     names = [t["name"] for t in inside.get_tensor_details() if list(t["shape"]) == [1, 3]]
     encoder = load_encoder(f"tflite:{path}", EncoderOptions(output=names[-1]))
     np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
-    with pytest.raises(ValueError, match="no tensor 'nothing'; the outputs are"):
+    with pytest.raises(ValueError, match="no tensors 'nothing'; the outputs are"):
         load_encoder(f"tflite:{path}", EncoderOptions(output="nothing"))
+    assert encoder.output == names[-1] and len(encoder.outputs) == 1
+
+
+def test_tflite_with_two_outputs(tmp_path):
+    path = tflite_file(tmp_path / "m.tflite", lambda x: (tf_features(x), 2 * x), [1, 16_000])
+    with pytest.raises(ValueError, match=r"several outputs; .*--output-name NAME or NUMBER"):
+        load_encoder(f"tflite:{path}")
+    inside = tf.lite.Interpreter(path)
+    number = next(t["index"] for t in inside.get_output_details() if list(t["shape"]) == [1, 3])
+    encoder = load_encoder(f"tflite:{path}", EncoderOptions(output=str(number)))
+    np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
 
 
 HEAR_MODULE = """
@@ -239,47 +335,6 @@ def test_hear_module_in_the_current_folder(user_module, tmp_path):
 def test_hear_modules_that_are_none(user_module, source, message):
     with pytest.raises(ValueError, match=message):
         load_encoder(f"hear:{user_module(source)}")
-
-
-def test_torch_models_get_torch_tensors_and_no_gradients(user_module, monkeypatch):
-    """With a stand-in for torch: the calls made of it are those of the real one's documented interface."""
-    torch = types.ModuleType("torch")
-    torch.state = []
-
-    class NoGrad:
-        def __enter__(self):
-            torch.state.append("no_grad")
-
-        def __exit__(self, *_):
-            torch.state.append("end")
-
-    class Tensor:
-        def __init__(self, value):
-            self.value = value
-
-        def detach(self):
-            return self
-
-        cpu = detach
-
-        def numpy(self):
-            return self.value
-
-    torch.no_grad, torch.from_numpy, torch.Tensor = NoGrad, Tensor, Tensor
-    torch.nn = types.SimpleNamespace(
-        Module=type("Module", (), {"eval": lambda self: torch.state.append("eval")})
-    )
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    name = user_module(
-        "import torch\n"
-        "class Model(torch.nn.Module):\n    sample_rate, scene_embedding_size = 16000, 1\n"
-        "def load_model(path=''):\n    return Model()\n"
-        "def get_scene_embeddings(audio, model):\n"
-        "    assert isinstance(audio, torch.Tensor)\n"
-        "    return torch.Tensor(audio.value.mean(1, keepdims=True))\n"
-    )
-    np.testing.assert_allclose(load_encoder(f"hear:{name}").embed(WAVES), WAVES.mean(1, keepdims=True))
-    assert torch.state == ["eval", "no_grad", "end"]
 
 
 PYTHON_MODULE = """
@@ -403,12 +458,32 @@ def test_fixed_lengths(length, starts):
     np.testing.assert_allclose(result, np.mean([window[:, :2] for window in expected], axis=0), atol=1e-7)
 
 
-def test_outputs_are_picked_and_converted():
-    assert pick_output(("scores", "embeddings", "spectrogram"), None, "x") == "embeddings"
-    assert pick_output(("only", "other"), None, "x") == "only"
-    assert pick_output(("a", "b", "c"), "2", "x") == "c"
-    for outputs, name in ((("a", "b"), "7"), ({"a": 1, "b": 2}, None), (np.zeros(2), "a")):
-        with pytest.raises(ValueError, match="--output-name"):
-            pick_output(outputs, name, "x")
-    with pytest.raises(ValueError, match="returned str, not an array of numbers"):
-        as_array("words")
+def shapes(*names: str) -> dict[str, np.ndarray]:
+    return {name: np.zeros((4, number + 2)) for number, name in enumerate(names)}
+
+
+@pytest.mark.parametrize("name", EMBEDDING_NAMES)
+def test_a_name_of_an_embedding_is_a_choice(name):
+    assert choose_output(shapes("a", name, "z"), None, "x") == name
+    assert choose_output(shapes("a", name, "z"), "z", "x") == "z"
+
+
+@pytest.mark.parametrize(
+    "outputs,name",
+    [
+        (("output_0", "output_1", "output_2"), None),
+        (("output_0", "scores"), None),
+        (("0", "1"), None),
+        (("pooled_output", "default"), None),
+        (("a", "b"), "c"),
+        (("only",), "other"),
+    ],
+)
+def test_no_output_is_guessed(outputs, name):
+    with pytest.raises(ValueError, match=rf"{outputs[0]} \(4, 2\).*Choose one with --output-name"):
+        choose_output(shapes(*outputs), name, "x")
+
+
+def test_an_only_output_and_the_embedding_among_others_are_no_guess():
+    assert choose_output(shapes("output_0"), None, "x") == "output_0"
+    assert choose_output(shapes("embedding", "pooled_output"), None, "x") == "embedding"

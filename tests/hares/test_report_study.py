@@ -42,10 +42,7 @@ def scored(task, predictions: Predictions) -> TaskScore:
         task=task, value=predictions.score(), chance=0.5,
         resampled=predictions.resampled(100, draws_seed(task, 0)), seed_scores=tuple(predictions.seed_scores()),
         clips=CLIPS, train_clips=CLIPS, classes_trained=2, classes=task.num_classes, deviations=(), details={},
-        predictions=predictions, reason="", leakage={
-            "verdict": "clean", "clips_checked": 0, "contents_checked": 0, "shared_clips": 0, "shared_groups": 0,
-            "groups_promised": True, "shared_by_design": "", "groups_by_design": 0, "examples": [],
-        },
+        predictions=predictions, reason="",
     )  # fmt: skip
 
 
