@@ -11,8 +11,10 @@ import datetime
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from tfx.dsl.compiler import compiler, constants
@@ -22,7 +24,9 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
+from pipeline.cache import PortableCache
 from pipeline.code_digest import PROJECT
+from pipeline.identity import Identity
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.lineage.tfx_store import TfxStore
@@ -75,7 +79,12 @@ class Observer(Protocol):
 
 
 def run_locally(
-    pipeline: Pipeline, observer: Observer, facts: RunFacts, store: StoreAddress
+    pipeline: Pipeline,
+    observer: Observer,
+    facts: RunFacts,
+    store: StoreAddress,
+    identity: Identity | None = None,
+    stand_ins: Mapping[str, str] | None = None,
 ) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
@@ -85,6 +94,8 @@ def run_locally(
         facts: recorded in the store with the run.
         store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
             logs and keeps.
+        identity: the workspace's, for the cache (`pipeline.cache`).
+        stand_ins: what stands for a path in the cache's keys.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -101,10 +112,13 @@ def run_locally(
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
     connection = TfxStore(store)
+    root = Path(ir.runtime_spec.pipeline_root.field_value.string_value)
+    cache = PortableCache(root, run_id, identity, stand_ins or {})
     with connection as handle:
         begin_run(handle.store, run_id, facts, PROJECT)
     try:
-        results = _run_steps(nodes, ir, observer, connection)
+        with cache.used():
+            results = _run_steps(nodes, ir, observer, connection)
     except BaseException:
         try:
             with connection as handle:

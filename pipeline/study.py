@@ -37,8 +37,9 @@ from pipeline.lineage.study import (
     study_context,
 )
 from pipeline.local_runner import Observer, StepFailedError
+from pipeline.relocation import settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
-from pipeline.run import execute
+from pipeline.run import execute, own_store
 from pipeline.settings import SettingError
 from pipeline.workspace import Workspace
 
@@ -89,6 +90,7 @@ def run_study(
         StepFailedError: a step was interrupted by a signal.
     """
     place = Workspace(workspace.resolve())
+    settle_if_moved(place.folder, own_store(place.folder))
     study = study_context(create_store(place.store), grid.name)
     done = complete_cells(create_store(place.store), study)
     cells = {cell.name: _pending(cell) for cell in grid.cells}
