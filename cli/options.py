@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, store_failures
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
@@ -86,15 +86,23 @@ def check_places(corpus: Path | None, placements: Mapping[str, Path], *others: P
 
 
 def metadata_address(text: str, workspace: Path) -> StoreAddress:
-    """The store that `--metadata` names, or the workspace's own.
+    """The store that `--metadata` names, or the workspace's own; of a workspace that was moved or copied it names the
+    present place afterwards.
 
     Raises:
-        CommandError: not an address of a store.
+        CommandError: not an address of a store, a store that does not answer, or a workspace without a sound identity.
     """
+    from pipeline.identity import IdentityError
     from pipeline.lineage.connection import store_address
+    from pipeline.relocation import settle_if_moved
     from pipeline.workspace import Workspace
 
     try:
-        return store_address(text, Workspace(workspace).store)
+        with store_failures():
+            address = store_address(text, Workspace(workspace).store)
+            settle_if_moved(workspace, address)
+            return address
+    except IdentityError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error

@@ -1,4 +1,5 @@
-"""What every output says of itself in ML Metadata: a digest of its content, and the run and node that made it.
+"""What every output says of itself in ML Metadata: digests of its content and of its files' names and sizes, and the
+run and node that made it.
 
 Equal digests mean equal files, wherever they lie. Run and node stand in the store as well, in the contexts of the
 execution; ML Metadata has no index from an execution to its contexts, so that with thousands of runs asking there is
@@ -20,6 +21,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 
 PROPERTY = "content_digest"
+LISTING = "files"
 _BLOCK = 1 << 20
 _READERS = 8
 
@@ -27,7 +29,7 @@ _READERS = 8
 def record_outputs(
     output_dict: Mapping[str, Sequence[types.Artifact]], context: base_executor.BaseExecutor.Context | None
 ) -> None:
-    """Puts `content_digest`, `run` and `node` on every output.
+    """Puts `content_digest`, `files`, `run` and `node` on every output.
 
     Args:
         output_dict: the executor's. An output without files has no digest; one that has a digest already keeps it:
@@ -45,6 +47,20 @@ def record_outputs(
                 digest = folder_digest(artifact.uri)
                 if digest:
                     artifact.set_string_custom_property(PROPERTY, digest)
+            if "://" not in artifact.uri and os.path.isdir(artifact.uri):
+                artifact.set_string_custom_property(LISTING, files_listing(artifact.uri))
+
+
+def files_listing(folder: str) -> str:
+    """SHA-256 (hex) over the paths and sizes of the files of a local folder, hidden ones left out.
+
+    No file is opened: it tells a folder that was copied in part, and not one whose bytes were changed.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(_files(folder), key=os.fsencode):
+        if not any(part.startswith(".") for part in path.split(os.sep)):
+            digest.update(b"%d %s\n" % (os.path.getsize(os.path.join(folder, path)), os.fsencode(path)))
+    return digest.hexdigest()
 
 
 def folder_digest(uri: str) -> str:

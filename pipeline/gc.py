@@ -2,18 +2,18 @@
 
 | goes | when |
 |---|---|
-| `artifacts/<node>/<output>/<execution>` | no artifact of the store stands for it: its step was killed or failed |
+| `artifacts/<node>/<output>/<execution>` | no artifact stands for it (`pipeline.keeping`): a step was killed |
 | the same, and its artifacts become DELETED | with `keep_runs`: only older runs made or used it |
 | `artifacts/<node>/.system/<kind>/<name>` | it holds files: what TFX's executors of a step leave when they are killed |
 | `checkpoints/<digest>` | the training has ended and its model is there, or the records it read are gone |
+| `trash/<time>` | `hares metadata check --mend` moved it there |
 | temporary files | their writer is gone: it would hold the workspace, or have finished within the hour |
 
 The caller holds the workspace (`Workspace.held`), so no run is at work in it. What is not listed stays: logs, pushed
 models, studies, imported files, weights of warm starts, and every file that is not where a run would have put it.
 
-Symbolic links are never followed. An artifact is marked DELETED before its files go, and no other artifact is touched:
-TFX's cache knows inputs by their whole record, and a newer time in it would spoil the cache. Being stopped between two
-removals, or within one, leaves less to do for the next call.
+Symbolic links are never followed. An artifact is marked DELETED before its files go, and no other artifact is touched.
+Being stopped between two removals, or within one, leaves less to do for the next call.
 """
 
 from __future__ import annotations
@@ -23,20 +23,19 @@ import os
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_metadata import errors
-from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from pipeline.keeping import SYSTEM, Keeping, Named, entries, folders, places_in
 from pipeline.lineage.graph import upstream
-from pipeline.lineage.record import RUN_TYPE
+from pipeline.lineage.ownership import is_local, local_path, runs_of
 from pipeline.lineage.store import BLESSING_TYPE
 from pipeline.workspace import CHECKPOINT_DATA, Workspace
 
-_SYSTEM = ".system"  # where TFX keeps what is no artifact
 _SUMMARY = "summary.json"  # of a ModelRun artifact; names the training's checkpoints
 # `*.part` and mkstemp's names are ours, the others TensorFlow's while it writes a checkpoint.
 _TEMPORARY = re.compile(r".+\.part|\..+\.[a-z0-9_]{8}|.+\.tempstate\d+")
@@ -50,7 +49,7 @@ class Garbage:
     """Something that nothing refers to.
 
     Attributes:
-        kind: "files" (of no artifact), "artifact", "scratch", "checkpoints" or "temporary".
+        kind: "files" (of no artifact), "artifact", "scratch", "checkpoints", "trash" or "temporary".
         path: the folder or file.
         reason: why it may go, for a person.
         bytes: what its removal frees; a file with links that stay frees nothing.
@@ -64,38 +63,37 @@ class Garbage:
     artifacts: tuple[int, ...] = ()
 
 
-def find_garbage(
-    workspace: Workspace, store: MetadataStore, now: float, keep_runs: int | None = None
-) -> list[Garbage]:
+def find_garbage(keeping: Keeping, now: float, keep_runs: int | None = None) -> list[Garbage]:
     """Everything that may go, in the order in which `remove` takes it.
 
     Args:
-        workspace: with a resolved folder, held by the caller.
-        store: the store in which all runs of the workspace are recorded.
+        keeping: what the stores stand for; the caller holds the workspace. Where it has doubts, only temporary files
+            may go.
         now: the time, in seconds since the epoch; what a command writes without holding the workspace counts as
             left behind an hour after its last change.
         keep_runs: how many runs to keep, the newest that have artifacts here, beside those whose model is blessed or
-            pushed; None keeps all.
+            pushed and those of other workspaces; None keeps all.
 
     Raises:
         ValueError: `keep_runs` is below 1.
     """
     if keep_runs is not None and keep_runs < 1:
         raise ValueError(f"--keep-runs: got {keep_runs}; at least one run is kept")
-    live = [a for a in store.get_artifacts() if a.state != pb.Artifact.DELETED]
-    old = _superseded(store, live, workspace.root, keep_runs) if keep_runs is not None else set()
-    named = _Named(artifact.uri for artifact in live if artifact.id not in old)
-    by_path = defaultdict(list)
-    for artifact in live:
-        if artifact.id in old:
-            by_path[_folder_of(artifact.uri, workspace.root)].append(artifact.id)
-    found = [
-        *_artifact_folders(workspace.root, named, by_path),
-        *_checkpoints(workspace.checkpoints, named, _finished(live)),
-    ]
+    workspace = keeping.workspace
+    found: list[Garbage] = []
+    if not keeping.doubts:
+        old = _superseded(keeping, keep_runs) if keep_runs is not None else {}
+        named = keeping.named(old)
+        found += _artifact_folders(keeping, named, old)
+        found += _scratch(workspace.root, named)
+        found += _checkpoints(workspace, named, _finished(keeping))
+        found += [
+            Garbage("trash", path, "it was taken out by --mend", 0) for path in folders(workspace.trash)
+        ]
     gone = {item.path for item in found}
     for name in ("checkpoints", "imported", *_UNHELD):
-        changed_before = now - _UNHELD_SECONDS if name in _UNHELD else float("inf")
+        unheld = name in _UNHELD or keeping.doubts
+        changed_before = now - _UNHELD_SECONDS if unheld else float("inf")
         for path in _temporary(workspace.folder / name, gone, changed_before):
             found.append(Garbage("temporary", path, "its writer is gone", 0))
     return _measured(found)
@@ -120,80 +118,61 @@ def remove(store: MetadataStore, found: Iterable[Garbage]) -> Iterator[Garbage]:
         yield item
 
 
-class _Named:
-    """The paths that artifacts name, asked whether a path is one of them, above one or below one."""
-
-    def __init__(self, uris: Iterable[str]) -> None:
-        self._paths: set[str] = set()
-        self._above: set[str] = set()
-        self._ends: set[tuple[str, ...]] = set()
-        for uri in uris:
-            if not _is_local(uri):
-                continue
-            for path in {_path(uri), os.path.realpath(_path(uri))}:
-                self._paths.add(path)
-                self._above.update(map(str, Path(path).parents))
-            # A workspace that was moved or copied: its store names the old place.
-            self._ends.add(Path(_path(uri)).parts[-3:])
-
-    def covers(self, path: str) -> bool:
-        """Whether `path` is one of them or below one."""
-        return path in self._paths or any(str(parent) in self._paths for parent in Path(path).parents)
-
-    def touches(self, path: str) -> bool:
-        """Whether anything named would be lost with `path`."""
-        return self.covers(path) or path in self._above or Path(path).parts[-3:] in self._ends
+def _artifact_folders(keeping: Keeping, named: Named, old: Mapping[int, str]) -> Iterator[Garbage]:
+    by_path = defaultdict(list)
+    for artifact_id, path in old.items():
+        by_path[path].append(artifact_id)
+    of_nobody = set(keeping.unnamed_folders(keeping.named()))
+    for folder in keeping.unnamed_folders(named):
+        if ids := by_path.get(str(folder)):
+            reason = "only runs older than those kept made or used it"
+            yield Garbage("artifact", folder, reason, 0, tuple(sorted(ids)))
+        elif folder in of_nobody:
+            yield Garbage("files", folder, "no artifact of the store stands for it", 0)
 
 
-def _artifact_folders(root: Path, named: _Named, old: dict[str, list[int]]) -> Iterator[Garbage]:
-    for node in _folders(root):
-        for output in _folders(node):
-            if output.name == _SYSTEM:
-                yield from _scratch(output, named)
-                continue
-            for folder in _folders(output):
-                path = str(folder)
-                if not folder.name.isdecimal() or named.touches(path):
-                    continue
-                if path in old:
-                    reason = "only runs older than those kept made or used it"
-                    yield Garbage("artifact", folder, reason, 0, tuple(sorted(old[path])))
-                else:
-                    yield Garbage("files", folder, "no artifact of the store stands for it", 0)
+def _scratch(root: Path, named: Named) -> Iterator[Garbage]:
+    for node in folders(root):
+        for kind in folders(node / SYSTEM):
+            for folder in folders(kind):
+                if not named.touches(str(folder)) and any(True for _ in _files(folder)):
+                    yield Garbage("scratch", folder, "its executor has ended", 0)
 
 
-def _scratch(system: Path, named: _Named) -> Iterator[Garbage]:
-    for kind in _folders(system):
-        for folder in _folders(kind):
-            if not named.touches(str(folder)) and any(True for _ in _files(folder)):
-                yield Garbage("scratch", folder, "its executor has ended", 0)
-
-
-def _checkpoints(root: Path, named: _Named, finished: Collection[str]) -> Iterator[Garbage]:
-    for folder in _folders(root):
+def _checkpoints(workspace: Workspace, named: Named, finished: Collection[str]) -> Iterator[Garbage]:
+    for folder in folders(workspace.checkpoints):
         if folder.name in finished:
             yield Garbage("checkpoints", folder, "the training has ended, its model is an artifact", 0)
             continue
         data = _text(folder / CHECKPOINT_DATA)
         # Without the file nobody can say whose they are; a training that was only stopped goes on from them.
-        if data and _is_local(data) and not (named.covers(_path(data)) and os.path.isdir(data)):
+        if data and is_local(data) and not _is_there(data, workspace, named):
             yield Garbage("checkpoints", folder, f"the records it was trained on are gone ({data})", 0)
 
 
-def _finished(live: Sequence[pb.Artifact]) -> set[str]:
+def _is_there(data: str, workspace: Workspace, named: Named) -> bool:
+    """Whether records are there, at the path that was noted or at the like one in this workspace."""
+    noted = local_path(str(workspace.folder / data.removeprefix("file://")))
+    return any(
+        named.covers(path) and os.path.isdir(path) for path in (noted, *places_in(workspace.root, noted))
+    )
+
+
+def _finished(keeping: Keeping) -> set[str]:
     """Names of the checkpoint folders of trainings whose model is an artifact."""
     found = set()
-    for artifact in live:
-        text = _text(Path(_path(artifact.uri)) / _SUMMARY) if artifact.type == "ModelRun" else ""
+    for artifact in keeping.live:
+        if artifact.type != "ModelRun" or not keeping.ownership.ours(artifact):
+            continue
         try:
-            found.add(json.loads(text)["checkpoints"])
+            found.add(json.loads(_text(Path(local_path(artifact.uri)) / _SUMMARY))["checkpoints"])
         except (ValueError, KeyError, TypeError):  # not there, cut short, or of an earlier version
             continue
     return found
 
 
 def _temporary(root: Path, gone: Collection[Path], changed_before: float) -> Iterator[Path]:
-    for entry in _entries(root):
+    for entry in entries(root):
         path = Path(entry.path)
         if path in gone:
             continue
@@ -206,26 +185,23 @@ def _temporary(root: Path, gone: Collection[Path], changed_before: float) -> Ite
             yield from _temporary(path, gone, changed_before)
 
 
-def _superseded(store: MetadataStore, live: Sequence[pb.Artifact], root: Path, keep_runs: int) -> set[int]:
-    """Ids of the artifacts below `root` that only runs made or used which are not kept."""
-    here = {a.id: a for a in live if _folder_of(a.uri, root)}
-    by_run = {
-        run.id: {a.id for a in store.get_artifacts_by_context(run.id)} & set(here) for run in _runs(store)
-    }
+def _superseded(keeping: Keeping, keep_runs: int) -> dict[int, str]:
+    """The artifacts of the workspace, by id, that only runs made or used which are not kept, each with its folder."""
+    store, root = keeping.store, keeping.workspace.root
+    here = {a.id: a for a in keeping.live if _folder_of(a.uri, root) and keeping.ownership.ours(a)}
+    runs = {run.id: run for run in runs_of(store)}
+    by_run = {run: {a.id for a in store.get_artifacts_by_context(run)} & set(here) for run in runs}
     with_artifacts = [run for run, ids in sorted(by_run.items()) if ids]
+    own = [run for run in with_artifacts if keeping.ownership.has(runs[run])]
     approved = {i for i, artifact in here.items() if _approved(artifact)}
-    kept = {run for run in with_artifacts if run in with_artifacts[-keep_runs:] or by_run[run] & approved}
+    kept = {
+        run for run in with_artifacts if run not in own or run in own[-keep_runs:] or by_run[run] & approved
+    }
     # An artifact of no run at all, as an import leaves, is no run's to lose.
     of_no_run = set(here).difference(*by_run.values())
     starts = of_no_run.union(*(by_run[run] for run in kept))
-    return set(here) - set(upstream(store, starts).artifacts)
-
-
-def _runs(store: MetadataStore) -> list[pb.Context]:
-    try:
-        return list(store.get_contexts(ListOptions(filter_query=f"type = '{RUN_TYPE}'")))
-    except errors.NotFoundError:  # no run was ever recorded
-        return []
+    lost = set(here) - set(upstream(store, starts).artifacts)
+    return {artifact_id: _folder_of(here[artifact_id].uri, root) for artifact_id in lost}
 
 
 def _approved(artifact: pb.Artifact) -> bool:
@@ -256,40 +232,20 @@ def _stats(path: Path) -> Iterator[os.stat_result]:
 
 
 def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    for entry in _entries(folder):
+    for entry in entries(folder):
         if entry.is_dir(follow_symlinks=False):
             yield from _files(Path(entry.path))
         else:
             yield entry
 
 
-def _folders(folder: Path) -> list[Path]:
-    return [Path(entry.path) for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, sorted; nothing where it is no folder, or a symbolic link."""
-    if not folder.is_dir() or folder.is_symlink():
-        return []
-    with os.scandir(folder) as listing:
-        return sorted(listing, key=lambda entry: os.fsencode(entry.name))
-
-
 def _folder_of(uri: str, root: Path) -> str:
     """The folder `<root>/<node>/<output>/<execution>` that a URI is, or is in; "" where it is in none."""
-    path = Path(_path(uri))
-    if not _is_local(uri) or not path.is_relative_to(root):
+    path = Path(local_path(uri))
+    if not is_local(uri) or not path.is_relative_to(root):
         return ""
     parts = path.relative_to(root).parts[:3]
     return str(root.joinpath(*parts)) if len(parts) == 3 else ""
-
-
-def _is_local(uri: str) -> bool:
-    return bool(uri) and ("://" not in uri or uri.startswith("file://"))
-
-
-def _path(uri: str) -> str:
-    return os.path.abspath(uri.removeprefix("file://"))
 
 
 def _text(path: Path) -> str:

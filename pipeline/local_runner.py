@@ -11,8 +11,10 @@ import datetime
 import functools
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from tfx.dsl.compiler import compiler, constants
@@ -23,7 +25,9 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from models.training.loop import TrainingInterrupted
+from pipeline.cache import PortableCache
 from pipeline.code_digest import PROJECT
+from pipeline.identity import Identity
 from pipeline.interruption import GOES_ON, Interruptible, RunInterruptedError
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
@@ -82,6 +86,8 @@ def run_locally(
     facts: RunFacts,
     store: StoreAddress,
     interruption: Interruptible | None = None,
+    identity: Identity | None = None,
+    stand_ins: Mapping[str, str] | None = None,
 ) -> tuple[str, list[StepResult]]:
     """Runs every step that the cache does not have.
 
@@ -92,6 +98,8 @@ def run_locally(
         store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
             logs and keeps.
         interruption: what the caller listens for signals with; None where nobody does.
+        identity: the workspace's, for the cache (`pipeline.cache`).
+        stand_ins: what stands for a path in the cache's keys.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -109,10 +117,13 @@ def run_locally(
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
     connection = TfxStore(store)
+    root = Path(ir.runtime_spec.pipeline_root.field_value.string_value)
+    cache = PortableCache(root, run_id, identity, stand_ins or {})
     with connection as handle:
         begin_run(handle.store, run_id, facts, PROJECT)
     try:
-        results = _run_steps(run_id, nodes, ir, observer, connection, interruption or Interruptible())
+        with cache.used():
+            results = _run_steps(run_id, nodes, ir, observer, connection, interruption or Interruptible())
     except BaseException:
         try:
             with connection as handle:

@@ -73,9 +73,19 @@ class ResolvedRun:
 
     @property
     def run_key(self) -> str:
-        """Digest of settings, data and code: two runs with one key make the same numbers."""
+        """Digest of settings, data and code: two runs with one key make the same numbers.
+
+        Where data, plugins and weights lie does not count, what is in them does.
+        """
+        config = as_dict(self.config)
+        config["plugins"] = [digest for _, digest in self.config.plugins]
+        config["pretraining"] = {
+            **config["pretraining"],
+            "source": sorted(self.pretraining.readers),
+            "warm_start": "",
+        }
         content = {
-            "config": as_dict(self.config),
+            "config": config,
             "data": [
                 *(source.fingerprint for source in (self.pretraining, *self.older_spans)),
                 *(s.fingerprint for _, s in sorted(self.tasks.items())),

@@ -21,6 +21,7 @@ from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
 from pipeline.pipeline import create_pipeline
+from pipeline.relocation import settle, settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.settings import as_dict
 from pipeline.workspace import Workspace
@@ -55,9 +56,11 @@ def prepare(
     Raises:
         SettingError: as `resolve` does.
         StoreUnreachableError: the store's server does not answer or refuses us.
+        IdentityError: the workspace's identity cannot be read.
     """
+    address = address or own_store(workspace)
+    settle_if_moved(workspace, address)
     run = resolve(config, corpus, placements, workspace.resolve())
-    address = address or own_store(run.workspace)
     if not address.exists():
         return run
     with address.asking() as store:
@@ -92,18 +95,29 @@ def execute(
         StoreUnreachableError: the store stopped answering.
     """
     workspace = Workspace(run.workspace)
-    facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code)
     address = address or own_store(run.workspace)
     with workspace.held(), workspace.temporary_files():
+        identity = settle(workspace, address)
         workspace.note_store(address.shown)
+        facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code, identity.id)
         try:
-            run_id, steps = run_locally(create_pipeline(run), observer, facts, address, interruption)
+            run_id, steps = run_locally(
+                create_pipeline(run), observer, facts, address, interruption, identity, _stand_ins(run)
+            )
         finally:
             _give_memory_back()
     with address.asking() as store:
         verdict = verdict_of_run(store, run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)
+
+
+def _stand_ins(run: ResolvedRun) -> dict[str, str]:
+    """What stands for a file's path in the cache's keys: the digest of what is in it."""
+    found = {path: f"{{plugin {digest}}}" for path, digest in run.config.plugins}
+    if run.warm_start is not None:
+        found[run.warm_start.weights] = found[run.warm_start.model] = f"{{weights {run.warm_start.digest}}}"
+    return found
 
 
 def _give_memory_back() -> None:

@@ -34,6 +34,7 @@ from pipeline.lineage.study import (
     study_context,
 )
 from pipeline.local_runner import Observer, StepFailedError
+from pipeline.relocation import settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.run import execute, own_store
 from pipeline.settings import SettingError
@@ -93,6 +94,7 @@ def run_study(
     place = Workspace(workspace.resolve())
     address = address or own_store(place.folder)
     interruption = interruption or Interruptible()
+    settle_if_moved(place.folder, address)
     done = _done(address, grid.name)
     cells = {cell.name: _pending(cell) for cell in grid.cells}
     folder = place.folder / "study" / grid.name

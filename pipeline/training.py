@@ -75,7 +75,7 @@ def run_fn(fn_args: FnArgs) -> None:
         pcm16_to_log_mel=None,
     )
     checkpoints = os.path.join(custom["checkpoints"], _run_digest(custom, files))
-    _name_data(checkpoints, os.path.dirname(files[0]))
+    _name_data(checkpoints, _in_workspace(os.path.dirname(files[0]), custom["checkpoints"]))
     clock = TrainingClock(checkpoints)
 
     def report(progress: Progress) -> None:
@@ -154,8 +154,14 @@ def _tell_progress(progress: Progress) -> None:
     tell(progress.step / progress.steps, text)
 
 
+def _in_workspace(path: str, checkpoints: str) -> str:
+    """A path below the workspace from there, so that it stays right where the workspace is moved."""
+    return path.removeprefix(f"{os.path.dirname(checkpoints.rstrip('/'))}/")
+
+
 def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
-    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths stand for the data.
+    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths, from the workspace, stand
+    for the data.
 
     Settings that do not change the result are left out, so that a run goes on under other ones.
     """
@@ -163,7 +169,9 @@ def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
         "training": {name: value for name, value in custom["training"].items() if name not in FREE_SETTINGS},
         "frontend": custom["frontend"],
         "code": custom["code_digest"],
-        "warm_start": custom["warm_start"],
-        "data": [(file, tf.io.gfile.stat(file).length) for file in files],
+        "warm_start": custom["warm_start"]["digest"] if custom["warm_start"] else "",
+        "data": [
+            (_in_workspace(file, custom["checkpoints"]), tf.io.gfile.stat(file).length) for file in files
+        ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -37,7 +37,9 @@ class Workspace:
     | checkpoints/ | training state, by digest of settings, code and data |
     | pushed/ | blessed models, a folder a version |
     | logs/ | TFX's log, a file a run |
+    | trash/ | what `hares metadata check --mend` took out, a folder a time |
     | tmp/ | what a run's libraries write for a while; gone when it ends |
+    | identity.json | which workspace it is, and where it has been (`pipeline.identity`) |
     | run.lock | who is at work in it |
     """
 
@@ -62,6 +64,11 @@ class Workspace:
     def pushed(self) -> Path:
         """Where the Pusher copies blessed models."""
         return self.folder / "pushed"
+
+    @property
+    def trash(self) -> Path:
+        """Where files go that nothing stands for, until `hares workspace gc` removes them."""
+        return self.folder / "trash"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:

@@ -23,7 +23,10 @@ def command() -> None:
               show_default=True, help="The workspace of `hares run`: its store and its artifacts.")  # fmt: skip
 @METADATA
 @click.option(
-    "--mend", "mends", is_flag=True, help="Put right what is certain: FAILED, DELETED, files removed."
+    "--mend",
+    "mends",
+    is_flag=True,
+    help="Put right what is certain: FAILED, DELETED, files moved into the workspace's trash.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
@@ -35,6 +38,7 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
 
     Exit code 4 where something is found and not mended, 10 with --mend while a run is at work in the workspace.
     """
+    from pipeline.keeping import Keeping, other_stores
     from pipeline.lineage.check import check as find
     from pipeline.lineage.check import mend
     from pipeline.workspace import Workspace, WorkspaceBusyError
@@ -42,17 +46,19 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
     address, place = metadata_address(metadata, workspace), Workspace(workspace.resolve())
     try:
         with store_failures(), place.held() if mends and workspace.is_dir() else contextlib.nullcontext():
-            store = address.open()
-            found = find(store, place.root, place.other_stores(address.shown))
-            mended = mend(store, found) if mends else []
+            keeping = Keeping(place, address.open(), other_stores(place, address.shown))
+            found = find(keeping)
+            for finding in () if as_json else found:
+                state = "left alone" if not finding.can_mend else "to be mended" if mends else "can be mended"
+                click.echo(f"{finding.kind:<10}{finding.what}: {finding.detail} ({state})")
+            mended = mend(keeping, found) if mends else []
     except WorkspaceBusyError as error:
         raise CommandError(str(error), ExitCode.BUSY) from error
+    except OSError as error:
+        raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.DATA) from error
     if as_json:
         click.echo(json.dumps([{**dataclasses.asdict(f), "mended": f in mended} for f in found], indent=1))
     else:
-        for finding in found:
-            state = "mended" if finding in mended else "can be mended" if finding.can_mend else "left alone"
-            click.echo(f"{finding.kind:<10}{finding.what}: {finding.detail} ({state})")
         click.echo(f"{len(found)} found, {len(mended)} mended")
     if len(mended) < len(found):
         raise CommandError(

@@ -33,9 +33,9 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_json: bool) -> None:
     """Remove what nothing in a workspace refers to: files of steps that were killed, checkpoints of trainings that
-    have ended, temporary files; with --keep-runs also what only older runs made or used.
+    have ended, temporary files, the trash; with --keep-runs also what only older runs made or used.
 
-    Without --yes it only says what would go, why, and what that frees.
+    It says first what goes, why, and what that frees; without --yes it does no more.
 
     \b
     hares workspace gc --workspace W
@@ -45,29 +45,24 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
     Exit code 10 while a run is at work in the workspace. Stopped half way, the same command goes on.
     """
     from pipeline.gc import find_garbage, remove
+    from pipeline.keeping import Keeping, other_stores
     from pipeline.workspace import Workspace, WorkspaceBusyError
 
     if not workspace.is_dir():
         raise CommandError(f"--workspace: there is no folder {workspace}", ExitCode.DATA)
     place = Workspace(workspace.resolve())
     address = metadata_address(metadata, workspace)
-    if others := place.other_stores(address.shown):
-        raise CommandError(
-            f"runs of {workspace} are recorded in {', '.join(others)} and not only in {address.shown}; one store does "
-            f"not tell what the others refer to. Name the only one with --metadata, or bring them together with `hares "
-            f"metadata migrate` and take the others' lines out of {workspace}/stores.txt",
-            ExitCode.SETTINGS,
-        )
     try:
-        with store_failures():
+        with store_failures(), place.held():
             store = address.open()
-            with place.held():
-                found = find_garbage(place, store, time.time(), keep_runs)
-                removed = []
-                for item in remove(store, found) if removes else ():
-                    removed.append(item)
-                    if not as_json:
-                        click.echo(_line(item))
+            keeping = Keeping(place, store, other_stores(place, address.shown))
+            found = find_garbage(keeping, time.time(), keep_runs)
+            if not as_json:
+                for item in found:
+                    click.echo(_line(item))
+            for doubt in keeping.doubts:
+                click.echo(f"no artifacts and checkpoints are removed: {doubt}", err=as_json)
+            removed = list(remove(store, found)) if removes else []
     except WorkspaceBusyError as error:
         raise CommandError(str(error), ExitCode.BUSY) from error
     except OSError as error:
@@ -75,11 +70,9 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
     freed = sum(item.bytes for item in found)
     if as_json:
         items = [_as_dict(item, item in removed) for item in found]
-        click.echo(json.dumps({"items": items, "bytes": freed, "removed": removes}, indent=1))
+        content = {"items": items, "bytes": freed, "removed": removes, "doubts": keeping.doubts}
+        click.echo(json.dumps(content, indent=1))
         return
-    if not removes:
-        for item in found:
-            click.echo(_line(item))
     done = "removed" if removes else "would go"
     more = "; --yes removes them" if found and not removes else ""
     click.echo(f"{len(found)} {done}, {_size(freed)}{more}")

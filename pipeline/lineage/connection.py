@@ -120,13 +120,19 @@ class StoreAddress:
             ) from None  # the cause would carry the unredacted text
 
     @contextmanager
-    def asking(self) -> Iterator[MetadataStore]:
+    def asking(self, create: bool = False) -> Iterator[MetadataStore]:
         """The store, for questions in a row.
+
+        Args:
+            create: make a SQLite file that is not there.
 
         Raises:
             FileNotFoundError: as `open` does.
             StoreUnreachableError: as `open` does, and where the server stops answering in between.
         """
+        if create and self.file is not None and not self.file.exists():
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            ExactStore(self.config)
         store = self.open()
         try:
             yield store

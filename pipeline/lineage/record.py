@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_metadata import errors
-from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
@@ -34,6 +34,7 @@ CONFIG_TYPE = "hares.Config"
 UNKNOWN = "unknown"
 SCORE = "score/"  # prefix of the scores on a run's context
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
+LIVE, GONE, NOT_KNOWN = "live", "gone", "unknown"  # of a process
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RunFacts:
         target: where the run runs, as in "local".
         run_key: digest of settings, data and code.
         code: digest of the code of each component.
+        workspace: id of the workspace that it is of; "" where it has none, as on a cluster.
     """
 
     config: Mapping[str, Any]
@@ -53,6 +55,7 @@ class RunFacts:
     target: str
     run_key: str
     code: Mapping[str, str]
+    workspace: str = ""
 
 
 def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path) -> None:
@@ -82,6 +85,7 @@ def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path)
             "process": this_process(),
             "start": moment_text(datetime.now(timezone.utc)),
             "status": RUNNING,
+            **({"workspace": facts.workspace} if facts.workspace else {}),
         },
     )
 
@@ -151,6 +155,33 @@ def process_start(pid: int) -> str:
     except OSError:
         return ""
     return text.rpartition(")")[2].split()[19]
+
+
+def process_state(text: str) -> str:
+    """Whether the process that a run recorded is "live", "gone", or "unknown" from here."""
+    words = text.split(" ")
+    if len(words) != 3 or words[0] != socket.gethostname() or not words[1].isdecimal():
+        return NOT_KNOWN
+    pid, start = int(words[1]), words[2]
+    if start:
+        return LIVE if process_start(pid) == start else GONE
+    try:  # a system that does not tell when a process started
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return GONE
+    except PermissionError:
+        return LIVE
+    return LIVE
+
+
+def running(store: MetadataStore) -> list[tuple[pb.Context, str]]:
+    """Every run that is recorded as running, with the state of its process."""
+    query = f"type = '{RUN_TYPE}' AND custom_properties.status.string_value = '{RUNNING}'"
+    try:
+        found = store.get_contexts(ListOptions(filter_query=query))
+    except errors.NotFoundError:
+        return []
+    return [(run, process_state(run.custom_properties["process"].string_value)) for run in found]
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

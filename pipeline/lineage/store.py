@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from pipeline.lineage.connection import store_address
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
+COPY_OF = (
+    "copy_of"  # on an artifact that a copied workspace recorded as its own: the run that made the original
+)
+_CANDIDATES = 50  # blessings among which the latest is looked for
 
 
 @dataclass(frozen=True)
@@ -60,12 +65,23 @@ def latest_blessed_model(store: MetadataStore, pipeline: str | None) -> str:
 
 def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None:
     query = f"type = '{BLESSING_TYPE}' AND state = LIVE AND custom_properties.blessed.int_value = 1 AND {condition}"
-    options = ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
+    options = ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=_CANDIDATES)
     try:
         found = store.get_artifacts(options)
     except errors.NotFoundError:
         return None
-    return found[0] if found else None
+    if not any(COPY_OF in artifact.custom_properties for artifact in found):
+        return found[0] if found else None
+
+    def age(artifact: pb.Artifact) -> tuple[int, bool, int]:
+        """A copy is as old as its original; of the two, the one whose report is there counts."""
+        properties = artifact.custom_properties
+        run = properties[COPY_OF if COPY_OF in properties else "run"].string_value
+        context = store.get_context_by_type_and_name("pipeline_run", run)
+        there = os.path.exists(properties["report"].string_value)
+        return (context.id if context else 0), there, artifact.id
+
+    return max(found, key=age)
 
 
 def verdict_of_run(store: MetadataStore, pipeline: str, run_id: str) -> Verdict:

@@ -1,0 +1,185 @@
+"""What may be removed from a workspace: the one place that decides it.
+
+`hares workspace gc` and `hares metadata check --mend` both ask here. A folder `artifacts/<node>/<output>/<execution>`
+is kept while a live artifact of any store in which runs of the workspace are recorded (`stores.txt`) names it, or
+something in it or around it: at its present place, or at any other where the workspace may have been. A store that
+cannot be read may name everything, and a run that may be at work may be about to: then no such folder goes.
+
+Symbolic links are never followed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.identity import recorded_identity
+from pipeline.lineage.connection import StoreUnreachableError, store_address
+from pipeline.lineage.ownership import Ownership, is_local, local_path
+from pipeline.lineage.record import GONE, running
+from pipeline.workspace import Workspace
+
+SYSTEM = ".system"  # where TFX keeps what is no artifact
+
+
+@dataclass(frozen=True)
+class OtherStores:
+    """The stores besides the one that is asked.
+
+    Attributes:
+        live: their live artifacts.
+        unread: those that cannot be read, each with the reason.
+    """
+
+    live: tuple[pb.Artifact, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+def other_stores(workspace: Workspace, shown: str) -> OtherStores:
+    """Reads every store in which runs of the workspace are recorded.
+
+    Args:
+        workspace: with a resolved folder.
+        shown: address of the store that is not meant, as it is shown.
+    """
+    live: list[pb.Artifact] = []
+    unread = []
+    for name in workspace.other_stores(shown):
+        try:
+            address = store_address(name if "://" in name else str(workspace.folder / name), workspace.store)
+            with address.asking() as store:
+                live += live_artifacts(store)
+        except (StoreUnreachableError, OSError, ValueError) as error:
+            unread.append(
+                f"{name}, in which runs of this workspace are recorded too, cannot be read: {error}"
+            )
+    return OtherStores(tuple(live), tuple(unread))
+
+
+class Keeping:
+    """What the stores of a workspace stand for, as they are when this is made.
+
+    Args:
+        workspace: with a resolved folder.
+        store: the store that is asked.
+        others: the other ones of the workspace.
+
+    Attributes:
+        live: live artifacts of the store.
+        ownership: tells which of them are this workspace's.
+        doubts: why no folder of artifacts may go at all, for a person; empty where that is certain.
+
+    Raises:
+        IdentityError: the workspace's identity cannot be read.
+    """
+
+    def __init__(self, workspace: Workspace, store: MetadataStore, others: OtherStores = OtherStores()):
+        self.workspace = workspace
+        self.store = store
+        self.live = live_artifacts(store)
+        self.ownership = Ownership(store, workspace.root, recorded_identity(workspace.folder))
+        self.doubts = [
+            *others.unread,
+            *(
+                f"run {run.name} may be at work: its process is {state}"
+                for run, state in running(store)
+                if state != GONE and self.ownership.has(run)
+            ),
+        ]
+        self._others = others
+
+    def named(self, but: Collection[int] = ()) -> Named:
+        """The paths that live artifacts name.
+
+        Args:
+            but: ids of artifacts of this workspace that are to go with their files. That another workspace of the
+                store, as the one that this one is a copy of, has the like at its own place does not keep those.
+        """
+        kept = [artifact for artifact in self.live if artifact.id not in but]
+        elsewhere = [artifact for artifact in kept if but and self.ownership.foreign(artifact)]
+        here = [artifact for artifact in kept if not (but and self.ownership.foreign(artifact))]
+        return Named(
+            [artifact.uri for artifact in (*here, *self._others.live)],
+            [artifact.uri for artifact in elsewhere],
+            self.workspace.root,
+        )
+
+    def unnamed_folders(self, named: Named) -> Iterator[Path]:
+        """Folders `artifacts/<node>/<output>/<execution>` of which nothing is named."""
+        for node in folders(self.workspace.root):
+            for output in folders(node):
+                if SYSTEM in (node.name, output.name):
+                    continue
+                for folder in folders(output):
+                    if folder.name.isdecimal() and not named.touches(str(folder)):
+                        yield folder
+
+
+class Named:
+    """The paths that artifacts name: tells whether a path equals, contains or lies inside one.
+
+    Args:
+        uris: of artifacts that may be of this workspace, recorded when it was at another place.
+        elsewhere: of artifacts that are another's, and stand for nothing but what they name.
+        root: the workspace's pipeline root, resolved.
+    """
+
+    def __init__(self, uris: Iterable[str], elsewhere: Iterable[str], root: Path):
+        self._paths: set[str] = set()
+        self._above: set[str] = set()
+        for uri in uris:
+            for place in _places(uri):
+                self._add(place)
+                for here in places_in(root, place):
+                    self._add(here)
+        for uri in elsewhere:
+            for place in _places(uri):
+                self._add(place)
+
+    def covers(self, path: str) -> bool:
+        """Whether `path` is one of them or below one."""
+        return path in self._paths or any(str(parent) in self._paths for parent in Path(path).parents)
+
+    def touches(self, path: str) -> bool:
+        """Whether anything named would be lost with `path`."""
+        return self.covers(path) or path in self._above
+
+    def _add(self, path: str) -> None:
+        self._paths.add(path)
+        self._above.update(map(str, Path(path).parents))
+
+
+def _places(uri: str) -> set[str]:
+    """The path of a local URI, as it is written and with links followed."""
+    return {local_path(uri), os.path.realpath(local_path(uri))} if is_local(uri) else set()
+
+
+def places_in(root: Path, path: str) -> Iterator[str]:
+    """Where a path would be if this were the workspace that it names: one that was moved or copied."""
+    parts = Path(path).parts
+    for number, part in enumerate(parts):
+        if part == root.name:
+            yield str(root.joinpath(*parts[number + 1 :]))
+
+
+def live_artifacts(store: MetadataStore) -> list[pb.Artifact]:
+    """Every artifact of a store that is not DELETED."""
+    return [artifact for artifact in store.get_artifacts() if artifact.state != pb.Artifact.DELETED]
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folders in a folder, links left out."""
+    return [Path(entry.path) for entry in entries(folder) if entry.is_dir(follow_symlinks=False)]
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted; nothing where it is no folder, or a symbolic link."""
+    if not folder.is_dir() or folder.is_symlink():
+        return []
+    with os.scandir(folder) as listing:
+        return sorted(listing, key=lambda entry: os.fsencode(entry.name))

@@ -1,0 +1,211 @@
+"""A workspace that was moved, renamed or copied works where it is now: its store names the present place.
+
+| the store | of a workspace that was moved | of a copy |
+|---|---|---|
+| a file in the workspace | names the present place | was copied too: the same |
+| a server, or a file elsewhere | names the present place | stays as it is: what it names is the original's |
+
+A copy finds the original's results in the cache all the same, where it has the files (`pipeline.cache`). Only texts
+that name the old place are rewritten, and the store notes the new place last: stopped before, the next command does it
+again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+from pipeline.identity import Identity, new_identity, present_identity, recorded_identity, write_identity
+from pipeline.lineage.connection import StoreAddress
+from pipeline.lineage.ownership import FAMILY, PLACE, WORKSPACE, WORKSPACE_TYPE, runs_of
+from pipeline.workspace import Workspace, WorkspaceBusyError
+
+T = TypeVar("T", pb.Artifact, pb.Execution, pb.Context)
+_BATCH = 500
+
+
+def settle(workspace: Workspace, address: StoreAddress) -> Identity:
+    """Makes a workspace at home where it is: its identity, and what the store says of it.
+
+    Args:
+        workspace: with a resolved folder, held by the caller.
+        address: the store in which its runs are recorded; a SQLite file that is not there yet is made.
+
+    Raises:
+        IdentityError: `identity.json` cannot be read.
+        StoreUnreachableError: the store does not answer.
+    """
+    folder = workspace.folder
+    identity = present_identity(folder) or new_identity(folder)
+    own = _is_own(address, folder)
+    if own and address.file is not None and address.file.is_file():
+        _unlink_from_copies(address.file)
+    write_identity(folder, identity)
+    with address.asking(create=True) as store:
+        noted = _noted_place(store, identity.id)
+        if noted == identity.place:
+            return identity
+        if noted and noted not in identity.places and not own:
+            # Another folder with this id went on in this store: of two copies of a workspace that is gone, one.
+            identity = identity.copy()
+            write_identity(folder, identity)
+        elif noted:
+            _rewrite(store, identity, identity.id, noted, everything=own)
+        elif own:
+            for former in reversed(identity.former):
+                if place := _noted_place(store, former):
+                    _rewrite(store, identity, former, place, everything=True)
+                    break
+        note_workspace(store, identity)
+    return identity
+
+
+def settle_if_moved(folder: Path, address: StoreAddress) -> None:
+    """`settle` for commands that only read: where the workspace is not where its store says. One that is in use was
+    settled by its user; one on a disk that cannot be written is read as it is.
+
+    Raises:
+        IdentityError, StoreUnreachableError: as `settle` does.
+    """
+    folder = folder.resolve()
+    if not folder.is_dir() or not address.exists() or recorded_identity(folder) is None:
+        return
+    present = present_identity(folder)
+    if present == recorded_identity(folder) and present is not None:
+        with address.asking() as store:
+            if _noted_place(store, present.id) == present.place or not _known(store, present):
+                return
+    workspace = Workspace(folder)
+    with suppress(WorkspaceBusyError, PermissionError), workspace.held():
+        settle(workspace, address)
+
+
+def note_workspace(store: MetadataStore, identity: Identity) -> None:
+    """Records where a workspace is, once all that the store says of it is true there."""
+    type_id = store.put_context_type(pb.ContextType(name=WORKSPACE_TYPE), can_add_fields=True)
+    found = store.get_context_by_type_and_name(WORKSPACE_TYPE, identity.id)
+    context = found or pb.Context(type_id=type_id, name=identity.id)
+    for name, value in ((PLACE, identity.place), (FAMILY, identity.family), ("host", identity.host)):
+        context.custom_properties[name].string_value = value
+    store.put_contexts([context])
+
+
+def moved_text(text: str, old: str, new: str) -> str:
+    """A text with every path that is or lies below `old` put below `new`; within JSON too."""
+    for _ in range(3):  # as it is, in JSON, and in JSON within JSON
+        if old in text:
+            text = _whole_path(old).sub(lambda match, new=new: new, text)
+        following = json.dumps(old)[1:-1], json.dumps(new)[1:-1]
+        if following[0] == old:
+            break
+        old, new = following
+    return text
+
+
+def moved(message: T, old: str, new: str) -> T | None:
+    """A copy of a record with the texts that name the old place changed; None where it has none."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    if isinstance(copy, pb.Artifact):
+        copy.uri = moved_text(copy.uri, old, new)
+    for values in (copy.properties, copy.custom_properties):
+        for value in values.values():
+            if value.HasField("string_value"):
+                value.string_value = moved_text(value.string_value, old, new)
+    return copy if copy != message else None
+
+
+def _rewrite(store: MetadataStore, identity: Identity, former: str, old: str, everything: bool) -> None:
+    """Puts what the workspace `former` recorded at `old` under the present id and place.
+
+    Args:
+        store: the store.
+        identity: the present one.
+        former: the id under which it was recorded.
+        old: the place that the store names.
+        everything: whether all that names the old place follows, as in a store that lies in the workspace; else
+            only what runs of this workspace made.
+    """
+    mine = [run for run in runs_of(store) if _of(run, former)]
+    contexts = runs_of(store) if everything else mine
+    if everything:
+        artifacts: Iterable[pb.Artifact] = store.get_artifacts()
+        executions: Iterable[pb.Execution] = store.get_executions()
+    else:
+        names = {run.name for run in mine}
+        artifacts = _once(
+            a for run in mine for a in store.get_artifacts_by_context(run.id) if _made_by(a, names)
+        )
+        executions = _once(e for run in mine for e in store.get_executions_by_context(run.id))
+    _put(store.put_artifacts, artifacts, old, identity.place)
+    _put(store.put_executions, executions, old, identity.place)
+    _put(store.put_contexts, contexts, old, identity.place)
+    if former != identity.id:
+        again = [run for run in runs_of(store) if _of(run, former)]
+        for run in again:
+            run.custom_properties[WORKSPACE].string_value = identity.id
+        for batch in _batches(again):
+            store.put_contexts(batch)
+
+
+def _put(put: Callable[[list[T]], object], records: Iterable[T], old: str, new: str) -> None:
+    changed = (copy for record in records if (copy := moved(record, old, new)) is not None)
+    for batch in _batches(changed):
+        put(batch)
+
+
+def _batches(records: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(records)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def _once(records: Iterable[T]) -> Iterator[T]:
+    return iter({record.id: record for record in records}.values())
+
+
+def _of(run: pb.Context, workspace: str) -> bool:
+    return bool(
+        WORKSPACE in run.custom_properties and run.custom_properties[WORKSPACE].string_value == workspace
+    )
+
+
+def _made_by(artifact: pb.Artifact, runs: set[str]) -> bool:
+    """Whether one of the runs made it; what no step made, as an imported model, follows who names it."""
+    return "run" not in artifact.custom_properties or artifact.custom_properties["run"].string_value in runs
+
+
+def _noted_place(store: MetadataStore, identity: str) -> str:
+    context = store.get_context_by_type_and_name(WORKSPACE_TYPE, identity)
+    return context.custom_properties[PLACE].string_value if context is not None else ""
+
+
+def _known(store: MetadataStore, identity: Identity) -> bool:
+    return any(_noted_place(store, name) for name in (identity.id, *identity.former))
+
+
+def _is_own(address: StoreAddress, folder: Path) -> bool:
+    return address.file is not None and address.file.resolve().is_relative_to(folder)
+
+
+def _unlink_from_copies(file: Path) -> None:
+    """A copy made of hard links (`cp -al`) has its store in common with the original: it gets one of its own."""
+    if file.stat().st_nlink > 1:
+        part = file.with_name(f"{file.name}.part")
+        shutil.copy2(file, part)
+        os.replace(part, file)
+
+
+def _whole_path(path: str) -> re.Pattern[str]:
+    """Matches a path where it begins a text or a string within it, and ends there or goes on below."""
+    return re.compile(rf"(?:(?<=://)|(?<![\w./-])){re.escape(path)}(?=/|$|[\"'\\])")
