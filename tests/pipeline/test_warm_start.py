@@ -14,9 +14,10 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from models.encoder import Encoder, built_encoder, load_encoder
 from models.frontend import FrontendConfig
+from models.warm_start import WarmStart, check_unchanged
 from models.weights import load_weights, read_weights, save_weights, training_weights_path, weights_digest
 from pipeline.settings import SettingError
-from pipeline.warm_start import WarmStart, check_unchanged, resolve_warm_start
+from pipeline.warm_start import resolve_warm_start
 from pipeline.workspace import Workspace
 
 FRONTEND = FrontendConfig()
