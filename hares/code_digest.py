@@ -127,6 +127,11 @@ def code_digest(
     )
 
 
+def is_our_module(name: str) -> bool:
+    """Whether one of our modules has this dotted name."""
+    return _our_file(name) is not None
+
+
 def source_digest(module: str) -> str:
     """SHA-256 (hex) of a module of the user's: its bytes, those of the modules it imports, and their libraries.
 

@@ -30,10 +30,10 @@ import numpy as np
 from hares._digests import combined_digest, file_digest
 from hares.arrays import npz_arrays, npz_bytes, write_atomically
 from hares.audio import decoder_versions
-from hares.code_digest import code_digest
+from hares.code_digest import code_digest, is_our_module
 from hares.embedding_pass import MIXING_WINDOW
 from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
-from hares.encoders import FrozenEncoder, encoder_kinds
+from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, ShardSummary
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
 from hares.task import Split, Task
@@ -46,9 +46,8 @@ _SUMMARY = "summary_json"
 
 def front_end(encoder: FrozenEncoder) -> dict[str, Any]:
     """What turns a recording into embeddings, beside the encoder: its settings, the code behind them, and decoders."""
-    kind = encoder.spec.partition(":")[0]
-    # A kind that is not of `hares.encoders` has its code in the encoder's digest.
-    adapter = (f"hares.encoders.{kind}",) if kind in encoder_kinds() else ()
+    # An adapter of ours; what is called without one is the user's, and its code is in the encoder's digest.
+    adapter = [name for name in [getattr(encoder.embed, "__module__", "")] if is_our_module(name)]
     return {
         "sample_rate": encoder.sample_rate,
         "input_samples": encoder.input_samples,

@@ -68,7 +68,7 @@ def load_untrained(
             kind=KIND,
             weights=weights_digest(encoder),
             code=code_digest(
-                "models.encoder", *ours, plugins=[(Path(plugin.path), plugin.digest) for plugin in plugins]
+                __name__, *ours, plugins=[(Path(plugin.path), plugin.digest) for plugin in plugins]
             ),
             versions=library_versions(),
         ),

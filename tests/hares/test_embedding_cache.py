@@ -136,7 +136,7 @@ def test_the_front_end_touches_every_shard(shards, tmp_path, change):
 
 def test_the_code_of_the_front_end_is_in_the_key(shards, tmp_path, monkeypatch):
     before = keys(shards, tmp_path)
-    monkeypatch.setattr("hares.embedding_cache.source_digest", lambda module: f"another {module}")
+    monkeypatch.setattr("hares.embedding_cache.code_digest", lambda *modules: f"another {modules}")
     assert changed(before, keys(shards, tmp_path)) == {"a", "b"}
 
 
