@@ -115,9 +115,9 @@ def resolve(
 
     Raises:
         SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
-            but has too few classes to train or test on, weights to start from that do not fit the encoder.
+            but has too few classes to train or test on, weights to start from that do not fit the encoder; or
+            `in_image`, and there is no lock file.
         StoreUnreachableError: the store's server does not answer or refuses us.
-        FileNotFoundError: `in_image`, and there is no lock file.
     """
     try:
         for path, digest in config.plugins:
@@ -148,7 +148,7 @@ def resolve(
         input_kind=record.input_kind,
         num_classes=num_classes,
         label_task=next(iter(pretraining.readers)) if num_classes else "",
-        code=_code_digests(config, pretraining.readers, locked_versions() if in_image else None),
+        code=_code_digests(config, pretraining.readers, _locked_versions() if in_image else None),
         decoders={} if in_image else decoder_versions(),
         older_spans=_older_spans(config, pretraining),
         warm_start=resolve_warm_start(
@@ -298,6 +298,13 @@ def _is_task(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _locked_versions() -> dict[str, str]:
+    try:
+        return locked_versions()
+    except FileNotFoundError as error:
+        raise SettingError(str(error)) from error
 
 
 def _code_digests(

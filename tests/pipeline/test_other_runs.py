@@ -64,9 +64,9 @@ def test_a_changed_line_reruns_the_step_that_it_decides_and_what_follows(
 def test_killed_in_the_trainer_it_starts_at_the_trainer_and_ends_the_same(
     short_run: Finished, made_corpus: Path, tmp_path: Path
 ) -> None:
-    """One test of four promises: the re-run starts at the Trainer, the Trainer at its checkpoint, scores and weights are
-    those of the undisturbed run, which is also another workspace with the same seed and corpus; and all that holds
-    though code was changed meanwhile that decides no weight."""
+    """One test of four promises: the re-run starts at the Trainer, the Trainer at its checkpoint, scores and weights
+    are those of the undisturbed run, which is also another workspace with the same seed and corpus; and all that
+    holds though code was changed meanwhile that decides no weight."""
     process = subprocess.Popen(
         command(made_corpus, tmp_path, FEW_TASKS), cwd=project(), env=environment(project()),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
