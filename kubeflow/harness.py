@@ -273,7 +273,7 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _
     return {"artifacts": artifacts, "parameterValues": values}
 
 
-def _without_types(artifacts: Artifacts) -> Artifacts:
+def _without_types(artifacts: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs as Kubeflow's driver hands them over."""
     return {
         key: {"artifacts": [{**one, "type": {"instanceSchema": ""}} for one in entry["artifacts"]]}

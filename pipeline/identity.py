@@ -19,7 +19,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares.arrays import write_atomically
+from hares.atomic_files import write_atomically
 
 IDENTITY_FILE = "identity.json"
 

@@ -24,9 +24,9 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
+from hares.code_digest import PROJECT
 from models.training.loop import TrainingInterrupted
 from pipeline.cache import PortableCache
-from pipeline.code_digest import PROJECT
 from pipeline.identity import Identity
 from pipeline.interruption import GOES_ON, Interruptible, RunInterruptedError
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError

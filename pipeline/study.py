@@ -101,7 +101,7 @@ def run_study(
     for number, cell in enumerate(grid.cells, 1):
         interruption.check()
         try:
-            run = resolve(cell.config, corpus, placements, place.folder)
+            run = resolve(cell.config, corpus, placements, place.folder, address)
         except SettingError as error:
             cells[cell.name] = _pending(cell, str(error))
             observer.finish(cells[cell.name], reused=False)

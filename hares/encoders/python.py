@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hares._digests import combined_digest, library_versions, source_digest
+from hares._digests import combined_digest, library_versions
 from hares._user_code import UserCodeError
+from hares.code_digest import source_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._modules import import_user_module
 from hares.encoders._state import state_of
