@@ -33,10 +33,11 @@ from hares.ingest import (
     list_entries,
     shard_of,
 )
-from hares.task import Clip
+from hares.task import UNSETTLED, Clip
 
 MANIFEST_FILE = "manifest.json"
 REJECTED_FILE = "rejected.jsonl"
+UNSETTLED_PROPERTY = "unsettled"  # of a manifest: how many files another try may let in
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -158,5 +159,7 @@ def _describe(
     for key in ("listed", "used"):
         manifest.set_int_custom_property(key, int(sum(s[key] for s in content["splits"].values())))
     manifest.set_int_custom_property("rejected", sum(content["rejected"].values()))
+    if unsettled := sum(content["rejected"].get(reason.value, 0) for reason in UNSETTLED):
+        manifest.set_int_custom_property(UNSETTLED_PROPERTY, unsettled)
     if span is not None:
         examples.span = span
