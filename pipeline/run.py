@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import tensorflow as tf
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
-from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
@@ -89,14 +91,33 @@ def execute(
     address = address or own_store(run.workspace)
     with workspace.held(), workspace.temporary_files():
         workspace.note_store(address.shown)
+        if address.file is not None:
+            place = address.file.resolve()
+            address = dataclasses.replace(address, config=sqlite_config(place), file=place)
         try:
-            run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
+            with _working_in(run.workspace):
+                run_id, steps = run_locally(create_pipeline(run), observer, facts, address)
         finally:
             _give_memory_back()
     with address.asking() as store:
         verdict = verdict_of_run(store, run.config.name, run_id)
     report = json.loads((Path(verdict.report_uri) / REPORT_FILE).read_text(encoding="utf-8"))
     return RunOutcome(run_id, steps, verdict, report)
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Makes a folder the current one, from which Python imports in every process that Beam or Dask starts.
+
+    Where `hares` was started may be a data set's folder, with an `apache_beam.py` in it.
+    """
+    before = os.open(".", os.O_RDONLY)  # it may have been removed, and has no name then
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def _give_memory_back() -> None:
