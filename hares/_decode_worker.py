@@ -1,12 +1,13 @@
 """The decoder's own process: requests in on standard input, samples out on standard output.
 
-It holds itself to the memory that a file gets (address space, and the size of a temporary file), leaves no core
-dump, and ends by itself when its caller has gone or when a file takes far too long. Only data crosses: a request
+It holds itself to the memory that a file gets, leaves no core dump, gives up what rights it can (`_confine`), and ends
+by itself when its caller has gone or when a file takes far too long. Only data crosses: a request
 is a line of JSON, an answer a line of JSON and the samples as int16.
 
     {"path": ..., "start": ..., "duration": ..., "seconds": ..., "longest": ...}   -> {"samples": n} + 2n bytes
     {"path": ..., "length": true, ...}                                             -> {"length": seconds}
     either                                                                         -> {"reason": ..., "detail": ...}
+    or, where the machine kept it from an answer                                   -> {"errno": n, "detail": ...}
 
 Every answer has the processor time used so far under `used`.
 
@@ -16,27 +17,37 @@ memory is that of the file it decodes.
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import json
+import mmap
 import os
 import resource
 import signal
-import sys
+import struct
 import time
 from typing import Any, BinaryIO
 
 import numpy as np
-import soundfile
 
-from hares._decoding import AudioError, Limits, decode_here, seconds_here
+from hares._decoding import decode_here, seconds_here
+from hares._limits import AudioError, Limits
+from hares.machine import MachineError, machine_error
 from hares.task import Reason
 
 READY = b"ready\n"
 ORPHAN_SECONDS = 1.0  # how much longer than its caller this process waits before it ends itself
+_NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
+_DUMPABLE, _NO_NEW_PRIVILEGES = 4, 38  # of prctl(2)
+_CAPABILITIES = 0x20080522  # version of capset(2)'s header
+_READ_ALL = 1 << 2  # CAP_DAC_READ_SEARCH: a superuser's right to read others' files
 
 
 def main(memory_bytes: int) -> None:
     """Answers requests until standard input ends."""
-    requests, answers = sys.stdin.buffer, _only_ours()
+    requests, answers = _only_ours()
+    os.chdir("/")  # libraries look for files beside the one they read, or where they are
+    _confine()
     for kind in (resource.RLIMIT_AS, resource.RLIMIT_FSIZE):
         hard = resource.getrlimit(kind)[1]
         most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
@@ -58,13 +69,34 @@ def main(memory_bytes: int) -> None:
         answers.flush()
 
 
-def _only_ours() -> BinaryIO:
-    """Standard output, which from now on only this function's caller can write to: C libraries print too."""
-    answers = os.fdopen(os.dup(1), "wb")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.dup2(nowhere, 2)
-    return answers
+def _only_ours() -> tuple[BinaryIO, BinaryIO]:
+    """Standard input and output, from now on this function's caller's alone: C libraries print, ffmpeg reads."""
+    requests, answers = (
+        os.fdopen(os.dup(0), "rb"),
+        os.fdopen(os.dup(1), "wb"),
+    )  # not inherited by what is started
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    return requests, answers
+
+
+def _confine() -> None:
+    """Gives up what decoding needs nothing of, as far as the system lets it; where it does not, all goes on without.
+
+    A network of its own, which leads nowhere; no capabilities but, of a superuser, to read others' files; none to be
+    gained by a program that is started. With fewer rights than its caller, or in a user namespace of its own, it may
+    not look into that one's memory or environment (ptrace(2), "access mode checking").
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "unshare"):  # Linux alone
+        return
+    superuser = os.geteuid() == 0
+    libc.unshare(_NEW_NETWORK if superuser else _NEW_USER | _NEW_NETWORK)
+    libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    kept = _READ_ALL if superuser else 0
+    libc.capset(struct.pack("<II", _CAPABILITIES, 0), struct.pack("<6I", kept, kept, kept, 0, 0, 0))
+    libc.prctl(_DUMPABLE, 1, 0, 0, 0)  # as before: its caller may look into it
 
 
 def _answer(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], memoryview]:
@@ -79,11 +111,16 @@ def _answer(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], me
     except AudioError as error:
         return _refusal(error), nothing
     except MemoryError:
-        return _refusal(limits.too_large()), nothing
+        if _memory_is_there():
+            return _refusal(limits.too_large()), nothing
+        lacking = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return _fault(machine_error(lacking, f"{request['path']} cannot be decoded")), nothing
+    except MachineError as error:
+        return _fault(error), nothing
+    except OSError as error:
+        return _fault(machine_error(error, f"{request['path']} cannot be read")), nothing
     except Exception as error:
         # Whatever bytes from anywhere set off in a library ends one file and not the run. It is named.
-        if isinstance(error, soundfile.LibsndfileError) and "malloc" in str(error).lower():
-            return _refusal(limits.too_large()), nothing
         detail = f"the decoder failed on this file ({type(error).__name__}: {error}); remove it, or encode it again"
         return _refusal(AudioError(Reason.DECODER_DIED, detail)), nothing
 
@@ -92,5 +129,19 @@ def _refusal(error: AudioError) -> dict[str, Any]:
     return {"reason": error.reason.value, "detail": error.detail}
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]))
+def _fault(error: MachineError) -> dict[str, Any]:
+    return {"errno": error.errno or 0, "detail": str(error)}
+
+
+def _memory_is_there() -> bool:
+    """Whether the machine would have given what a file may have: it was the file that needed more."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    try:
+        with open("/proc/self/statm", "rb") as sizes:
+            mapped = int(sizes.read().split()[0]) * mmap.PAGESIZE
+        mmap.mmap(-1, max(mmap.PAGESIZE, (most - mapped) // 2)).close()
+    except FileNotFoundError:  # not Linux
+        return True
+    except (OSError, MemoryError):
+        return False
+    return True

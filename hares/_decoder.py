@@ -6,14 +6,17 @@ one file's samples, the next file is decoded. Threads that decode at once have a
 A file that hangs the process costs the time limit. A file that kills it is tried once more, because a process may also
 be killed for another's sake (a machine short of memory kills what it finds), and is named after the second death;
 likewise one that got no processor, so that what is rejected depends on the file and not on what else the machine was
-doing.
+doing. What was killed from outside each time, or cannot be started, is the machine's fault and no file's.
 
-A process is started afresh and never forked from this one, which may have TensorFlow and its threads loaded.
+A process is started afresh and never forked from this one, which may have TensorFlow and its threads loaded. It imports
+from where Python itself looks and from where this process found its libraries, and from no current directory: that may
+be a data set's folder, with a `soundfile.py` in it.
 """
 
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import functools
 import json
@@ -31,10 +34,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cffi
 import numpy as np
+import soundfile
+import soxr
 
 from hares import _decode_worker
-from hares._decoding import SAMPLE_RATE, AudioError, Limits
+from hares._decoding import SAMPLE_RATE
+from hares._limits import AudioError, Limits
+from hares.machine import MachineError, machine_error
 from hares.task import Reason
 
 _START_SECONDS = 120.0  # a start is imports alone; a loaded machine may take its time
@@ -44,8 +52,30 @@ _KEPT_BYTES = 1 << 25
 _LONGEST_PATH = 4_096  # characters; no system opens a longer one
 _LONGEST_HEADER = 1 << 16
 _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LANG", "LC_ALL", "VIRTUAL_ENV")
-_COMMAND = (sys.executable, "-m", _decode_worker.__name__)
+_TRIES = 3  # of a file whose decoder is killed from outside
+# Its own faults end a process by these; by others it was ended from outside, as by a system short of memory.
+_CRASHES = frozenset(("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGXFSZ"))
+# -I: no current directory, no PYTHON... variables. Our own place comes first, so that this code and no other runs.
+_START = """
+import json, sys
+ours, *others = json.loads(sys.argv[1])
+sys.path[:0] = [ours][ours in sys.path:]
+sys.path += [place for place in others if place not in sys.path]
+from hares._decode_worker import main
+main(int(sys.argv[2]))
+"""
 
+
+def _places() -> list[str]:
+    """Where hares is, and where this process found the libraries that decoding imports."""
+    modules = [Path(module.__file__) for module in (cffi, np, soundfile, soxr)]
+    found = [path.parent.parent if path.name == "__init__.py" else path.parent for path in modules]
+    return list(
+        dict.fromkeys(str(place.resolve()) for place in (Path(__file__).resolve().parents[1], *found))
+    )
+
+
+_COMMAND = (sys.executable, "-I", "-c", _START, json.dumps(_places()))
 
 Answer = tuple[dict[str, Any], np.ndarray]  # the header, and samples as (n,) int16
 
@@ -70,7 +100,8 @@ class Decoder:
         command: what is started, with `memory_bytes` as its last argument.
 
     Raises:
-        RuntimeError: it does not start; the message has what it said.
+        MachineError: it does not start; the message has what it said.
+        OSError: the system cannot start it.
     """
 
     def __init__(self, memory_bytes: int, command: Sequence[str] = _COMMAND) -> None:
@@ -92,9 +123,12 @@ class Decoder:
             if self._line(time.monotonic() + _START_SECONDS) != _decode_worker.READY:
                 raise _Lost
         except (_Lost, _TooSlow) as error:
-            self.stop()
+            how = self.stop()
             said = self._process.stderr.read().decode(errors="replace").strip()
-            raise RuntimeError(f"the decoding process did not start: {said or 'it said nothing'}") from error
+            last = (said.splitlines() or [f"it said nothing, {how}"])[-1]
+            raise MachineError(
+                0, f"the decoding process did not start ({last}); mend that, then run the same command again"
+            ) from error
         finally:
             self._process.stderr.close()
 
@@ -115,6 +149,7 @@ class Decoder:
         """The answer to the first request of its queue.
 
         Raises:
+            MachineError: the machine kept it from an answer.
             _Lost: it died.
             _TooSlow: it took over `limits.seconds` from now on.
         """
@@ -129,18 +164,24 @@ class Decoder:
                 raise _Starved from error
             raise
         self._used = header["used"]
+        if "errno" in header:
+            raise MachineError(header["errno"], header["detail"])
         return header, samples.astype(np.int16, copy=False)
 
     def _processor_seconds(self) -> tuple[bool, float]:
-        """Whether it waits for something other than a processor, and the processor time it has had.
+        """Whether it waits for something other than a processor, and the processor time it has had, with its ffmpeg.
 
         Where the system does not say (no /proc), it counts as waiting.
         """
-        try:
-            fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return True, 0.0
-        return fields[0] != "R", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        waits, ticks = True, 0
+        for pid in (str(self.pid), *_children(self.pid)):
+            try:
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            waits = waits and fields[0] != "R"
+            ticks += sum(map(int, fields[11:15]))  # its own, and those of the children that have ended
+        return waits, ticks / os.sysconf("SC_CLK_TCK")
 
     def stop(self) -> str:
         """Ends it, whatever it is doing, with all it has started; returns how it had ended."""
@@ -207,6 +248,7 @@ class DecoderPool:
 
         Raises:
             AudioError: the file is refused, took too long, or was the death of two processes.
+            MachineError: the machine kept the file from being decoded.
         """
         (answer,) = self.ask_each([request], limits)
         if isinstance(answer, AudioError):
@@ -214,7 +256,11 @@ class DecoderPool:
         return answer
 
     def ask_each(self, requests: Iterable[dict[str, Any]], limits: Limits) -> Iterator[Answer | AudioError]:
-        """The answers in order; while the caller works on one, the next file is being decoded."""
+        """The answers in order; while the caller works on one, the next file is being decoded.
+
+        Raises:
+            MachineError: as `ask`; nothing is known then of the file that was next.
+        """
         source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
         decoder = self._take()
         try:
@@ -229,10 +275,15 @@ class DecoderPool:
                     answer = _as_error(decoder.receive(limits))
                 except (_Lost, _TooSlow) as error:
                     how = decoder.stop()
-                    decoder = self._take()
+                    lost, (path, *_) = isinstance(error, _Lost), (request["path"] for request in waiting)
+                    outside = lost and not (how in _CRASHES or how.startswith("exit code"))
                     deaths += 1
-                    again = deaths < 2 and type(error) is not _TooSlow
-                    answer = _died(how) if isinstance(error, _Lost) else limits.too_slow()
+                    again = deaths < (_TRIES if outside else 2) and type(error) is not _TooSlow
+                    if outside and not again:
+                        waiting.clear()
+                        raise _killed(path, how) from error
+                    decoder = self._take()
+                    answer = _died(how) if lost else limits.too_slow()
                     for request in waiting if again else islice(waiting, 1, None):
                         decoder.send(request, limits)
                     if again:
@@ -241,7 +292,7 @@ class DecoderPool:
                 deaths = 0
                 yield answer
         finally:
-            if waiting:
+            if waiting or not decoder.runs():
                 decoder.stop()  # answers that nobody has read would be the next files'
             else:
                 with self._lock:
@@ -268,7 +319,12 @@ class DecoderPool:
                 if decoder.runs():
                     return decoder
                 decoder.stop()
-        return Decoder(self._memory_bytes, self._command)
+        try:
+            return Decoder(self._memory_bytes, self._command)
+        except MachineError:
+            raise
+        except OSError as error:
+            raise machine_error(error, "the decoding process cannot be started") from error
 
 
 def _as_error(answer: Answer) -> Answer | AudioError:
@@ -279,6 +335,14 @@ def _as_error(answer: Answer) -> Answer | AudioError:
 def _died(how: str) -> AudioError:
     detail = f"the decoder died on this file, twice ({how}); remove it, or encode it again"
     return AudioError(Reason.DECODER_DIED, detail)
+
+
+def _killed(path: str, how: str) -> MachineError:
+    detail = (
+        f"{path}: the decoder was ended from outside {_TRIES} times ({how}), as a machine short of memory does; free "
+        "memory or use fewer workers, then run the same command again"
+    )
+    return MachineError(errno.ENOMEM if how == "SIGKILL" else 0, detail)
 
 
 def pool(memory_bytes: int) -> DecoderPool:
@@ -299,6 +363,8 @@ def _checked(line: bytes, limits: Limits) -> dict[str, Any]:
         header = json.loads(line)
         count = header.get("samples", 0)
         header["used"] = float(header["used"])
+        if "errno" in header:
+            header.update(errno=int(header["errno"]), detail=str(header["detail"]))
         if "reason" in header:
             header["reason"] = Reason(header["reason"])
     except (ValueError, AttributeError, KeyError, TypeError) as error:
@@ -311,17 +377,22 @@ def _checked(line: bytes, limits: Limits) -> dict[str, Any]:
 def _environment() -> dict[str, str]:
     """What a decoder needs and no more: this process' variables may hold credentials."""
     kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    here = str(Path(__file__).resolve().parents[1])
     # One thread and one arena: BLAS and malloc would otherwise set aside the address space that a file gets.
     return {
         **kept,
-        "PYTHONPATH": here,
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "1",
         "MALLOC_MMAP_THRESHOLD_": str(_KEPT_BYTES),  # memory is kept from file to file
         "MALLOC_TRIM_THRESHOLD_": str(_KEPT_BYTES),
     }
+
+
+def _children(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:  # a kernel without it
+        return []
 
 
 def _widen(pipe: int) -> None:

@@ -1,13 +1,13 @@
 """The decoding itself: any recording to 16 kHz mono 16-bit samples (paper section 3: "a waveform sampled at 16kHz").
 
-soundfile reads WAV, FLAC, Ogg and MP3 of any rate, depth and number of channels; channels are averaged, soxr
-(HQ) resamples, and the result is rounded and clipped to int16. What soundfile cannot open and the suffix says
-is compressed video-style audio (m4a, webm, ...) goes through ffmpeg, if it is on the PATH, and then the same
-way. ffmpeg may read nothing but that file, and by the demuxers of these suffixes alone: a play list under the
-name of a recording would lead it anywhere.
+What a file is, its first bytes say and not its name (`hares.truncation`). soundfile reads WAV, FLAC, Ogg, MP3 and
+their kin of any rate, depth and number of channels; ffmpeg, if it is on the PATH, reads MP4, WebM, AAC and what else
+soundfile lacks (`hares._ffmpeg`). Channels are averaged, soxr (HQ) resamples, and the result is rounded and clipped to
+int16.
 
-Files are decoded in blocks: memory follows the sound that is there, never what a header claims, and never the
-part of a file before `start` or after `duration`.
+A file is decoded to its end, whatever a header claims, and opened once: what is decoded is what was looked at. It is
+read in blocks: memory follows the sound that is there, never what a header claims, and never the part of a file before
+`start` or after `duration`.
 
 This module is called in the decoder's own process only (`hares._decode_worker`), since its libraries are C code
 that reads bytes from anywhere; everyone else calls `hares.audio`. It imports neither TensorFlow nor Beam.
@@ -15,27 +15,29 @@ that reads bytes from anywhere; everyone else calls `hares.audio`. It imports ne
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
-import signal
+import stat
 import struct
-import subprocess
-import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
 
+from hares._container import Container, FileBytes, Part, PartFile
+from hares._ffmpeg import FfmpegSound
+from hares._limits import AudioError, Limits
+from hares.machine import MachineError, is_of_the_machine, machine_error
 from hares.task import Reason
-from hares.truncation import missing_end
+from hares.truncation import examine
 
 SAMPLE_RATE = 16_000
 MIN_SAMPLES = 400  # one analysis window of 25 ms
 
-# What a data set's folder is searched for; AU, CAF and W64 decode too, but say nothing when they are cut
-# short.
+# What a data set's folder is searched for; what is under these names may be any of the containers.
 SOUNDFILE_SUFFIXES = frozenset((".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff"))
 FFMPEG_SUFFIXES = frozenset((".m4a", ".mp4", ".aac", ".webm", ".mka", ".mkv", ".wma", ".amr", ".3gp"))
 
@@ -46,83 +48,78 @@ _MAX_FRAMES = 1 << 40  # FLAC written to a pipe says 2^63 - 1: no length at all
 # An MP3 header counts whole frames of 1,152 samples, and encoders disagree whether the Xing frame is one of
 # them.
 _MP3_SLACK = 2 * 1_152
-_DEMUXERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,asf,aac,amr"
+# Seconds by which an MP3's frames may be more than its sound: what the encoder's delay and padding amount to at 8 kHz.
+_MP3_TRIMMED = 0.4
+_PROMISE_SLACK = 0.5  # a container's length is that of its longest track, which may be the picture
+_SYSTEM_ERROR = 2  # libsndfile's number for "the system could not read it"
+_FAULTS_OF_BYTES = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one file may cost.
-
-    Attributes:
-        seconds: wall clock that decoding it may take.
-        memory_bytes: address space of the process that decodes it.
-        longest: seconds of sound that may be wanted of one file; a small file can claim years.
-    """
-
-    seconds: float = 5.0
-    memory_bytes: int = 1 << 30
-    longest: float = 3_600.0
-
-    def __post_init__(self) -> None:
-        if self.seconds <= 0 or self.memory_bytes <= 0 or self.longest <= 0:
-            raise ValueError(f"limits of decoding must be above 0, got {self}")
-
-    def check_length(self, claimed: float) -> None:
-        """Raises AudioError where `claimed` seconds of sound are more than the longest clip."""
-        if claimed > self.longest:
-            size = f"{claimed / 3600:,.1f} hours" if claimed >= 3600 else f"{claimed:.1f} seconds"
-            raise AudioError(
-                Reason.TOO_LONG,
-                f"the file claims {size} and the longest clip let in has {self.longest:g} seconds; raise "
-                "longest_clip if it is right, cut the recording, or remove it",
-            )
-
-    def too_large(self) -> AudioError:
-        """What to say of a file for which the memory does not suffice."""
-        return AudioError(
-            Reason.TOO_LARGE,
-            f"decoding needs over {_gib(self.memory_bytes)}; cut the recording, or remove it",
-        )
-
-    def too_slow(self) -> AudioError:
-        """What to say of a file for which the time does not suffice."""
-        return AudioError(
-            Reason.TOO_SLOW, f"decoding took over {self.seconds:g} s; cut the recording, or remove it"
-        )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB"
-
-
-class AudioError(ValueError):
-    """A recording that cannot be used; `reason` says which kind of trouble, the message what exactly.
+class _NativeSound:
+    """A file, or a part of one, that soundfile decodes.
 
     Attributes:
-        reason: the `Reason` that reports count by.
-        detail: one sentence for a person.
+        rate, channels: of the file.
+        frames: by its header, None where that gives no length.
+        form: libsndfile's name of the container.
     """
 
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(
-            reason, detail
-        )  # both in args, so that the exception survives pickling between workers
-        self.reason = reason
-        self.detail = detail
+    def __init__(self, descriptor: int, part: Part | None) -> None:
+        self._part = None if part is None else PartFile(descriptor, part)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        self._sound = soundfile.SoundFile(self._part or descriptor, closefd=False)
+        self.rate, self.channels = self._sound.samplerate, self._sound.channels
+        self.frames = self._sound.frames if self._sound.frames <= _MAX_FRAMES else None
+        self.form = self._sound.format
+        # The same samples in the end: libsndfile divides by 2^15 too, but takes seven times as long with a WAV.
+        self._kind = "int16" if self._sound.subtype == "PCM_16" else "float32"
 
-    def __str__(self) -> str:
-        return self.detail
+    def skip(self, count: int) -> None:
+        self._sound.seek(count)
+
+    def read(self, count: int) -> np.ndarray:
+        """The next frames, (n, channels); fewer than `count` at the end, or where the bytes make no sense."""
+        try:
+            return self._sound.read(count, dtype=self._kind, always_2d=True)
+        except soundfile.LibsndfileError as error:
+            if error.code == _SYSTEM_ERROR:
+                raise OSError(errno.EIO, str(error)) from error
+            if "malloc" in str(error).lower():
+                raise MemoryError from error
+            if self.frames is None:
+                raise AudioError(
+                    Reason.TRUNCATED, f"decoding stops before the end of the file ({error})"
+                ) from error
+            return np.zeros((0, self.channels), self._kind)
+        finally:
+            if self._part is not None and self._part.error is not None:
+                raise self._part.error
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class _DecodedSound(FfmpegSound):
+    """A file that ffmpeg decodes; its length is known at the end."""
+
+    frames = None
+    form = ""
+
+    def skip(self, count: int) -> None:
+        while count > 0 and (got := len(self.read(min(count, _BLOCK_VALUES // self.channels)))):
+            count -= got
+
+
+_Sound = _NativeSound | _DecodedSound
 
 
 def decode_here(
     path: str | os.PathLike[str], start: float, duration: float | None, limits: Limits
 ) -> np.ndarray:
     """What `hares.audio.decode` gives, decoded in the calling process, which `limits` do not guard."""
-    _check_present(path)
-    with _open(path, limits) as sound:
-        first, wanted = _frame_range(sound, start, duration)
-        limits.check_length(wanted / sound.samplerate)
-        waveform = _read(sound, first, wanted)
+    with _opened(path) as descriptor:
+        container = _examined(descriptor)
+        waveform = _decode(descriptor, Path(path).suffix.lower(), container, start, duration, limits)
     if len(waveform) < MIN_SAMPLES:
         raise AudioError(
             Reason.TOO_SHORT,
@@ -133,40 +130,138 @@ def decode_here(
 
 def seconds_here(path: str | os.PathLike[str], limits: Limits) -> float:
     """What `hares.audio.seconds` gives, read in the calling process, which `limits` do not guard."""
-    _check_present(path)
-    with _open(path, limits) as sound:
-        length = float(sound.frames / sound.samplerate)
+    with _opened(path) as descriptor:
+        container, suffix = _examined(descriptor), Path(path).suffix.lower()
+        length = 0.0
+        for part in container.parts or (None,):
+            with closing(_sound(descriptor, suffix, container, part, limits)) as sound:
+                if sound.frames is None:
+                    length += len(_read(sound, None, limits)) / SAMPLE_RATE
+                else:
+                    length += sound.frames / sound.rate
     limits.check_length(length)
     return length
 
 
-def _check_present(path: str | os.PathLike[str]) -> None:
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[int]:
+    """The recording's descriptor; what the machine does while it is read is a MachineError."""
+    descriptor = _open(path)
     try:
-        size = os.path.getsize(path)
+        try:
+            yield descriptor
+        except AudioError as error:
+            if error.reason in _FAULTS_OF_BYTES:
+                _read_all(descriptor)  # bytes that the disk does not give are no fault of the file
+            raise
+    except MachineError as error:
+        raise MachineError(error.errno or 0, f"{os.fspath(path)}: {error}") from error
     except OSError as error:
+        raise machine_error(error, f"{os.fspath(path)} cannot be read") from error
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    """Opens a recording, once and for all: links are resolved first, and none is followed on opening.
+
+    Raises:
+        AudioError: no file can be, or is, of this name, or it is no regular file.
+        MachineError: the file is there and the machine does not let it be opened.
+    """
+    try:
+        # In two steps, so that a pipe is not opened at all: that could wait for ever.
+        place = os.path.realpath(path)
+        _check_regular(os.stat(place))
+        descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if is_of_the_machine(error):
+            raise machine_error(error, f"{os.fspath(path)} cannot be read") from error
         raise AudioError(Reason.ABSENT, f"the file cannot be found ({error.strerror})") from error
-    except ValueError as error:  # a NUL, or half of a surrogate pair
+    except ValueError as error:  # a NUL, or half of a surrogate pair; an AudioError is one, too
+        if isinstance(error, AudioError):
+            raise
         raise AudioError(Reason.ABSENT, f"no file can have this name ({error})") from error
-    if os.path.isdir(path):
+    try:
+        status = os.fstat(descriptor)
+        _check_regular(status)
+        if status.st_size == 0:
+            raise AudioError(Reason.EMPTY, "the file has 0 bytes")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
         raise AudioError(Reason.UNDECODABLE, "this is a folder, not a recording")
-    if not os.path.isfile(path):
+    if not stat.S_ISREG(status.st_mode):
         raise AudioError(Reason.UNDECODABLE, "this is a pipe or a device, not a recording")
-    if size == 0:
-        raise AudioError(Reason.EMPTY, "the file has 0 bytes")
 
 
-def _open(path: str | os.PathLike[str], limits: Limits) -> soundfile.SoundFile:
-    """Opens a recording and holds its header against what can be true."""
-    sound = _open_native(path, limits)
-    problem = _header_problem(sound.samplerate, sound.channels)
-    if problem is not None:
-        pass
-    elif sound.frames == 0:
-        problem = AudioError(Reason.EMPTY, "the file holds 0 samples")
-    elif sound.frames > _MAX_FRAMES:
-        problem = AudioError(
-            Reason.UNDECODABLE, "the header gives no length; encode the file again so that it has one"
+def _read_all(descriptor: int) -> None:
+    data, position = FileBytes(descriptor), 0
+    while block := data.at(position, 1 << 20):
+        position += len(block)
+
+
+def _examined(descriptor: int) -> Container:
+    container = examine(descriptor)
+    if container.missing is not None:
+        raise AudioError(Reason.TRUNCATED, f"{container.missing}; copy or download the file again")
+    return container
+
+
+def _decode(
+    descriptor: int, suffix: str, container: Container, start: float, duration: float | None, limits: Limits
+) -> np.ndarray:
+    if len(container.parts) > 1:  # each has a rate of its own, so that a place in them is one at 16 kHz
+        waveform = np.concatenate(
+            [_whole(descriptor, suffix, container, part, limits) for part in container.parts]
         )
+        limits.check_length(len(waveform) / SAMPLE_RATE)
+        if not start and duration is None:
+            return waveform
+        first, wanted = _frame_range(len(waveform), SAMPLE_RATE, start, duration)
+        return waveform[first : None if wanted is None else first + wanted]
+    part = container.parts[0] if container.parts else None
+    if not start and duration is None:
+        return _whole(descriptor, suffix, container, part, limits)
+    with closing(_sound(descriptor, suffix, container, part, limits)) as sound:
+        first, wanted = _frame_range(sound.frames, sound.rate, start, duration)
+        if wanted is not None:
+            limits.check_length(wanted / sound.rate)
+        if first:
+            sound.skip(first)
+        return _read(sound, wanted, limits)
+
+
+def _whole(
+    descriptor: int, suffix: str, container: Container, part: Part | None, limits: Limits
+) -> np.ndarray:
+    """All the sound of a file, or of a part of one."""
+    with closing(_sound(descriptor, suffix, container, part, limits)) as sound:
+        waveform = _read(sound, sound.frames, limits)
+        through_ffmpeg = isinstance(sound, _DecodedSound)
+    if container.seconds is None:
+        return waveform
+    length = len(waveform) / SAMPLE_RATE
+    if container.seconds - length <= (_PROMISE_SLACK if through_ffmpeg else _MP3_TRIMMED):
+        return waveform
+    raise AudioError(
+        Reason.TRUNCATED,
+        f"{length:.3f} s can be decoded of the {container.seconds:.3f} s in the file: cut short or damaged; copy or "
+        "download the file again",
+    )
+
+
+def _sound(descriptor: int, suffix: str, container: Container, part: Part | None, limits: Limits) -> _Sound:
+    """Opens what is in a recording and holds its header against what can be true."""
+    sound = _open_sound(descriptor, suffix, container, part, limits)
+    problem = _header_problem(sound.rate, sound.channels)
+    if problem is None and sound.frames == 0:
+        problem = AudioError(Reason.EMPTY, "the file holds 0 samples")
     if problem is not None:
         sound.close()
         raise problem
@@ -181,113 +276,95 @@ def _header_problem(rate: int, channels: int) -> AudioError | None:
     return None
 
 
-def _refused_wav(path: str | os.PathLike[str]) -> AudioError | None:
+def _refused_wav(descriptor: int) -> AudioError | None:
     """The header of a WAV that libsndfile refuses without saying what it read there."""
-    with open(path, "rb") as file:
-        head = file.read(28)
+    head = FileBytes(descriptor).at(0, 28)
     if len(head) < 28 or head[:4] != b"RIFF" or head[8:16] != b"WAVEfmt ":
         return None
     channels, rate = struct.unpack("<HI", head[22:28])
     return _header_problem(rate, channels)
 
 
-def _open_native(path: str | os.PathLike[str], limits: Limits) -> soundfile.SoundFile:
-    suffix = Path(path).suffix.lower()
+def _open_sound(
+    descriptor: int, suffix: str, container: Container, part: Part | None, limits: Limits
+) -> _Sound:
+    if container.demuxer:
+        return _DecodedSound(descriptor, suffix, limits.longest)
     try:
-        cut_off = missing_end(path)
-        if cut_off is not None:
-            raise AudioError(Reason.TRUNCATED, f"{cut_off}; copy or download the file again")
-        # As bytes: soundfile encodes a str strictly, and a name need not be UTF-8.
-        return soundfile.SoundFile(os.fsencode(path))
-    except OSError as error:
-        raise AudioError(Reason.UNDECODABLE, f"the file cannot be read ({error.strerror})") from error
-    # TypeError: soundfile takes the suffix .raw for headerless samples and asks for a rate.
-    except (soundfile.LibsndfileError, TypeError) as error:
+        sound = _NativeSound(descriptor, part)
+        if container.counted is None or container.seconds is None:
+            return sound
+        # An MP3: libsndfile reads no more than the number of samples that it believes there are.
+        surplus = (sound.frames or 0) / sound.rate - container.seconds
+        if -_MP3_TRIMMED <= surplus <= _MP3_SLACK / sound.rate:
+            return sound
+        sound.close()
+        return _NativeSound(descriptor, container.counted)
+    except soundfile.LibsndfileError as error:
+        if error.code == _SYSTEM_ERROR:
+            raise OSError(errno.EIO, str(error)) from error
         if suffix in FFMPEG_SUFFIXES:
-            return _open_through_ffmpeg(path, limits)
-        problem = _refused_wav(path)
+            return _DecodedSound(descriptor, suffix, limits.longest)
+        if "malloc" in str(error).lower():
+            raise MemoryError from error
+        problem = _refused_wav(descriptor)
         if problem is not None:
             raise problem from error
-        why = getattr(error, "error_string", str(error))
+        why = error.error_string
         raise AudioError(Reason.UNDECODABLE, f"not a recording that can be decoded ({why})") from error
 
 
-def _open_through_ffmpeg(path: str | os.PathLike[str], limits: Limits) -> soundfile.SoundFile:
-    """Decodes to a temporary WAV (native rate and channels) that has no name: a killed decoder leaves none behind."""
-    ffmpeg = shutil.which("ffmpeg")
-    if ffmpeg is None:
-        raise AudioError(
-            Reason.UNDECODABLE, f"{Path(path).suffix} needs ffmpeg, which is not on the PATH; install it"
-        )
-    with tempfile.TemporaryFile(prefix="hares-") as wav:
-        command = [ffmpeg, "-v", "error", "-nostdin", "-xerror", "-y", "-threads", "1"]
-        command += ["-protocol_whitelist", "file", "-format_whitelist", _DEMUXERS]
-        command += ["-i", f"file:{os.fspath(path)}", "-vn", "-t", str(limits.longest + 1)]
-        command += ["-c:a", "pcm_f32le", "-f", "wav", f"/dev/fd/{wav.fileno()}"]
-        try:
-            done = subprocess.run(
-                command,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                pass_fds=(wav.fileno(),),
-                timeout=limits.seconds,
-            )
-        except subprocess.TimeoutExpired:
-            raise limits.too_slow() from None
-        if done.returncode == -signal.SIGXFSZ:
-            raise limits.too_large()
-        if done.returncode != 0 or os.fstat(wav.fileno()).st_size == 0:
-            last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-            raise AudioError(Reason.UNDECODABLE, f"ffmpeg cannot decode the file ({last})")
-        wav.seek(0)
-        return soundfile.SoundFile(os.dup(wav.fileno()), closefd=True)
-
-
-def _frame_range(sound: soundfile.SoundFile, start: float, duration: float | None) -> tuple[int, int]:
-    """First frame and number of frames at the file's own rate."""
-    first = round(start * sound.samplerate)
-    wanted = sound.frames - first if duration is None else round(duration * sound.samplerate)
+def _frame_range(
+    frames: int | None, rate: int, start: float, duration: float | None
+) -> tuple[int, int | None]:
+    """First frame and number of frames at the file's own rate; None for all that follow, where none knows how many."""
+    first = round(start * rate)
+    wanted = None if duration is None else round(duration * rate)
+    if frames is None:
+        return first, wanted
+    if wanted is None:
+        wanted = frames - first
     # One frame of slack: a cut's seconds were rounded from another rate's sample count.
-    if (first > 0 and first >= sound.frames) or first + wanted > sound.frames + 1:
+    if (first > 0 and first >= frames) or first + wanted > frames + 1:
         raise AudioError(
             Reason.TRUNCATED,
-            f"the clip reaches to {(first + wanted) / sound.samplerate:.3f} s and the file has "
-            f"{sound.frames / sound.samplerate:.3f} s",
+            f"the clip reaches to {(first + wanted) / rate:.3f} s and the file has {frames / rate:.3f} s",
         )
-    return first, min(wanted, sound.frames - first)
+    return first, min(wanted, frames - first)
 
 
-def _read(sound: soundfile.SoundFile, first: int, wanted: int) -> np.ndarray:
-    """Frames [first, first + wanted) as (n,) int16 at 16 kHz."""
-    if first:
-        sound.seek(first)
+def _read(sound: _Sound, wanted: int | None, limits: Limits) -> np.ndarray:
+    """The next `wanted` frames, or all that follow, as (n,) int16 at 16 kHz."""
+    if wanted is not None:
+        limits.check_length(wanted / sound.rate)
     block = max(1, _BLOCK_VALUES // sound.channels)
-    # The same samples in the end: libsndfile divides by 2^15 too, but takes seven times as long with a WAV.
-    kind = "int16" if sound.subtype == "PCM_16" else "float32"
     # What fits in one block goes through soxr in one call: a quarter less time than a stream, the same samples.
-    whole = wanted <= block
+    whole = wanted is not None and wanted <= block
     resampler = None
-    if sound.samplerate != SAMPLE_RATE and not whole:
-        resampler = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+    if sound.rate != SAMPLE_RATE and not whole:
+        resampler = soxr.ResampleStream(sound.rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     parts: list[np.ndarray] = []
     got = 0
-    while got < wanted:
-        try:
-            frames = sound.read(min(block, wanted - got), dtype=kind, always_2d=True)  # (n, channels)
-        except soundfile.LibsndfileError as error:
-            raise _cut_short(sound, got, wanted) from error
+    while wanted is None or got < wanted:
+        frames = sound.read(block if wanted is None else min(block, wanted - got))
         if len(frames) == 0:
             break
         got += len(frames)
+        if wanted is None:
+            limits.check_length(got / sound.rate)
         mono = _mono(frames)
         # NaN and infinity go on into the mean; a sum that overflows does too, and is none of them.
-        if kind == "float32" and not np.isfinite(mono).all() and not np.isfinite(frames).all():
+        if frames.dtype == np.float32 and not np.isfinite(mono).all() and not np.isfinite(frames).all():
             raise AudioError(Reason.NON_FINITE, "the file holds NaN or infinite samples")
         if resampler is not None:
             mono = resampler.resample_chunk(mono)
         parts.append(mono if whole else _to_int16(mono))
-    if wanted - got > (_MP3_SLACK if sound.format == "MP3" else 0):
-        raise _cut_short(sound, got, wanted)
+    if wanted is not None and wanted - got > (_MP3_SLACK if sound.form == "MP3" else 0):
+        raise AudioError(
+            Reason.TRUNCATED,
+            f"decoding stops after {got / sound.rate:.3f} s of the {wanted / sound.rate:.3f} s that the header "
+            "promises: cut short or damaged; copy or download the file again",
+        )
     if resampler is not None:
         parts.append(_to_int16(resampler.resample_chunk(np.zeros(0, np.float32), last=True)))
     if not parts:
@@ -295,8 +372,8 @@ def _read(sound: soundfile.SoundFile, first: int, wanted: int) -> np.ndarray:
     joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if not whole:
         return joined
-    if sound.samplerate != SAMPLE_RATE:
-        joined = soxr.resample(joined, sound.samplerate, SAMPLE_RATE, quality="HQ")
+    if sound.rate != SAMPLE_RATE:
+        joined = soxr.resample(joined, sound.rate, SAMPLE_RATE, quality="HQ")
     return _to_int16(joined)
 
 
@@ -316,14 +393,6 @@ def _mono(frames: np.ndarray) -> np.ndarray:
     if divisor > 1:
         total /= np.float32(divisor)  # an int of this size would take it through float64
     return total
-
-
-def _cut_short(sound: soundfile.SoundFile, got: int, wanted: int) -> AudioError:
-    return AudioError(
-        Reason.TRUNCATED,
-        f"decoding stops after {got / sound.samplerate:.3f} s of the {wanted / sound.samplerate:.3f} s that "
-        "the header promises: cut short or damaged; copy or download the file again",
-    )
 
 
 def _to_int16(samples: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ corpus and by the readers of data sets. A file may come from anywhere, so it is 
 under `Limits` of time, memory and length (`hares._decoder`); how it is decoded is in `hares/_decoding.py`.
 
 A file that is not sound, not all there, or costs more than a file may, raises `AudioError` with the `Reason` that
-the reports count by. It never ends the caller.
+the reports count by. It never ends the caller. What the machine lacks (a right to read, memory, a decoder that starts)
+is no fault of the file: it raises `MachineError`, which should end the caller: the next file would fare no better.
 """
 
 from __future__ import annotations
@@ -20,14 +21,9 @@ import soundfile
 import soxr
 
 from hares._decoder import pool
-from hares._decoding import (
-    FFMPEG_SUFFIXES,
-    MIN_SAMPLES,
-    SAMPLE_RATE,
-    SOUNDFILE_SUFFIXES,
-    AudioError,
-    Limits,
-)
+from hares._decoding import FFMPEG_SUFFIXES, MIN_SAMPLES, SAMPLE_RATE, SOUNDFILE_SUFFIXES
+from hares._limits import AudioError, Limits
+from hares.machine import MachineError
 
 __all__ = [
     "FFMPEG_SUFFIXES",
@@ -36,6 +32,7 @@ __all__ = [
     "SOUNDFILE_SUFFIXES",
     "AudioError",
     "Limits",
+    "MachineError",
     "decode",
     "decode_each",
     "decoder_versions",
@@ -98,7 +95,7 @@ def decode(
         AudioError: the file is absent, empty, not decodable, truncated, not finite or shorter than 25 ms; its header
             cannot be true; or it costs more than `limits`, or crashes the decoder.
         ValueError: `start` or `duration` is negative.
-        RuntimeError: the decoding process does not start.
+        MachineError: the machine keeps the file from being read or decoded.
     """
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start must be >= 0 and duration > 0, got start={start}, duration={duration}")
@@ -111,7 +108,7 @@ def decode_each(
 ) -> Iterator[np.ndarray | AudioError]:
     """What `decode` gives or raises for each (path, start, duration), in order.
 
-    The next file is decoded while the caller works on the samples of the one before.
+    The next file is decoded while the caller works on the samples of the one before. Raises MachineError as `decode`.
     """
     numbered = (
         {"path": os.path.abspath(path), "start": start, "duration": length} for path, start, length in parts
@@ -126,7 +123,7 @@ def seconds(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> float:
     Raises:
         AudioError: the file is absent, empty, not audio, ends before its header says, or claims more than
             `limits.longest`.
-        RuntimeError: the decoding process does not start.
+        MachineError: the machine keeps the file from being read or decoded.
     """
     request = {"path": os.path.abspath(path), "length": True}
     return float(pool(limits.memory_bytes).ask(request, limits)[0]["length"])

@@ -6,6 +6,7 @@ Clips that cannot be decoded are found by decoding them, or, faster, by their he
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ import numpy as np
 
 from hares import reading, tfds_source
 from hares._files import shown
-from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
+from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, MachineError, decode, seconds
 from hares.task import (
     Clip,
     CorpusIndexError,
@@ -30,6 +31,8 @@ from hares.task import (
 
 _EXAMPLES = 5
 _LIMITS = Limits()
+# The others (no room, no memory, no decoder) would be met at the next file as well.
+_OF_ONE_FILE = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def check_corpus(
 
     Raises:
         ValueError: an unknown task or placement, or a data set without a place.
+        MachineError: the machine lacks what decoding needs. A file that it does not let be read is named.
     """
     wanted = [load_task(name) for name in (task_names() if tasks is None else tasks)]
     placements = placements or {}
@@ -151,7 +155,14 @@ def _check_task(
     except (CorpusIndexError, OSError) as error:
         return replace(check, error=str(error))
     tally = _Tally(index)
-    for item in reading.scan(task.name, root):
+    listed = reading.scan(task.name, root)
+    while True:
+        try:
+            item = next(listed, None)
+        except MachineError as error:
+            return replace(check, error=str(error))
+        if item is None:
+            break
         if isinstance(item, Rejected):
             tally.reject(item)
         else:
@@ -199,6 +210,10 @@ class _Tally:
             self.add(clip, _clip_seconds(clip, root / clip.path, decode_audio, limits))
         except AudioError as error:
             self.reject(Rejected(clip.path, error.reason, error.detail, clip.split))
+        except MachineError as error:
+            if error.errno not in _OF_ONE_FILE:
+                raise
+            self.reject(Rejected(clip.path, Reason.UNREADABLE, str(error), clip.split))
 
     def add(self, clip: Clip, length: float) -> None:
         """A usable clip of `length` seconds."""

@@ -24,7 +24,16 @@ from hares.embedding_pass import EncodingError, embed_shard
 from hares.embeddings import TaskEmbeddings
 from hares.encoders import FrozenEncoder, encode_crops
 from hares.example import ExampleClip
-from hares.ingest import Entry, ShardSummary, build_manifest, count_listed, list_entries, read_shard, shard_of
+from hares.ingest import (
+    Entry,
+    ShardSummary,
+    build_manifest,
+    count_listed,
+    list_entries,
+    read_shard,
+    shard_of,
+    still_refused,
+)
 from hares.leakage import ClipIdentity, identity
 from hares.preflight import Finding
 from hares.probes import FOLDS
@@ -197,10 +206,12 @@ class TaskEmbedder:
         policy = crop_policy(task, split, settings.protocol)
         policy["limits"] = asdict(settings.limits)  # they settle which clips there are
         key = self._cache.key(self._digest, self._front, policy, facts)
-        kept = self._cache.find(key)
+        kept, readers = self._cache.find(key), {task.name: str(source.root)}
+        if kept is not None and not still_refused(kept[1].rejected, entries, readers, settings.limits):
+            kept = None
         if kept is None:
             summary = ShardSummary(split, shard)
-            read = read_shard(entries, {task.name: str(source.root)}, summary, settings.limits)
+            read = read_shard(entries, readers, summary, settings.limits)
             records = self._counted(read, task.name)
             data = embed_shard(
                 records,

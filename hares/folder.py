@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hares._files import clip_id_of, leads_outside, walk_files
+from hares.machine import is_of_the_machine, machine_error
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected
 
@@ -50,6 +51,8 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
                     path, Reason.UNDECODABLE, "this is a pipe or a device, not a recording", "train"
                 )
     except OSError as error:
+        if is_of_the_machine(error):
+            raise machine_error(error, f"{error.filename} cannot be listed") from error
         detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
     for place, count in hidden.items():

@@ -25,7 +25,7 @@ from hares.atomic_files import atomically
 from hares.audio import SAMPLE_RATE, AudioError, Limits, decode_each
 from hares.example import ExampleClip, encode_example
 from hares.folder import FOLDER
-from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module
+from hares.task import UNSETTLED, Clip, CorpusIndexError, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
 
@@ -199,6 +199,38 @@ def read_shard(
             summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
         yield found, source_sha256
     summary.digest = digest.hexdigest()
+
+
+def still_refused(
+    rejected: Iterable[Mapping[str, str]],
+    entries: Iterable[Entry],
+    sources: Mapping[str, str],
+    limits: Limits = _LIMITS,
+) -> bool:
+    """Whether files that were refused for what the machine had a part in (`UNSETTLED`) are refused again.
+
+    Before a kept result is used, so that a file that took too long on a busy machine, or that lacked ffmpeg, is not
+    left out for ever.
+
+    Args:
+        rejected: the kept result's lines of what was not used.
+        entries: the clips of which it was made; not gone through where nothing is unsettled.
+        sources: reader name to folder.
+        limits: what one file may cost now.
+
+    Raises:
+        MachineError: the machine keeps a file from being decoded.
+    """
+    before = {line["path"]: line["reason"] for line in rejected if line["reason"] in UNSETTLED}
+    if not before:
+        return True
+    asked = [(shown(_clip_id(e, sources)), e) for e in entries if e.waveform is None]
+    asked = [(name, entry) for name, entry in asked if name in before]
+    found = decode_each(((_path(e, sources), e.clip.start, e.clip.duration) for _, e in asked), limits)
+    return all(
+        isinstance(answer, AudioError) and answer.reason.value == before[name]
+        for (name, _), answer in zip(asked, found, strict=True)
+    )
 
 
 def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from hares._files import NameSet, clip_id_of, leads_outside, walk_files
 from hares.audio import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES
+from hares.machine import is_of_the_machine, machine_error
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task_module
 
 AUDIO_SUFFIXES = SOUNDFILE_SUFFIXES | FFMPEG_SUFFIXES
@@ -32,6 +34,7 @@ def scan(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
 
     Raises:
         ValueError: no task has this name.
+        MachineError: the system does not let an index, a folder or a file be read.
     """
     module = load_task_module(task_name)
     home = os.path.realpath(root)
@@ -50,6 +53,8 @@ def scan(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
     except CorpusIndexError as error:
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, str(error))
     except OSError as error:
+        if is_of_the_machine(error):
+            raise machine_error(error, f"{task_name}: {error.filename} cannot be read") from error
         detail = f"{task_name}: {error.filename} cannot be read ({error.strerror})"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
 
@@ -60,7 +65,7 @@ def _checked(clip: Clip, home: str, clip_ids: NameSet) -> Clip | Rejected:
             f"the path leads out of the data set's folder; move the file inside, or place {home} elsewhere"
         )
         return Rejected(clip.path, Reason.OUTSIDE, detail, clip.split)
-    if not os.path.isfile(os.path.join(home, clip.path)):
+    if not _is_file(os.path.join(home, clip.path)):
         # Surrogate escapes: the row was not UTF-8, and the file may be there under its UTF-8 name.
         hint = (
             ""
@@ -73,6 +78,18 @@ def _checked(clip: Clip, home: str, clip_ids: NameSet) -> Clip | Rejected:
     if not clip_ids.add(clip.clip_id):
         return Rejected(clip.path, Reason.BAD_ROW, "the index names this clip more than once", clip.split)
     return clip
+
+
+def _is_file(path: str) -> bool:
+    """As `os.path.isfile`, which calls a file absent that the system does not let be looked at."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        if is_of_the_machine(error):
+            raise machine_error(error, f"{path} cannot be read") from error
+        return False
+    except ValueError:  # a NUL, or half of a surrogate pair
+        return False
 
 
 def audio_files(root: Path) -> Iterator[str]:

@@ -32,6 +32,7 @@ from hares.task import Reason, Slot, Task
 UNREADABLE = (
     *(Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE),
     *(Reason.BAD_HEADER, Reason.TOO_LONG, Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED),
+    Reason.NEEDS_FFMPEG,
 )
 
 CHOICES = (

@@ -34,6 +34,9 @@ class Reason(str, Enum):
     BAD_ROW = "bad_row"  # an index row that cannot be understood
     UNKNOWN_LABEL = "unknown_label"  # a label that the task does not define
     INDEX = "index_error"  # a whole index file is unusable
+    UNREADABLE = (
+        "unreadable"  # the system does not let it be read; said by the check alone, all else ends there
+    )
     EMPTY = "empty"  # a file of zero bytes or zero samples
     UNDECODABLE = "undecodable"  # not audio, or a codec nothing here reads
     TRUNCATED = "truncated"  # fewer samples than the header promises
@@ -44,6 +47,11 @@ class Reason(str, Enum):
     TOO_SLOW = "too_slow"  # decoding takes over the time that a file gets
     TOO_LARGE = "too_large"  # decoding needs over the memory that a file gets
     DECODER_DIED = "decoder_died"  # the decoder crashed on this file
+    NEEDS_FFMPEG = "needs_ffmpeg"  # a container that ffmpeg alone reads, which is not installed
+
+
+# What the machine had a part in: another try may come out otherwise, so these are not believed for ever.
+UNSETTLED = frozenset((Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED, Reason.NEEDS_FFMPEG))
 
 
 @dataclass(frozen=True, slots=True)

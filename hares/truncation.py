@@ -1,154 +1,233 @@
-"""Whether an audio file ends before its own container says it should.
+"""What a recording's own bytes say of it: which container it is, whether its end is missing, how it must be read.
 
-libsndfile quietly reads a WAV, AIFF or Ogg file that was cut short as a shorter recording, and its MP3
-decoder counts only the frames it finds. A half-copied file would then be a clip with half its sound, so the
-promise is
-read here from the container itself, before anything is decoded: RIFF/RF64 and AIFF chunk sizes, the
-end-of-stream mark of the last Ogg page, and the frame chain of an MP3 (against the count in its Xing/Info
-frame where it has one). FLAC needs nothing here: its decoder fails by itself when samples are missing.
+libsndfile quietly reads a file that was cut short as a shorter recording; of an MP3 it believes an estimate, and of
+several Ogg streams one after another it reads the first. ffmpeg, too, takes what it finds. So what a container
+promises is read here, from its first bytes on and whatever the file is called:
+
+| container | promise | where |
+|---|---|---|
+| RIFF, RIFX, RF64, AIFF, W64, AU, CAF, SPHERE | bytes of sound | here |
+| Ogg | whole pages, an end-of-stream mark on each stream's last page | here |
+| MP3, ADTS, AMR | whole frames; the count of a Xing/Info frame | `hares._frames` |
+| FLAC | a whole last frame, where the header gives no length or a wrong one | `hares._flac` |
+| MP4, Matroska/WebM, ASF | sizes of its boxes, its length in seconds | `hares._boxes` |
+
+A program that writes to a pipe cannot go back to enter a length; what it writes instead stands for "all that follows".
 
 What cannot be seen: an MP3 without a Xing/Info frame cut exactly between two frames promises nothing more.
 """
 
 from __future__ import annotations
 
-import functools
-import mmap
 import os
 import struct
-from typing import BinaryIO
+from collections.abc import Callable
+from itertools import pairwise
 
-# A RIFF size of 0 or 2^32 - 1 is what a program writes that cannot seek back: the length is unknown, not
-# broken.
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
-_OGG_TAIL = 65_307 + 27  # the largest possible Ogg page, so the last page's header is in the tail
+from hares._boxes import asf, is_mp4, matroska, mp4
+from hares._container import Container, FileBytes, Part
+from hares._flac import flac
+from hares._frames import adts, amr, id3_size, is_adts, mp3
 
-_MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
-_MP3_KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MP3_KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+# The lengths that programs write into a pipe: 0, 2^31 or 2^32, less nothing, one, a header or a page.
+_PIPES = (range(0x7FFFF000, 0x80000001), range(0xFFFFF000, 0x100000000))
+_AIFF_PIPES = range(0x7F000000, 0x7F001000)  # sox
+_LONG_PIPE = 0xFFFFFFFFFFFFF000
+_FEW_BYTES = 64  # so few that are missing are the header, counted as sound
+_W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of every chunk's 16-byte name
 
 
 def missing_end(path: str | os.PathLike[str]) -> str | None:
     """One sentence saying what is missing at the end of the file, or None where nothing is known to be.
 
-    Args:
-        path: a file of any kind; what it is, is told by its first bytes and not by its name.
-
     Raises:
         OSError: the file cannot be read.
     """
-    size = os.path.getsize(path)
     with open(path, "rb") as file:
-        head = file.read(12)
-        if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
-            return _riff(file, size)
-        if head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
-            return _aiff(file, size)
-        if head[:4] == b"OggS":
-            return _ogg(file, size)
-        if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
-            return _mp3(file, size, _id3_size(head))
-    return None
+        return examine(file.fileno()).missing
 
 
-def _short(chunk: str, promised: int, found: int) -> str:
-    return f"the {chunk} promises {promised} bytes of sound and {max(found, 0)} are there"
+def examine(descriptor: int) -> Container:
+    """What the bytes of an open file say. Raises OSError where it cannot be read."""
+    data = FileBytes(descriptor)
+    start = id3_size(data.at(0, 10))
+    head = data.at(start, 40)
+    if head[:4] == b"fLaC":
+        return flac(data, start)
+    if is_adts(data, start):
+        return adts(data, start)
+    if start or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2):
+        return mp3(data, start)
+    for begins, reader in _READERS:
+        if begins(head):
+            return reader(data)
+    return Container()
 
 
-def _riff(file: BinaryIO, size: int) -> str | None:
-    position, long_data = 12, 0
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack("<4sI", file.read(8))
-        if name == b"ds64" and position + 24 <= size:
-            long_data = struct.unpack("<8xQ", file.read(16))[0]
+def _short(chunk: str, promised: int, found: int) -> Container:
+    return Container(missing=f"the {chunk} promises {promised} bytes of sound and {max(found, 0)} are there")
+
+
+def _sized(
+    data: FileBytes, chunk: str, size: tuple[int, str], promised: int, start: int, more: int = 0
+) -> Container:
+    """A chunk of sound from `start` on.
+
+    Args:
+        data: the file.
+        chunk: its name, for a person.
+        size: where its size is entered, and that number's format.
+        promised: bytes of sound that the size amounts to.
+        start: where its sound begins.
+        more: bytes that are counted in the size and are no sound.
+    """
+    at, form = size
+    found = data.size - start
+    wide = struct.calcsize(form) == 8
+    pipe = promised >= _LONG_PIPE if wide else any(promised in values for values in _PIPES)
+    unknown = (promised == 0 and found > 0 and not _are_chunks(data, start, form[0])) or pipe
+    if not unknown and promised <= found:
+        return Container()
+    if not unknown and promised - found > _FEW_BYTES and promised - found != start:
+        return _short(chunk, promised, found)
+    if found >= 0xFFFFFFFF and not wide:
+        return Container()
+    return Container(parts=(Part(0, data.size, changed=((at, struct.pack(form, found + more)),)),))
+
+
+def _are_chunks(data: FileBytes, position: int, order: str) -> bool:
+    """Whether what follows an empty chunk of sound is further chunks, to the end of the file."""
+    while position + 8 <= data.size:
+        name, length = struct.unpack(f"{order}4sI", data.at(position, 8))
+        if not all(32 <= byte < 127 for byte in name):
+            return False
+        position += 8 + length + (length & 1)
+    return data.size <= position <= data.size + 1
+
+
+def _riff(data: FileBytes) -> Container:
+    order = ">" if data.at(0, 4) == b"RIFX" else "<"
+    position, long_data, long_at = 12, 0, 0
+    while position + 8 <= data.size:
+        name, length = struct.unpack(f"{order}4sI", data.at(position, 8))
+        if name == b"ds64" and position + 24 <= data.size:
+            long_at = position + 16
+            (long_data,) = struct.unpack("<Q", data.at(long_at, 8))
         if name == b"data":
-            if length == 0xFFFFFFFF and long_data:
-                length = long_data
-            elif length in _UNKNOWN_SIZES:
-                return None
-            found = size - position - 8
-            return _short("data chunk", length, found) if found < length else None
+            if length == 0xFFFFFFFF and long_at:
+                return _sized(data, "data chunk", (long_at, "<Q"), long_data, position + 8)
+            return _sized(data, "data chunk", (position + 4, f"{order}I"), length, position + 8)
         position += 8 + length + (length & 1)
-    return None
+    return Container()
 
 
-def _aiff(file: BinaryIO, size: int) -> str | None:
+def _aiff(data: FileBytes) -> Container:
     position = 12
-    while position + 8 <= size:
-        file.seek(position)
-        name, length = struct.unpack(">4sI", file.read(8))
+    while position + 8 <= data.size:
+        name, length = struct.unpack(">4sI", data.at(position, 8))
         if name == b"SSND":
-            found = size - position - 8
-            return _short("SSND chunk", length, found) if found < length else None
+            if length in _AIFF_PIPES:
+                length = 0xFFFFFFFF
+            return _sized(data, "SSND chunk", (position + 4, ">I"), length, position + 8)
         position += 8 + length + (length & 1)
-    return None
+    return Container()
 
 
-def _ogg(file: BinaryIO, size: int) -> str | None:
-    file.seek(max(0, size - _OGG_TAIL))
-    tail = file.read()
-    start = tail.rfind(b"OggS")
-    if start < 0 or len(tail) < start + 27:
-        return "the last Ogg page is cut off"
-    segments = tail[start + 27 : start + 27 + tail[start + 26]]
-    if len(segments) < tail[start + 26] or start + 27 + len(segments) + sum(segments) > len(tail):
-        return "the last Ogg page is cut off"
-    return None if tail[start + 5] & 4 else "the last Ogg page has no end-of-stream mark"
+def _w64(data: FileBytes) -> Container:
+    position = 40
+    while position + 24 <= data.size:
+        name, (length,) = data.at(position, 16), struct.unpack("<Q", data.at(position + 16, 8))
+        if name == b"data" + _W64_TAIL:
+            return _sized(data, "data chunk", (position + 16, "<Q"), max(0, length - 24), position + 24, 24)
+        if length < 24:
+            break
+        position += length + -length % 8
+    return Container()
 
 
-def _id3_size(head: bytes) -> int:
-    """Bytes of the ID3v2 tag that opens the file (its size is four 7-bit bytes), 0 without one."""
-    if head[:3] != b"ID3" or len(head) < 10:
-        return 0
-    size = 0
-    for byte in head[6:10]:
-        size = size << 7 | (byte & 0x7F)
-    return 10 + size + (10 if head[5] & 0x10 else 0)
+def _au(data: FileBytes) -> Container:
+    order = ">" if data.at(0, 4) == b".snd" else "<"
+    if data.size < 24:
+        return Container()
+    start, length = struct.unpack(f"{order}II", data.at(4, 8))
+    return _sized(data, "header", (8, f"{order}I"), length, start) if start >= 24 else Container()
 
 
-@functools.lru_cache(maxsize=1_024)  # the frames of a file share a few headers
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Length of the layer III frame that starts with these four bytes; 0 if none does."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return 0
-    version, kbps, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or kbps in (0, 15) or rate == 3:
-        return 0
-    bits = (_MP3_KBPS_V1 if version == 3 else _MP3_KBPS_V2)[kbps] * 1000
-    return (144 if version == 3 else 72) * bits // _MP3_RATES[version][rate] + (header[2] >> 1 & 1)
+def _caf(data: FileBytes) -> Container:
+    position = 8
+    while position + 12 <= data.size:
+        name, length = struct.unpack(">4sq", data.at(position, 12))
+        if name == b"data":
+            found = data.size - position - 12
+            return _short("data chunk", length, found) if length > found + _FEW_BYTES else Container()
+        if length < 0:
+            break
+        position += 12 + length
+    return Container()
 
 
-def _xing_frames(frame: bytes) -> int | None:
-    """The number of frames a Xing/Info frame promises; None for an ordinary frame."""
-    mono, version = frame[3] >> 6 == 3, frame[1] >> 3 & 3
-    side = (17 if mono else 32) if version == 3 else (9 if mono else 17)
-    mark = 4 + side + (0 if frame[1] & 1 else 2)
-    if frame[mark : mark + 4] not in (b"Xing", b"Info") or len(frame) < mark + 12:
-        return None
-    flags, frames = struct.unpack(">II", frame[mark + 4 : mark + 12])
-    return frames if flags & 1 else 0
+def _sphere(data: FileBytes) -> Container:
+    """NIST SPHERE: a header of text, one "name -type value" a line, and the samples after it."""
+    lines = data.at(0, 1_024).split(b"\n")
+    fields = {words[0]: words[2] for line in lines if len(words := line.split(None, 2)) == 3}
+    try:
+        start = int(lines[1])
+        counts = [
+            int(fields.get(name, b"1")) for name in (b"sample_count", b"sample_n_bytes", b"channel_count")
+        ]
+    except (ValueError, IndexError):
+        return Container()
+    coding = fields.get(b"sample_coding", b"pcm")
+    promised, found = counts[0] * counts[1] * counts[2], data.size - start
+    if b"sample_count" not in fields or b"embedded" in coding or promised <= found + _FEW_BYTES:
+        return Container()
+    return _short("header", promised, found)
 
 
-def _mp3(file: BinaryIO, size: int, start: int) -> str | None:
-    if start >= size:
-        return "the ID3 tag is longer than the file"
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        position, frames, promised = start, 0, None
-        while position < size:
-            length = _mp3_frame_bytes(data[position : position + 4])
-            if length == 0:
-                if size - position < 4 and data[position] == 0xFF:
-                    return "the last MP3 frame has lost even its header"
-                # Trailing tags, or bytes the decoder will have to skip: nothing more can be said from here.
-                return None
-            if position + length > size:
-                return f"the last MP3 frame has {size - position} of its {length} bytes"
-            if frames == 0 and promised is None:
-                promised = _xing_frames(data[position : position + length])
-            position += length
-            frames += 1
-    # The Xing frame itself is counted by some encoders and not by others.
-    if promised and frames < promised:
-        return f"the Xing/Info frame promises {promised} MP3 frames and {frames - 1} are there"
-    return None
+def _ogg(data: FileBytes) -> Container:
+    """Ogg: streams that follow one another ("chained") are recordings of their own, one after another.
+
+    Streams that begin together (sound beside something else) stay together.
+    """
+    position, begins, ended, opening = 0, [0], True, True
+    while position < data.size:
+        page = data.at(position, 27 + 255)
+        if page[:4] != b"OggS" or len(page) < 27:
+            # libsndfile looks for the next page, too.
+            following = data.find(b"OggS", position + 1)
+            if following < 0:
+                if len(page) < 27 and page[:4] == b"OggS"[: len(page)]:
+                    return Container(missing="the last Ogg page is cut off")
+                break
+            position = following
+            continue
+        first = bool(page[5] & 2)
+        if first and not opening:
+            if not ended:
+                return Container(missing="an Ogg stream inside the file has no end-of-stream mark")
+            begins.append(position)
+        opening, ended = first, bool(page[5] & 4)
+        segments = page[27 : 27 + page[26]]
+        position += 27 + page[26] + sum(segments)
+        if len(segments) < page[26] or position > data.size:
+            return Container(missing="the last Ogg page is cut off")
+    if not ended:
+        return Container(missing="the last Ogg page has no end-of-stream mark")
+    if len(begins) == 1:
+        return Container()
+    return Container(parts=tuple(Part(a, b) for a, b in pairwise([*begins, data.size])))
+
+
+_READERS: tuple[tuple[Callable[[bytes], bool], Callable[[FileBytes], Container]], ...] = (
+    (lambda head: head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE", _riff),
+    (lambda head: head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"), _aiff),
+    (lambda head: head[:4] == b"riff" and head[24:28] == b"wave", _w64),
+    (lambda head: head[:4] in (b".snd", b"dns."), _au),
+    (lambda head: head[:4] == b"caff", _caf),
+    (lambda head: head[:8] == b"NIST_1A\n", _sphere),
+    (lambda head: head[:4] == b"OggS", _ogg),
+    (is_mp4, mp4),
+    (lambda head: head[:4] == b"\x1aE\xdf\xa3", matroska),
+    (lambda head: head[:16] == bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), asf),
+    (lambda head: head[:5] == b"#!AMR", amr),
+)

@@ -34,6 +34,7 @@ from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_r
 from pipeline.lineage.tfx_store import TfxStore
 from pipeline.listener import listening
 from pipeline.local_beam import OPERATORS
+from pipeline.unsettled import may_come_from_cache
 
 _LOG = logging.getLogger(__name__)
 
@@ -169,6 +170,9 @@ def _run_steps(
 
 def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
     """One step, or what the cache has of it. Raises what the step raises."""
+    with connection as handle:
+        if not may_come_from_cache(node, handle.store):
+            node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
     info = launcher.Launcher(

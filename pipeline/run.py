@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import dataclasses
 import gc
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import tensorflow as tf
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.interruption import Interruptible
-from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
 from pipeline.local_runner import Observer, StepResult, run_locally
@@ -103,10 +105,14 @@ def execute(
         identity = settle(workspace, address)
         workspace.note_store(address.shown)
         facts = RunFacts(as_dict(run.config), preset, "local", run.run_key, run.code, identity.id)
+        if address.file is not None:
+            place = address.file.resolve()
+            address = dataclasses.replace(address, config=sqlite_config(place), file=place)
         try:
-            run_id, steps = run_locally(
-                create_pipeline(run), observer, facts, address, interruption, identity, _stand_ins(run)
-            )
+            with _working_in(run.workspace):
+                run_id, steps = run_locally(
+                    create_pipeline(run), observer, facts, address, interruption, identity, _stand_ins(run)
+                )
         finally:
             _give_memory_back()
     with address.asking() as store:
@@ -121,6 +127,21 @@ def _stand_ins(run: ResolvedRun) -> dict[str, str]:
     if run.warm_start is not None:
         found[run.warm_start.weights] = found[run.warm_start.model] = f"{{weights {run.warm_start.digest}}}"
     return found
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Makes a folder the current one, from which Python imports in every process that Beam or Dask starts.
+
+    Where `hares` was started may be a data set's folder, with an `apache_beam.py` in it.
+    """
+    before = os.open(".", os.O_RDONLY)  # it may have been removed, and has no name then
+    try:
+        os.chdir(folder)
+        yield
+    finally:
+        os.fchdir(before)
+        os.close(before)
 
 
 def _give_memory_back() -> None:

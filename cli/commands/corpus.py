@@ -44,13 +44,14 @@ def check(
     hares corpus check corpora
     hares corpus check corpora esc50=/data/ESC-50-master --task esc50 --json
 
-    Exit code 4 where a data set is missing or its index cannot be used.
+    Exit code 4 where a data set is missing, its index cannot be used, or the system does not let a file be read.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     from hares.audio import Limits
     from hares.corpus import check_corpus
+    from hares.task import Reason
 
     corpus, placements = parse_corpus(directory)
     terminal = Console(stderr=True)
@@ -75,11 +76,13 @@ def check(
             )
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except OSError as error:  # what the machine lacks: room, memory, a decoder that starts
+        raise CommandError(str(error), ExitCode.STEP) from error
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(c) for c in checks], indent=1, default=str))
     else:
         _show(checks)
-    failed = [c.name for c in checks if c.error]
+    failed = [c.name for c in checks if c.error or Reason.UNREADABLE.value in c.rejected]
     if failed:
         raise CommandError(f"cannot be used: {', '.join(failed)}", ExitCode.DATA)
 

@@ -35,9 +35,10 @@ from hares.ingest import (
     shard_of,
 )
 from hares.plain_data import from_json
-from hares.task import Clip
+from hares.task import UNSETTLED, Clip
 
 REJECTED_FILE = "rejected.jsonl"
+UNSETTLED_PROPERTY = "unsettled"  # of a manifest: how many files another try may let in
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -163,5 +164,7 @@ def _describe(
     for key in ("listed", "used"):
         manifest.set_int_custom_property(key, int(sum(s[key] for s in content["splits"].values())))
     manifest.set_int_custom_property("rejected", sum(content["rejected"].values()))
+    if unsettled := sum(content["rejected"].get(reason.value, 0) for reason in UNSETTLED):
+        manifest.set_int_custom_property(UNSETTLED_PROPERTY, unsettled)
     if span is not None:
         examples.span = span

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hares._files import clip_id_of, index_problem
+from hares.machine import is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 
 LAYOUT = ("nsynth-{train,valid,test}/examples.json", "nsynth-{train,valid,test}/audio/{note}.wav")
@@ -82,6 +83,8 @@ def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
     try:
         file = open(root / name, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
     except OSError as error:
+        if is_of_the_machine(error):
+            raise
         raise CorpusIndexError(f"{task}: {name} cannot be opened ({error.strerror}).") from error
     with file:
         window = _Window(file.read)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hares._files import index_problem
+from hares.machine import is_of_the_machine
 from hares.task import CorpusIndexError, Reason, Rejected, Split
 
 _LONGEST_LINE = 1 << 20
@@ -58,6 +59,8 @@ def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
     try:
         file = open(root / table.path, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
     except OSError as error:
+        if is_of_the_machine(error):
+            raise
         raise CorpusIndexError(
             f"{table.task}: {table.path} cannot be opened ({error.strerror}). {table.remedy}"
         ) from error

@@ -9,11 +9,16 @@ from __future__ import annotations
 import io
 import random
 import struct
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from hares.audio import SOUNDFILE_SUFFIXES
 
 OPERATIONS = ("flip", "byte", "little", "big", "wide", "cut", "remove", "insert", "repeat", "move", "token")
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)
@@ -128,8 +133,8 @@ def _ogg_table() -> tuple[int, ...]:
 _OGG_TABLE = _ogg_table()
 
 
-def audio_seeds() -> list[tuple[str, bytes]]:
-    """(suffix, bytes) of valid files of 0.3 s, in every container and coding that soundfile writes of the four."""
+def audio_seeds(length: float = 0.3) -> list[tuple[str, bytes]]:
+    """(suffix, bytes) of valid files of `length` seconds, in every container and coding that soundfile writes."""
     made = []
     for container, subtype, rate, channels in (
         ("WAV", "PCM_16", 16_000, 1), ("WAV", "PCM_24", 44_100, 2), ("WAV", "FLOAT", 48_000, 1),
@@ -138,12 +143,37 @@ def audio_seeds() -> list[tuple[str, bytes]]:
         ("RF64", "PCM_16", 16_000, 1), ("FLAC", "PCM_16", 16_000, 1), ("FLAC", "PCM_24", 44_100, 2),
         ("FLAC", "PCM_S8", 8_000, 1), ("OGG", "VORBIS", 16_000, 1), ("OGG", "VORBIS", 44_100, 2),
         ("OGG", "OPUS", 48_000, 1), ("MP3", "MPEG_LAYER_III", 16_000, 1), ("MP3", "MPEG_LAYER_III", 44_100, 2),
+        ("AIFF", "PCM_16", 16_000, 1), ("AU", "PCM_16", 16_000, 1), ("CAF", "PCM_16", 16_000, 1),
+        ("W64", "PCM_16", 16_000, 1), ("NIST", "PCM_16", 16_000, 1),
     ):  # fmt: skip
-        seconds = np.arange(round(0.3 * rate)) / rate
+        seconds = np.arange(round(length * rate)) / rate
         noise = np.random.default_rng(rate).normal(size=len(seconds))
         sound = 0.3 * np.sin(2 * np.pi * 330 * seconds) + 0.05 * noise
         file = io.BytesIO()
         soundfile.write(file, np.stack([sound] * channels, 1), rate, subtype=subtype, format=container)
-        suffix = {"WAVEX": ".wav", "RF64": ".wav"}.get(container, f".{container.lower()}")
-        made.append((suffix, file.getvalue()))
+        suffix = f".{container.lower()}"
+        made.append((suffix if suffix in SOUNDFILE_SUFFIXES else ".wav", file.getvalue()))
     return made
+
+
+def ffmpeg_seeds(length: float) -> list[tuple[str, bytes]]:
+    """(suffix, bytes) of what ffmpeg alone decodes, and of MP3 as its encoders write it to a pipe; needs ffmpeg."""
+    made = []
+    source = f"aevalsrc=0.3*sin(2*PI*330*t)+0.05*random(0):d={length}:s=16000"
+    for suffix, options in (
+        (".m4a", ["-c:a", "aac"]), (".webm", ["-c:a", "libopus"]), (".mka", ["-c:a", "libvorbis"]),
+        (".aac", ["-c:a", "aac"]), (".wma", ["-c:a", "wmav2"]), (".mp3", ["-c:a", "libmp3lame", "-q:a", "4"]),
+        (".mp3", ["-c:a", "libmp3lame", "-q:a", "4", "-write_xing", "0", "-id3v2_version", "0"]),
+    ):  # fmt: skip
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            command = ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", source, *options, file.name]
+            subprocess.run(command, check=True)
+            made.append((suffix, file.read()))
+    return made
+
+
+def seconds_by_ffmpeg(path: Path) -> float:
+    """Seconds of sound that ffmpeg finds in a file, with none of our limits; 0 where it finds none."""
+    command = ["ffmpeg", "-v", "quiet", "-nostdin", "-threads", "1", "-i", str(path), "-vn", "-t", "3700"]
+    done = subprocess.run([*command, "-ac", "1", "-ar", "16000", "-f", "s16le", "-"], capture_output=True)
+    return len(done.stdout) / 32_000

@@ -24,10 +24,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fuzz_layouts import check_listing, make_layouts
-from fuzz_mutations import audio_seeds, mutated, random_changes, with_ogg_sums
+from fuzz_mutations import (
+    audio_seeds,
+    ffmpeg_seeds,
+    mutated,
+    random_changes,
+    seconds_by_ffmpeg,
+    with_ogg_sums,
+)
 
 from hares import _files, reading, truncation
-from hares.audio import AudioError, decode_each
+from hares.audio import SAMPLE_RATE, AudioError, decode_each
 from hares.task import Reason, load_task, load_task_module, task_names
 from hares.tasks import _nsynth, _rows
 
@@ -35,9 +42,12 @@ FAULTS = (Reason.DECODER_DIED, Reason.TOO_SLOW, Reason.TOO_LARGE)
 
 
 def fuzz_audio(count: int, seed: int, folder: Path, faults: Path) -> dict[str, object]:
-    """Decodes `count` mutated recordings."""
-    seeds = audio_seeds()
+    """Decodes `count` mutated recordings; where ffmpeg is there, also says which came out shorter than with it."""
+    seeds = audio_seeds(1.0)
+    if shutil.which("ffmpeg"):
+        seeds += ffmpeg_seeds(1.0)
     counts: dict[str, Counter[str]] = {}
+    compared: Counter[str] = Counter()
     slowest = 0.0
 
     def files() -> Iterator[tuple[Path, float, None]]:
@@ -52,17 +62,25 @@ def fuzz_audio(count: int, seed: int, folder: Path, faults: Path) -> dict[str, o
     started = time.monotonic()
     for number, found in enumerate(decode_each(files())):
         path = folder / f"{number:06d}{seeds[number % len(seeds)][0]}"
-        slowest, started = max(slowest, time.monotonic() - started), time.monotonic()
+        slowest = max(slowest, time.monotonic() - started)
         outcome = found.reason.value if isinstance(found, AudioError) else "decoded"
         counts.setdefault(path.suffix, Counter())[outcome] += 1
+        if not isinstance(found, AudioError) and shutil.which("ffmpeg"):
+            difference = len(found) / SAMPLE_RATE - seconds_by_ffmpeg(path)
+            compared["shorter" if difference < -0.1 else "longer" if difference > 0.1 else "alike"] += 1
+            if difference < -0.1:
+                shutil.copy(path, faults / path.name)
+                (faults / f"{path.name}.txt").write_text(f"{-difference:.3f} s shorter than ffmpeg's")
         if isinstance(found, AudioError):
             assert str(found), path
             if found.reason in FAULTS:
                 shutil.copy(path, faults / path.name)
                 (faults / f"{path.name}.txt").write_text(str(found))
         path.unlink()
+        started = time.monotonic()
     total = sum(counts.values(), Counter())
-    return {"files": count, "by_reason": total, "by_suffix": counts, "slowest_seconds": round(slowest, 3)}
+    return {"files": count, "by_reason": total, "by_suffix": counts, "slowest_seconds": round(slowest, 3),
+            "with_ffmpeg": compared}  # fmt: skip
 
 
 def fuzz_indexes(count: int, seed: int, folder: Path, faults: Path) -> dict[str, object]:

@@ -205,7 +205,7 @@ def test_m4a_without_ffmpeg_names_the_remedy(tmp_path: Path, monkeypatch: pytest
     # Decoded here: the decoder's own process has the PATH of its start.
     with pytest.raises(AudioError, match="install") as caught:
         decode_here(tmp_path / "a.m4a", 0.0, None, Limits())
-    assert caught.value.reason is Reason.UNDECODABLE
+    assert caught.value.reason is Reason.NEEDS_FFMPEG
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_wav_with_chunks_before_and_after(tmp_path: Path, noise: np.ndarray) -> 
     odd = b"LIST" + struct.pack("<I", 3) + b"abc\0"
     path.write_bytes(wav[:36] + odd + wav[36:] + odd)
     assert missing_end(path) is None
-    path.write_bytes((wav[:36] + odd + wav[36:])[:-2])
+    path.write_bytes((wav[:36] + odd + wav[36:])[:-200])
     assert "promises 64000 bytes" in str(missing_end(path))
 
 
@@ -45,7 +45,7 @@ def test_rf64(tmp_path: Path, noise: np.ndarray) -> None:
     path = tmp_path / "a.rf64"
     soundfile.write(path, noise, RATE, format="RF64", subtype="PCM_16")
     assert missing_end(path) is None
-    path.write_bytes(path.read_bytes()[:-1])
+    path.write_bytes(path.read_bytes()[:-200])
     assert missing_end(path) is not None
 
 

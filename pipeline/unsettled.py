@@ -1,0 +1,61 @@
+"""Whether an ingestion in the cache may be used: not where it left out a file that would be let in now.
+
+A file that took too long, or that needed an ffmpeg that was not there, is refused for what the machine had a part in
+(`hares.task.UNSETTLED`). TFX's cache would keep that verdict for as long as data and code are the same. So the files of
+such verdicts are tried again before the cache is used, and only where one comes out otherwise does the step run again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ml_metadata import MetadataStore
+from ml_metadata.metadata_store import ListOptions, OrderByField
+from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.audio_example_gen.component import AudioExampleGen
+from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
+from hares.audio import Limits
+from hares.ingest import Entry, list_entries, still_refused
+
+_TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
+
+
+def may_come_from_cache(node: pipeline_pb2.PipelineNode, store: MetadataStore) -> bool:
+    """Whether what the cache has of a step, if anything, is what the step would come to now.
+
+    Raises:
+        MachineError: a file that is tried again cannot be decoded for the machine's sake.
+    """
+    if node.node_info.type.name != _TYPE:
+        return True
+    wanted = {name: value.field_value for name, value in node.parameters.parameters.items()}
+    query = (
+        f"type = '{_TYPE}' AND last_known_state = COMPLETE"
+        f" AND properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
+    )
+    made = store.get_executions(ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False))
+    same = (execution for execution in made if _has(execution, wanted))
+    newest = next(same, None)
+    if newest is None:
+        return True
+    events = store.get_events_by_execution_ids([newest.id])
+    outputs = [event.artifact_id for event in events if event.type == pb.Event.OUTPUT]
+    for artifact in store.get_artifacts_by_id(outputs):
+        if artifact.custom_properties[UNSETTLED_PROPERTY].int_value:
+            listed = Path(artifact.uri, REJECTED_FILE)
+            if not listed.is_file():  # TFX finds that, too, and runs the step
+                return True
+            lines = listed.read_text(encoding="utf-8").splitlines()
+            sources = json.loads(wanted["sources"].string_value)
+            splits = json.loads(wanted["splits"].string_value)
+            longest = wanted["longest_clip"].double_value if "longest_clip" in wanted else Limits().longest
+            entries = (item for item in list_entries(sources, splits) if isinstance(item, Entry))
+            return still_refused(map(json.loads, lines), entries, sources, Limits(longest=longest))
+    return True
+
+
+def _has(execution: pb.Execution, wanted: dict[str, pb.Value]) -> bool:
+    return all(execution.properties[name] == value for name, value in wanted.items())
