@@ -83,7 +83,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
         log.touch()
     except OSError as error:
         raise CommandError(
-            f"--workspace {request.workspace}: {error.filename}: {error.strerror}; give a folder that can be written to",
+            f"--workspace {request.workspace}: {error.filename}: {error.strerror}; give a folder that may be written",
             ExitCode.SETTINGS,
         ) from error
     interruption = click.get_current_context().ensure_object(Interruptible)
