@@ -69,8 +69,8 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     return corpus, placements
 
 
-def check_places(corpus: Path | None, placements: Mapping[str, Path], *others: Path) -> None:
-    """Checks that corpora, and other files that a run records, are at paths that can be recorded.
+def check_places(corpus: Path | None, placements: Mapping[str, Path], plugins: Sequence[Path] = ()) -> None:
+    """Checks that corpora and plugins are at paths that a run can record.
 
     Raises:
         CommandError: one of them is not.
@@ -78,9 +78,10 @@ def check_places(corpus: Path | None, placements: Mapping[str, Path], *others: P
     from pipeline.settings import SettingError, check_path
 
     try:
-        for path in (corpus, *placements.values(), *others):
-            if path is not None:
-                check_path("--corpus" if path not in others else "--plugin", path.resolve())
+        for path in (*([corpus] if corpus else []), *placements.values()):
+            check_path("--corpus", path.resolve())
+        for path in plugins:
+            check_path("--plugin", path.resolve())
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
 

@@ -75,9 +75,17 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
         check_path("--workspace", request.workspace.resolve(), below_it_patterns=True)
     except SettingError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    check_places(request.corpus, request.placements, *request.plugins)
+    check_places(request.corpus, request.placements, request.plugins)
     address = metadata_address(request.metadata, request.workspace)
     log = request.workspace / "logs" / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError as error:
+        raise CommandError(
+            f"--workspace {request.workspace}: {error.filename}: {error.strerror}; give a folder that may be written",
+            ExitCode.SETTINGS,
+        ) from error
     interruption = click.get_current_context().ensure_object(Interruptible)
     with logging_to(log) as terminal:
         console = Console(quiet=True) if request.as_json else terminal

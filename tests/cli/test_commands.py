@@ -186,6 +186,13 @@ def test_a_workspace_that_cannot_work_is_refused_and_not_made(
     assert "--workspace" in str(found) and list(tmp_path.iterdir()) == []
 
 
+def test_a_workspace_that_is_a_file_is_refused(tiny_corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    options = ["study", "--corpus", str(tiny_corpus), "--workspace", str(tmp_path / "file" / "w")]
+    found = CliRunner().invoke(hares, options).exception
+    assert isinstance(found, CommandError) and found.code == ExitCode.SETTINGS and "file" in str(found)
+
+
 def test_a_corpus_that_cannot_be_recorded_is_refused(tmp_path: Path) -> None:
     (tmp_path / "two\nlines").mkdir()
     options = ["run", "--corpus", f"esc50={tmp_path}/two\nlines", "--workspace", str(tmp_path / "w")]

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from kfp_server import PIPELINE, Fault, KfpServer, kfp
 
@@ -138,9 +137,7 @@ def test_names_that_a_cluster_refuses_are_said_before_any_request(
     for name in ("a" * 129, " ", "two\nlines", " nightly"):
         result = call(f"{line} --name {shlex.quote(name)}")
         assert code(result) == ExitCode.SETTINGS and "--name" in str(result.exception), name
-    document = yaml.safe_load((folder / "hares.yaml").read_text())
-    document["pipelineInfo"]["name"] = "My_Run"
-    (folder / "hares.yaml").write_text(yaml.safe_dump(document))
+    (folder / "hares.yaml").write_text(PIPELINE.replace("name: hares-small", "name: My_Run"))
     result = call(line)
     assert code(result) == ExitCode.SETTINGS and "'My_Run'" in str(result.exception)
     assert not kfp.got

@@ -114,6 +114,42 @@ def test_sigterm_saves_between_checkpoints_and_the_run_goes_on_exactly(files, un
     assert KIT.weights_digest(resumed) == uninterrupted[0]
 
 
+def test_sigterm_at_the_last_update_is_not_lost(files, uninterrupted, tmp_path):
+    def terminate(report):
+        if report.step == CONFIG.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingInterrupted) as error:
+        train(CONFIG, files, 4, str(tmp_path), progress=terminate)
+    assert error.value.step == CONFIG.steps
+    steps = []
+    resumed = train(CONFIG, files, 4, str(tmp_path), progress=lambda report: steps.append(report.step))
+    assert steps == [] and KIT.weights_digest(resumed) == uninterrupted[0]
+
+
+@pytest.mark.parametrize(("content", "said"), [("", "damaged"), ('{"seed": ', "damaged"), ("[1]", "damaged")])
+def test_a_run_json_that_is_damaged_is_named_with_the_remedy(files, tmp_path, content, said):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"run\.json is {said}.*step 0"):
+        train(CONFIG, files, 4, str(tmp_path))
+
+
+def test_a_run_json_appears_whole(files, tmp_path, monkeypatch):
+    """Killed before it has its name nothing is there, and the run begins as if it had never begun."""
+    rename = tf.io.gfile.rename
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tf.io.gfile, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(CONFIG, files, 4, str(tmp_path))
+    assert not (tmp_path / "run.json").exists()
+    monkeypatch.setattr(tf.io.gfile, "rename", rename)
+    train(CONFIG, files, 4, str(tmp_path))
+    assert json.loads((tmp_path / "run.json").read_text())
+
+
 @pytest.mark.parametrize("damage", ["flipped byte", "truncated index", "no data"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(files, uninterrupted, killed, caplog, damage):
     data, index = killed / "ckpt-4.data-00000-of-00001", killed / "ckpt-4.index"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.interruption import Interruptible
+from pipeline.interruption import Interruptible, RunInterruptedError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +30,17 @@ def test_a_signal_is_an_interruption_even_where_a_library_wraps_it(number: signa
                 raise RuntimeError("KeyboardInterrupt [while running 'Ingest']") from error
         assert interruption.requested
     assert signal.getsignal(number) is before
+
+
+def test_an_interruption_that_a_library_lost_is_raised_at_the_next_check() -> None:
+    with Interruptible() as interruption:
+        interruption.check()
+        with contextlib.suppress(KeyboardInterrupt):  # as a finaliser does
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.sigtimedwait([], 5)
+        with pytest.raises(RunInterruptedError):
+            interruption.check()
+    assert not issubclass(RunInterruptedError, Exception), "a failure of a cell it is not"
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:

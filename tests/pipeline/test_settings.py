@@ -102,7 +102,7 @@ def test_a_wrong_setting_of_an_objective_is_named(assignment: str, message: str)
 
 def test_an_objective_without_settings_takes_none() -> None:
     with pytest.raises(
-        SettingError, match=r"unknown setting training\.objective_settings\.steps There are: none"
+        SettingError, match=r"unknown setting training\.objective_settings\.steps\. There are: none"
     ):
         load_config("demo", ["training.objective_settings.steps=3"])
 
