@@ -217,26 +217,29 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("words", OUTPUTS.values(), ids=OUTPUTS)
-@pytest.mark.parametrize("place", ["a file", "not ours"])
-def test_a_place_that_cannot_be_written_to_is_3_before_anything_is_read(
-    tmp_path, monkeypatch, capfd, words, place
-):
+def test_a_place_that_cannot_be_written_to_is_3_before_anything_is_read(tmp_path, monkeypatch, capfd, words):
     """Each would fail with another message if it read anything: there is no module, no report, no store, no cluster."""
-    target = tmp_path / "target"
-    target.write_text("a file") if place == "a file" else target.mkdir(mode=0o555)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["hares", *(word.format(target) for word in words)])
-    user = os.geteuid()
-    if place == "not ours" and user == 0:
-        os.seteuid(65534)  # root may write anywhere
-    try:
+    tmp_path.chmod(0o755)
+
+    def refused(target: Path, reason: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["hares", *(word.format(target) for word in words)])
         with pytest.raises(SystemExit) as stopped:
             main()
+        error = capfd.readouterr().err
+        assert stopped.value.code == 3 and str(target) in error and reason in error, error
+        assert error.count("\n") == 1
+
+    (tmp_path / "file").write_text("")
+    (tmp_path / "theirs").mkdir(mode=0o555)
+    refused(tmp_path / "file", "Not a directory")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        refused(tmp_path / "theirs", "Permission denied")
     finally:
         os.seteuid(user)
-    error = capfd.readouterr().err
-    assert stopped.value.code == 3 and str(target) in error and error.count("\n") == 1, error
-    assert ("Not a directory" if place == "a file" else "Permission denied") in error
 
 
 def test_a_full_disk_is_5(tmp_path, monkeypatch, capfd):
