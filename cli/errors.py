@@ -97,19 +97,27 @@ def claim_folder(folder: Path, option: str) -> None:
         CommandError: it cannot.
     """
     with writing_to(folder, option):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        _try_writing_in(folder)
 
 
 def claim_file(path: Path, option: str) -> None:
     """As `claim_folder`, for a file; one that is there is left as it is."""
     with writing_to(path, option):
         if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            raise _error(errno.EISDIR)
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=path.parent):
-                pass
+            _try_writing_in(path.parent)
         elif not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            raise _error(errno.EACCES)
+
+
+def _try_writing_in(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise _error(errno.ENOTDIR)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))

@@ -41,10 +41,8 @@ def hidden_package(error: BaseException) -> str:
             if used not in (None, ours):
                 return f". The package {name!r} in {used} hides that of hares in {ours}: rename it"
             yours = next(_others(name), None)
-            where = (
-                f"in {ours} hides yours in {yours}: rename yours" if yours else f"is in {ours}: rename yours"
-            )
-            return f". {name!r} is a package of hares and {where}, or import what is in it under another name"
+            hides = f", which hides yours in {yours}" if yours else ""
+            return f". {name!r} is a package of hares, in {ours}{hides}: give yours another name"
     return ""
 
 

@@ -86,7 +86,9 @@ def _same_handlers(received: list[int]) -> Iterator[None]:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # one that was installed from C cannot be put back
+            # One that was installed from C cannot be put back; one that has done its work may have put another in its
+            # place, as `cli.interruption` does so that a second signal ends the process.
+            if handler is not None and (not received or signal.getsignal(number) is note):
                 signal.signal(number, handler)
 
 

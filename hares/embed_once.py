@@ -182,7 +182,7 @@ class TaskEmbedder:
                     summaries.append(summary)
         except EncodingError as error:
             _forget(output, name)
-            raise EvaluationError(f"{error}{self._remedy(error)}") from error
+            raise EvaluationError(f"{error}{_remedy(error)}") from error
         except ValueError as error:
             _forget(output, name)
             raise EvaluationError(f"{name}: {error}") from error
@@ -235,13 +235,6 @@ class TaskEmbedder:
             self._observer.clips(task.name, len(entries), computed=False)
             tally.found += 1
         return kept
-
-    def _remedy(self, error: EncodingError) -> str:
-        if not error.out_of_memory:
-            return ""
-        if self._settings.batch_size == 1:
-            return ". Free memory, or use a machine with more: one crop at a time does not fit"
-        return f". Try --batch-size {self._settings.batch_size // 2}"
 
     def _counted(self, records: Iterable[tuple[ExampleClip, str]], task: str) -> Iterator[ExampleClip]:
         for clip, _ in records:
@@ -298,6 +291,14 @@ def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> I
         if clip_id in used:
             line = {"clip_id": clip_id, "split": split, "labels": labels, "group": group, "sha256": sha256}
             yield json.dumps(line, sort_keys=True) + "\n"
+
+
+def _remedy(error: EncodingError) -> str:
+    if error.crops_without_memory is None:
+        return ""
+    if error.crops_without_memory == 1:
+        return ". Free memory, or use a machine with more: one crop at a time does not fit"
+    return f". Try --batch-size {error.crops_without_memory // 2}"
 
 
 def _forget(output: Path, task: str) -> None:

@@ -51,15 +51,17 @@ class EncodingError(ValueError):
 
     Attributes:
         clips: ids of all clips that had crops in the batch.
-        out_of_memory: whether a smaller batch may do.
+        crops_without_memory: size of the batch, where memory ran out on it; else None.
     """
 
-    def __init__(self, task: str, what: str, clips: tuple[str, ...], out_of_memory: bool = False) -> None:
+    def __init__(
+        self, task: str, what: str, clips: tuple[str, ...], crops_without_memory: int | None = None
+    ) -> None:
         named = ", ".join(map(shown, clips[:_NAMED_CLIPS]))
         more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
         super().__init__(f"{task}: {what}; the batch held crops of {named}{more}")
         self.clips = clips
-        self.out_of_memory = out_of_memory
+        self.crops_without_memory = crops_without_memory
 
 
 def no_memory(error: BaseException) -> bool:
@@ -174,7 +176,7 @@ class _Batcher:
             embedded = np.asarray(self._encode(batch), np.float32)
         except Exception as error:  # whatever the encoder's code raises
             what = f"the encoder {what_it_raised(error)}, given {size} crops of {batch.shape[1]} samples"
-            raise EncodingError(self._task_name, what, clips, no_memory(error)) from error
+            raise EncodingError(self._task_name, what, clips, size if no_memory(error) else None) from error
         if (
             embedded.ndim != 2
             or len(embedded) != size

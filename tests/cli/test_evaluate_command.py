@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -109,7 +110,7 @@ def esc50(tmp_path) -> Path:
         name = f"{number % 5 + 1}-{number}-A-{number % 2}.wav"
         wave = 0.3 * np.sin(2 * np.pi * (300 + 600 * (number % 2)) * np.arange(32_000) / 16_000)
         soundfile.write(tmp_path / "c/esc50/audio" / name, wave, 16_000)
-        rows.append(f"{name},{number % 5 + 1},{number % 2},{'dog' if number % 2 else 'cow'},False,{number},A")
+        rows.append(f"{name},{number % 5 + 1},{number % 2},{('dog', 'rooster')[number % 2]},False,{number},A")
     (tmp_path / "c/esc50/meta/esc50.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "c"
 
@@ -146,6 +147,21 @@ def test_an_encoder_that_fails_midway_is_5_and_its_traceback_in_the_log(esc50, t
     assert "Traceback" in log.read_text() and "in get_scene_embeddings" in log.read_text()
     report = json.loads((tmp_path / "evaluation/report.json").read_text())
     assert report["tasks"]["esc50"]["reason"].startswith("failed: ")
+
+
+def test_a_sigterm_is_6_and_the_same_command_goes_on(esc50, tmp_path, monkeypatch, capfd):
+    before = signal.getsignal(signal.SIGTERM)
+    stops = 'if not os.path.exists("stopped"):\n            open("stopped", "w")\n            '
+    stops += "signal.raise_signal(signal.SIGTERM)"
+    source = "import os, signal\n" + HEAR.replace(
+        'raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")', stops
+    )
+    (tmp_path / "stops_midway.py").write_text(source)
+    arguments = ["--encoder", "hear:stops_midway", "--corpus", "c", "--protocol", "quick"]
+    code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 6 and "goes on" in error and signal.getsignal(signal.SIGTERM) == before
+    main()
+    assert json.loads((tmp_path / "evaluation/report.json").read_text())["tasks"]["esc50"]["clips"] == 20
 
 
 @pytest.mark.parametrize(
@@ -206,7 +222,17 @@ def test_the_chosen_output_is_said_and_recorded(esc50, tmp_path, monkeypatch, ca
 
 OUTPUTS = {
     "evaluate": ["evaluate", "--encoder", "hear:no_such_module", "--corpus", ".", "--output", "{}/out"],
-    "cache": ["evaluate", "--encoder", "hear:no_such_module", "--corpus", ".", "--cache", "{}/out"],
+    "cache": [
+        "evaluate",
+        "--encoder",
+        "hear:no_such_module",
+        "--corpus",
+        ".",
+        "--output",
+        "free",
+        "--cache",
+        "{}/out",
+    ],
     "run": ["run", "--corpus", ".", "--workspace", "{}/w"],
     "study": ["study", "--corpus", ".", "--workspace", "{}/w"],
     "demo": ["demo", "--workspace", "{}/w"],
@@ -217,26 +243,31 @@ OUTPUTS = {
 
 
 @pytest.mark.parametrize("words", OUTPUTS.values(), ids=OUTPUTS)
-@pytest.mark.parametrize("place", ["a file", "not ours"])
-def test_a_place_that_cannot_be_written_to_is_3_before_anything_is_read(
-    tmp_path, monkeypatch, capfd, words, place
-):
+def test_a_place_that_cannot_be_written_to_is_3_before_anything_is_read(tmp_path, monkeypatch, capfd, words):
     """Each would fail with another message if it read anything: there is no module, no report, no store, no cluster."""
-    target = tmp_path / "target"
-    target.write_text("a file") if place == "a file" else target.mkdir(mode=0o555)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["hares", *(word.format(target) for word in words)])
-    user = os.geteuid()
-    if place == "not ours" and user == 0:
-        os.seteuid(65534)  # root may write anywhere
-    try:
+    tmp_path.chmod(0o755)
+
+    def refused(target: Path, reason: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["hares", *(word.format(target) for word in words)])
         with pytest.raises(SystemExit) as stopped:
             main()
+        error = capfd.readouterr().err
+        assert stopped.value.code == 3 and str(target) in error and reason in error, error
+        assert error.count("\n") == 1
+
+    (tmp_path / "file").write_text("")
+    (tmp_path / "theirs").mkdir(mode=0o555)
+    (tmp_path / "free").mkdir()
+    (tmp_path / "free").chmod(0o777)
+    refused(tmp_path / "file", "Not a directory")
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may write anywhere
+    try:
+        refused(tmp_path / "theirs", "Permission denied")
     finally:
         os.seteuid(user)
-    error = capfd.readouterr().err
-    assert stopped.value.code == 3 and str(target) in error and error.count("\n") == 1, error
-    assert ("Not a directory" if place == "a file" else "Permission denied") in error
 
 
 def test_a_full_disk_is_5(tmp_path, monkeypatch, capfd):

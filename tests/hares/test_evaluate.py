@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
 from hares.encoders import FrozenEncoder, load_encoder
 from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
@@ -39,40 +37,6 @@ PROTOCOL = ProtocolSettings(
 )
 SETTINGS = EvaluationSettings(protocol=PROTOCOL, batch_size=8, clips_per_shard=4)
 TASKS = ("speech_commands_v2", "esc50")
-WORDS = ("yes", "no", "up")
-
-
-@pytest.fixture
-def corpus(tmp_path) -> Path:
-    """Two data sets in their native layouts: tones whose pitch tells the class."""
-    root = tmp_path / "corpus"
-    noise = np.random.default_rng(0)
-
-    def tone(path: Path, hertz: float, seconds: float) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        time_ = np.arange(round(seconds * 16_000)) / 16_000
-        wave = 0.3 * np.sin(2 * np.pi * hertz * time_) + 0.01 * noise.standard_normal(time_.size)
-        soundfile.write(path, wave, 16_000, subtype="PCM_16")
-
-    commands = root / "speech_commands_v2"
-    tested = []
-    for kind, word in enumerate(WORDS):
-        for speaker in range(8):
-            name = f"{word}/{speaker:08x}_nohash_0.wav"
-            tone(commands / name, 300.0 * (kind + 1), 0.9)
-            if speaker >= 5:
-                tested.append(name)
-    (commands / "testing_list.txt").write_text("\n".join(tested) + "\n")
-    (commands / "validation_list.txt").write_text("")
-    rows = ["filename,fold,target,category,esc10,src_file,take"]
-    for fold in range(1, 6):
-        for kind in range(2):
-            name = f"{fold}-{1000 + fold}{kind}-A-{kind}.wav"
-            tone(root / "esc50/audio" / name, 500.0 * (kind + 1), 2.0)
-            rows.append(f"{name},{fold},{kind},{('dog', 'rooster')[kind]},False,{1000 + fold}{kind},A")
-    (root / "esc50/meta").mkdir(parents=True)
-    (root / "esc50/meta/esc50.csv").write_text("\n".join(rows) + "\n")
-    return root
 
 
 class Silent:
@@ -257,99 +221,6 @@ def test_a_broken_encoder_reads_no_data(corpus, tmp_path):
     with pytest.raises(PreflightError, match="sees its input"):
         run(corpus, tmp_path / "out", deaf)
     assert not (tmp_path / "out").exists() and not (tmp_path / "cache").exists()
-
-
-def raising(error: BaseException):
-    def fail(_):
-        raise error
-
-    return fail
-
-
-FAILURES = {
-    "memory of a GPU": (
-        raising(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")),
-        "--batch-size 4",
-    ),
-    "memory of numpy": (raising(MemoryError()), "--batch-size 4"),
-    "memory of torch": (
-        raising(RuntimeError("DefaultCPUAllocator: can't allocate memory")),
-        "--batch-size 4",
-    ),
-    "raises": (raising(ValueError("unequal\nlong trace")), "raised ValueError: unequal"),
-    "has no file": (raising(OSError("no weights")), "raised OSError: no weights"),
-    "exits": (raising(SystemExit(2)), "SystemExit: 2"),
-    "nothing": (lambda _: None, "NoneType"),
-    "words": (lambda x: ["word"] * len(x), "not an array of numbers"),
-    "too few rows": (lambda x: np.ones((len(x) - 1, 160)), r"into \(\d, 160\), expected"),
-    "another size": (lambda x: np.ones((len(x), 161)), r"161\), expected \(\d, 160\)"),
-    "in time": (lambda x: np.ones((len(x), 2, 160)), r"2, 160\), expected"),
-    "one is NaN": (
-        lambda x: np.where(np.arange(len(x))[:, None] == 1, np.nan, np.ones((1, 160))),
-        "not finite",
-    ),
-}
-
-
-def failing_on_esc50(fail, good_calls: int = 2) -> FrozenEncoder:
-    """The floor, but that it fails at a batch of real clips of 5 s, after a few of them."""
-    floor, left = load_encoder("log_mel"), [good_calls]
-
-    def embed(waveforms):
-        if waveforms.shape == (4, 80_000) or waveforms.shape[1] != 80_000:  # the pre-flight, or another task
-            return floor.embed(waveforms)
-        left[0] -= 1
-        return fail(waveforms) if left[0] < 0 else floor.embed(waveforms)
-
-    return dataclasses.replace(floor, embed=embed)
-
-
-@pytest.mark.parametrize("fail,message", FAILURES.values(), ids=FAILURES)
-def test_a_batch_at_which_the_encoder_fails_is_named(corpus, tmp_path, fail, message):
-    out, cache = tmp_path / "out", tmp_path / "cache"
-    (out / "manifests").mkdir(parents=True)
-    (out / "manifests/esc50.json").write_text("of an earlier evaluation")
-    sources = find_sources(corpus, {}, ("esc50",))
-    result = evaluate(failing_on_esc50(fail), sources, SETTINGS, out, cache, Silent())
-    error = str(result.failures["esc50"])
-    assert re.search(message, error) and error.startswith("esc50: ")
-    assert re.search(
-        r"the batch held crops of audio/3-10030-A-0.wav, audio/3-10031-A-1.wav$|batch-size", error
-    )
-    entry = result.report["tasks"]["esc50"]
-    assert entry["value"] is None and entry["reason"].startswith("failed: ") and entry["clips"] == 0
-    assert list((out / "manifests").iterdir()) == [] and list((out / "predictions").glob("*")) == []
-    assert len(list(cache.rglob("*.npz"))) == 2, "the shards before it are whole"
-
-
-def test_other_tasks_are_scored_and_a_second_run_goes_on(corpus, tmp_path):
-    observer = Silent()
-    first = run(corpus, tmp_path / "out", failing_on_esc50(raising(RuntimeError("no"))), observer)
-    assert (
-        set(first.failures) == set(first.record["failed"]) == {"esc50"}
-        and observer.calls["failed esc50"] == 1
-    )
-    assert first.report["tasks"]["speech_commands_v2"]["value"] is not None and first.report["hares"] is None
-    second = run(corpus, tmp_path / "out")
-    assert second.failures == {} and second.record["tasks"]["esc50"]["found"] == 2
-    whole = evaluate(
-        load_encoder("log_mel"),
-        find_sources(corpus, {}, TASKS),
-        SETTINGS,
-        tmp_path / "two",
-        tmp_path / "b",
-        Silent(),
-    )
-    assert whole.report == second.report
-
-
-def test_a_probe_that_fails_is_the_tasks_failure(corpus, tmp_path, monkeypatch):
-    def no_memory(*_):
-        raise MemoryError("unable to allocate")
-
-    monkeypatch.setattr("hares.benchmark.score_task", no_memory)
-    result = run(corpus, tmp_path / "out")
-    assert set(result.failures) == set(TASKS) and "MemoryError" in str(result.failures["esc50"])
 
 
 def test_files_are_hashed_once(corpus, tmp_path, monkeypatch):
