@@ -7,6 +7,8 @@
 | still holds it, or is on another machine | is a copy: a workspace of its own, with a new id |
 
 A folder that was renamed on another machine, or in a container whose host name has changed, is known by its inode.
+Of several copies of a workspace that is gone, or of an old copy that is put in its place, the stores know the one that
+was used last: at each use a random mark is written into the file and the store (`pipeline.relocation`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import json
 import os
 import socket
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hares.arrays import write_atomically
@@ -39,6 +42,7 @@ class Identity:
         inode: of the folder.
         places: every folder where it has been under this id; the last is the present one.
         former: ids of the workspaces that it was a copy of, the latest last.
+        marks: by store, the mark that is in it; two, where it is not certain that the second has come there.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Identity:
     inode: int
     places: tuple[str, ...]
     former: tuple[str, ...] = ()
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -55,8 +60,21 @@ class Identity:
 
     def copy(self) -> Identity:
         """A workspace of its own, at the same place."""
-        fresh = uuid.uuid4().hex
-        return dataclasses.replace(self, id=fresh, places=(self.place,), former=(*self.former, self.id))
+        fresh, former = uuid.uuid4().hex, (*self.former, self.id)
+        return dataclasses.replace(self, id=fresh, places=(self.place,), former=former, marks={})
+
+    def knows(self, mark: str) -> bool:
+        """Whether a store's mark is one that this folder wrote, and no copy of it later."""
+        return any(mark in written for written in self.marks.values())
+
+    def marked(self, store: str, before: str) -> Identity:
+        """With a new mark for a store.
+
+        Args:
+            store: its name.
+            before: the mark that is in it, "" for none.
+        """
+        return dataclasses.replace(self, marks={**self.marks, store: [before, uuid.uuid4().hex]})
 
 
 def recorded_identity(folder: Path) -> Identity | None:
