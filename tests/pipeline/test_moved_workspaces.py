@@ -101,7 +101,7 @@ def postgresql() -> Iterator[str]:
         yield server.address()[: -len("hares")]
 
 
-@pytest.fixture(params=["its own", "a file elsewhere", "postgresql"])
+@pytest.fixture(params=["its own", "a file elsewhere"])
 def original(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     address = {"its own": "", "a file elsewhere": str(tmp_path / "shared.sqlite")}.get(request.param)
     if address is None:
@@ -116,6 +116,9 @@ def original(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     return place
 
 
+ON_EVERY_STORE = pytest.mark.parametrize(
+    "original", ["its own", "a file elsewhere", "postgresql"], indirect=True
+)
 ALL_CACHED = [Outcome.CACHED] * 3
 
 
@@ -136,6 +139,7 @@ def test_the_key_is_the_same_at_the_same_place(original: Place) -> None:
     assert original.run() == ALL_CACHED and done(original.folder) == list(STEPS)
 
 
+@ON_EVERY_STORE
 def test_a_copy_works_and_the_original_is_untouched(original: Place) -> None:
     before, rows = contents(original.folder), own_rows(original)
     copy = Place(original.folder.with_name("copy"), original.address)
@@ -157,6 +161,7 @@ def test_a_copy_works_and_the_original_is_untouched(original: Place) -> None:
     assert copy.run() == ALL_CACHED
 
 
+@ON_EVERY_STORE
 def test_a_moved_workspace_works(original: Place) -> None:
     for number in range(2):
         moved = Place(original.folder.with_name(f"moved{number}") / "deeper", original.address)
