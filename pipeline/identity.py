@@ -92,7 +92,7 @@ def recorded_identity(folder: Path) -> Identity | None:
         if not all(isinstance(text, str) for text in (identity.id, identity.family, identity.place)):
             raise ValueError("its id, family and places must be texts")
         return identity
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise IdentityError(
@@ -118,7 +118,7 @@ def present_identity(folder: Path) -> Identity | None:
         return recorded
     old = Path(recorded.place)
     if recorded.host == host:
-        is_copy = recorded.place != here and _holds(old, recorded.id) and not os.path.samefile(old, folder)
+        is_copy = recorded.place != here and _holds(old, recorded.id) and not _same(old, folder)
     else:
         is_copy = recorded.inode != inode
     places = recorded.places if recorded.place == here else (*recorded.places, here)
@@ -145,3 +145,11 @@ def _holds(folder: Path, identity: str) -> bool:
     except IdentityError:
         return True
     return found is not None and found.id == identity
+
+
+def _same(old: Path, folder: Path) -> bool:
+    """Whether two paths lead to one folder, as with a link or a mount."""
+    try:
+        return os.path.samefile(old, folder)
+    except OSError:
+        return False

@@ -12,12 +12,12 @@ again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,8 +89,14 @@ def settle_if_moved(folder: Path, address: StoreAddress) -> None:
             if not noted and not any(_noted(store, name) for name in recorded.former):
                 return  # a store that does not know the workspace
     workspace = Workspace(folder)
-    with suppress(WorkspaceBusyError, PermissionError), workspace.held():
-        settle(workspace, address)
+    try:
+        with workspace.held():
+            settle(workspace, address)
+    except WorkspaceBusyError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
 def note_workspace(store: MetadataStore, identity: Identity, mark: str) -> None:

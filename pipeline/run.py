@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
+from pipeline.identity import IDENTITY_FILE
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
@@ -59,6 +60,9 @@ def prepare(
     """
     address = address or own_store(workspace)
     settle_if_moved(workspace, address)
+    start = Path(config.pretraining.warm_start)  # a workspace, perhaps, which was moved as well
+    if (start / IDENTITY_FILE).is_file():
+        settle_if_moved(start, own_store(start))
     run = resolve(config, corpus, placements, workspace.resolve())
     if not address.exists():
         return run

@@ -75,7 +75,19 @@ STEPS = st.lists(
     max_size=12,
 )  # fmt: skip
 CHECKPOINTS = st.lists(
-    st.sampled_from(["finished", "no data", "stopped", "unknown", "elsewhere"]), max_size=5
+    st.sampled_from(
+        [
+            "finished",
+            "no data",
+            "stopped",
+            "unknown",
+            "elsewhere",
+            "from the workspace",
+            "none from the workspace",
+            "where it was",
+        ]
+    ),
+    max_size=6,
 )
 FILES = st.lists(
     st.tuples(
@@ -127,6 +139,9 @@ def plant(folder: Path, steps: list, checkpoints: list, files: list) -> Planted:
         data = {
             "no data": made.workspace.root / "transform" / "gone" / "7",
             "elsewhere": "gs://bucket/records",
+            "from the workspace": records.relative_to(made.workspace.folder),
+            "none from the workspace": "artifacts/transform/gone/8",
+            "where it was": f"/before/it/was/moved/{records.relative_to(made.workspace.folder)}",
         }
         if what != "unknown":
             (checkpoint / CHECKPOINT_DATA).write_text(str(data.get(what, records)))
@@ -134,7 +149,8 @@ def plant(folder: Path, steps: list, checkpoints: list, files: list) -> Planted:
             run = made.output("trainer", "model_run", 600 + number)
             (run / "summary.json").write_text(json.dumps({"checkpoints": checkpoint.name}))
             write.artifact("ModelRun", str(run))
-        (made.orphans if what in ("finished", "no data") else made.kept).append(checkpoint)
+        goes = what in ("finished", "no data", "none from the workspace")
+        (made.orphans if goes else made.kept).append(checkpoint)
     for number, (where, name, old) in enumerate(files):
         path = made.write(where, f"folder{number}", name)
         os.utime(path, (NOW - 7200, NOW - 7200) if old else (NOW - 60, NOW - 60))
