@@ -150,17 +150,18 @@ class PortableCache:
         """Another workspace's outputs as this one's own; None where it has not all of their files."""
         if self.identity is None:
             return None
-        family = [
+        places = [
             context.custom_properties[PLACE].string_value
             for context in contexts_of_type(store, WORKSPACE_TYPE)
             if context.custom_properties[FAMILY].string_value == self.identity.family
         ]
+        places.sort(key=len, reverse=True)
         found: dict[str, list[types.Artifact]] = {}
         for key, artifacts in outputs.items():
             found[key] = []
             for artifact in artifacts:
                 theirs = artifact.mlmd_artifact
-                old = next((place for place in family if Path(theirs.uri).is_relative_to(place)), None)
+                old = next((place for place in places if Path(theirs.uri).is_relative_to(place)), None)
                 if old is None:
                     return None
                 copy = moved(theirs, old, self.identity.place) or pb.Artifact.FromString(

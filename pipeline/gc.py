@@ -83,7 +83,7 @@ def find_garbage(keeping: Keeping, now: float, keep_runs: int | None = None) -> 
     found: list[Garbage] = []
     if not keeping.doubts:
         old = _superseded(keeping, keep_runs) if keep_runs is not None else {}
-        named = keeping.named(old)
+        named = keeping.named()
         found += _artifact_folders(keeping, named, old)
         found += _scratch(workspace.root, named)
         found += _checkpoints(workspace, named, _finished(keeping))
@@ -122,8 +122,8 @@ def _artifact_folders(keeping: Keeping, named: Named, old: Mapping[int, str]) ->
     by_path = defaultdict(list)
     for artifact_id, path in old.items():
         by_path[path].append(artifact_id)
-    of_nobody = set(keeping.unnamed_folders(keeping.named()))
-    for folder in keeping.unnamed_folders(named):
+    of_nobody = set(keeping.unnamed_folders(named))
+    for folder in keeping.unnamed_folders(keeping.named(old)):
         if ids := by_path.get(str(folder)):
             reason = "only runs older than those kept made or used it"
             yield Garbage("artifact", folder, reason, 0, tuple(sorted(ids)))

@@ -7,6 +7,8 @@
 | still holds it, or is on another machine | is a copy: a workspace of its own, with a new id |
 
 A folder that was renamed on another machine, or in a container whose host name has changed, is known by its inode.
+Of several copies of a workspace that is gone, or of an old copy that is put in its place, the stores know the one that
+was used last: at each use a random mark is written into the file and the store (`pipeline.relocation`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ import json
 import os
 import socket
 import uuid
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hares.atomic_files import write_atomically
@@ -39,6 +42,7 @@ class Identity:
         inode: of the folder.
         places: every folder where it has been under this id; the last is the present one.
         former: ids of the workspaces that it was a copy of, the latest last.
+        marks: by store, the mark that is in it; two, where it is not certain that the second has come there.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Identity:
     inode: int
     places: tuple[str, ...]
     former: tuple[str, ...] = ()
+    marks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -55,8 +60,21 @@ class Identity:
 
     def copy(self) -> Identity:
         """A workspace of its own, at the same place."""
-        fresh = uuid.uuid4().hex
-        return dataclasses.replace(self, id=fresh, places=(self.place,), former=(*self.former, self.id))
+        fresh, former = uuid.uuid4().hex, (*self.former, self.id)
+        return dataclasses.replace(self, id=fresh, places=(self.place,), former=former, marks={})
+
+    def knows(self, mark: str) -> bool:
+        """Whether a store's mark is one that this folder wrote, and no copy of it later."""
+        return any(mark in written for written in self.marks.values())
+
+    def marked(self, store: str, before: str) -> Identity:
+        """With a new mark for a store.
+
+        Args:
+            store: its name.
+            before: the mark that is in it, "" for none.
+        """
+        return dataclasses.replace(self, marks={**self.marks, store: [before, uuid.uuid4().hex]})
 
 
 def recorded_identity(folder: Path) -> Identity | None:
@@ -74,7 +92,7 @@ def recorded_identity(folder: Path) -> Identity | None:
         if not all(isinstance(text, str) for text in (identity.id, identity.family, identity.place)):
             raise ValueError("its id, family and places must be texts")
         return identity
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise IdentityError(
@@ -100,7 +118,7 @@ def present_identity(folder: Path) -> Identity | None:
         return recorded
     old = Path(recorded.place)
     if recorded.host == host:
-        is_copy = recorded.place != here and _holds(old, recorded.id) and not os.path.samefile(old, folder)
+        is_copy = recorded.place != here and _holds(old, recorded.id) and not _same(old, folder)
     else:
         is_copy = recorded.inode != inode
     places = recorded.places if recorded.place == here else (*recorded.places, here)
@@ -127,3 +145,11 @@ def _holds(folder: Path, identity: str) -> bool:
     except IdentityError:
         return True
     return found is not None and found.id == identity
+
+
+def _same(old: Path, folder: Path) -> bool:
+    """Whether two paths lead to one folder, as with a link or a mount."""
+    try:
+        return os.path.samefile(old, folder)
+    except OSError:
+        return False

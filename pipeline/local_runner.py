@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
@@ -168,6 +169,26 @@ def _run_steps(
     return results
 
 
+class _Launcher(launcher.Launcher):
+    """TFX's, which writes into the folder that has the execution's number, whatever is in it.
+
+    With another store, or one put back from a backup, the number may have been given before.
+    """
+
+    def _register_or_reuse_execution(self, *args: Any, **kwargs: Any) -> pb.Execution:
+        execution = super()._register_or_reuse_execution(*args, **kwargs)
+        root = Path(self._pipeline_runtime_spec.pipeline_root.field_value.string_value)
+        for output in self._pipeline_node.outputs.outputs:
+            folder = root / self._pipeline_node.node_info.id / output / str(execution.id)
+            if folder.is_dir() and any(folder.iterdir()):
+                raise FileExistsError(
+                    f"{folder} is there already, from another metadata store or from after a backup of this one. "
+                    "`hares metadata check --mend` takes away what no store stands for; else give the run the store "
+                    "it had before, or a workspace of its own (--workspace)"
+                )
+        return execution
+
+
 def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
     """One step, or what the cache has of it. Raises what the step raises."""
     with connection as handle:
@@ -175,7 +196,7 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
             node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
-    info = launcher.Launcher(
+    info = _Launcher(
         pipeline_node=node,
         mlmd_connection=connection,
         pipeline_info=ir.pipeline_info,

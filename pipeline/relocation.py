@@ -12,12 +12,13 @@ again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,7 @@ from pipeline.workspace import Workspace, WorkspaceBusyError
 
 T = TypeVar("T", pb.Artifact, pb.Execution, pb.Context)
 _BATCH = 500
+_MARK = "mark"  # on a workspace: who used it last (`Identity.marks`)
 
 
 def settle(workspace: Workspace, address: StoreAddress) -> Identity:
@@ -52,50 +54,58 @@ def settle(workspace: Workspace, address: StoreAddress) -> Identity:
         _unlink_from_copies(address.file)
     write_identity(folder, identity)
     with address.asking(create=True) as store:
-        noted = _noted_place(store, identity.id)
-        if noted == identity.place:
-            return identity
-        if noted and noted not in identity.places and not own:
-            # Another folder with this id went on in this store: of two copies of a workspace that is gone, one.
-            identity = identity.copy()
-            write_identity(folder, identity)
-        elif noted:
-            _rewrite(store, identity, identity.id, noted, everything=own)
-        elif own:
-            for former in reversed(identity.former):
-                if place := _noted_place(store, former):
-                    _rewrite(store, identity, former, place, everything=True)
-                    break
-        note_workspace(store, identity)
+        noted = _noted(store, identity.id)
+        if noted and not own and not identity.knows(noted.mark):
+            # Another folder with this id went on in this store: this one is an old copy of it.
+            identity, noted = identity.copy(), None
+        former, place = identity.id, noted.place if noted else ""
+        if own and not noted:
+            known = ((name, found) for name in reversed(identity.former) if (found := _noted(store, name)))
+            former, place = next(((name, found.place) for name, found in known), (former, ""))
+        # Written before the store is: stopped in between, the folder knows both marks.
+        identity = identity.marked(workspace.store_name(address.shown), noted.mark if noted else "")
+        write_identity(folder, identity)
+        if place and (former, place) != (identity.id, identity.place):
+            _rewrite(store, identity, former, place, everything=own)
+        note_workspace(store, identity, identity.marks[workspace.store_name(address.shown)][-1])
     return identity
 
 
 def settle_if_moved(folder: Path, address: StoreAddress) -> None:
-    """`settle` for commands that only read: where the workspace is not where its store says. One that is in use was
+    """`settle` for commands that start no run: where the workspace is not what its store says. One that is in use was
     settled by its user; one on a disk that cannot be written is read as it is.
 
     Raises:
         IdentityError, StoreUnreachableError: as `settle` does.
     """
     folder = folder.resolve()
-    if not folder.is_dir() or not address.exists() or recorded_identity(folder) is None:
+    if not folder.is_dir() or not address.exists() or (recorded := recorded_identity(folder)) is None:
         return
-    present = present_identity(folder)
-    if present == recorded_identity(folder) and present is not None:
+    if present_identity(folder) == recorded:
         with address.asking() as store:
-            if _noted_place(store, present.id) == present.place or not _known(store, present):
+            noted = _noted(store, recorded.id)
+            if noted and noted.place == recorded.place and recorded.knows(noted.mark):
                 return
+            if not noted and not any(_noted(store, name) for name in recorded.former):
+                return  # a store that does not know the workspace
     workspace = Workspace(folder)
-    with suppress(WorkspaceBusyError, PermissionError), workspace.held():
-        settle(workspace, address)
+    try:
+        with workspace.held():
+            settle(workspace, address)
+    except WorkspaceBusyError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
-def note_workspace(store: MetadataStore, identity: Identity) -> None:
+def note_workspace(store: MetadataStore, identity: Identity, mark: str) -> None:
     """Records where a workspace is, once all that the store says of it is true there."""
     type_id = store.put_context_type(pb.ContextType(name=WORKSPACE_TYPE), can_add_fields=True)
     found = store.get_context_by_type_and_name(WORKSPACE_TYPE, identity.id)
     context = found or pb.Context(type_id=type_id, name=identity.id)
-    for name, value in ((PLACE, identity.place), (FAMILY, identity.family), ("host", identity.host)):
+    values = {PLACE: identity.place, FAMILY: identity.family, "host": identity.host, _MARK: mark}
+    for name, value in values.items():
         context.custom_properties[name].string_value = value
     store.put_contexts([context])
 
@@ -185,13 +195,19 @@ def _made_by(artifact: pb.Artifact, runs: set[str]) -> bool:
     return "run" not in artifact.custom_properties or artifact.custom_properties["run"].string_value in runs
 
 
-def _noted_place(store: MetadataStore, identity: str) -> str:
+@dataclass(frozen=True)
+class _Noted:
+    place: str
+    mark: str
+
+
+def _noted(store: MetadataStore, identity: str) -> _Noted | None:
+    """What a store says of a workspace."""
     context = store.get_context_by_type_and_name(WORKSPACE_TYPE, identity)
-    return context.custom_properties[PLACE].string_value if context is not None else ""
-
-
-def _known(store: MetadataStore, identity: Identity) -> bool:
-    return any(_noted_place(store, name) for name in (identity.id, *identity.former))
+    if context is None:
+        return None
+    properties = context.custom_properties
+    return _Noted(properties[PLACE].string_value, properties[_MARK].string_value)
 
 
 def _is_own(address: StoreAddress, folder: Path) -> bool:

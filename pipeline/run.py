@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
+from pipeline.identity import IDENTITY_FILE
 from pipeline.interruption import Interruptible
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
@@ -65,6 +66,9 @@ def prepare(
     """
     address = address or own_store(workspace.resolve())
     settle_if_moved(workspace, address)
+    start = Path(config.pretraining.warm_start)  # a workspace, perhaps, which was moved as well
+    if (start / IDENTITY_FILE).is_file():
+        settle_if_moved(start, own_store(start))
     run = resolve(config, corpus, placements, workspace.resolve(), address, in_image)
     if not address.exists():
         return run

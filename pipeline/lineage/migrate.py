@@ -5,8 +5,7 @@ report, a blessing's model) are mapped as well. The copies carry where they came
 migration that was cut goes on where it stopped, and a second one copies only what is new. A context that the other
 store has by type and name is the same context.
 
-ML Metadata gives every copy a new time of creation and new ids: runs keep their own start and end, but TFX's cache,
-whose keys hold the ids of inputs, does not know the copies.
+ML Metadata gives every copy a new time of creation and a new id; runs keep their own start and end.
 """
 
 from __future__ import annotations

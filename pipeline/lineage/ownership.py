@@ -56,11 +56,16 @@ class Ownership:
         if name not in self._of_run:
             maker = self._store.get_context_by_type_and_name(RUN_TYPE, name) if name else None
             if maker is None:
-                found = self._store.get_contexts_by_artifact(artifact.id) if artifact.id else []
-                runs = [context for context in found if context.type == RUN_TYPE]
+                runs = [context for context in self._contexts(artifact) if context.type == RUN_TYPE]
                 return bool(runs) and not any(self.has(run) for run in runs)
             self._of_run[name] = self.has(maker)
         return not self._of_run[name]
+
+    def _contexts(self, artifact: pb.Artifact) -> list[pb.Context]:
+        try:
+            return list(self._store.get_contexts_by_artifact(artifact.id)) if artifact.id else []
+        except errors.NotFoundError:  # what ML Metadata says of none
+            return []
 
     def _inside(self, uri: str) -> bool:
         path = local_path(uri)

@@ -16,7 +16,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.graph import Step, artifacts_by_id, makers, places, places_of_steps, steps_by_id
 from pipeline.lineage.runs import RunSummary, run_before
-from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
+from pipeline.lineage.store import BLESSING_TYPE, COPY_OF, REPORT_TYPE
 from pipeline.lineage.trace import plain_value, properties_of, run_data
 
 _STATES = {
@@ -72,6 +72,12 @@ def why(store: MetadataStore, run: RunSummary) -> Why:
                 f"same inputs, settings and code as in run {' '.join(maker_runs[i].runs)} (execution {i})"
                 for i in sources
             ]
+            known = [artifacts[link.artifact_id].custom_properties for link in step.outputs]
+            if copied := sorted({p[COPY_OF].string_value for p in known if COPY_OF in p}):
+                run_ids = " ".join(copied)
+                texts = [
+                    f"same inputs, settings and code as in run {run_ids} of the workspace that was copied"
+                ]
         else:
             texts = _differences(step, earlier.get(node), before, made_here)
         state = step.execution.last_known_state

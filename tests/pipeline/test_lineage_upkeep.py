@@ -16,18 +16,20 @@ from test_lineage_walks import stores
 
 from cli.commands.metadata import command
 from cli.errors import CommandError, ExitCode
-from pipeline.lineage.check import check, mend, process_state
+from pipeline.gc import find_garbage
+from pipeline.keeping import Keeping, other_stores
+from pipeline.lineage.check import check, mend
 from pipeline.lineage.connection import sqlite_config
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.migrate import migrate
-from pipeline.lineage.record import this_process
+from pipeline.lineage.record import process_state, this_process
 from pipeline.lineage.runs import find_run
 from pipeline.workspace import Workspace
 
 
 def ended_process() -> str:
     """A process of this machine that has ended, as a run records one."""
-    script = "from pipeline.lineage.record import this_process; print(this_process())"
+    script = "from pipeline.lineage.record import process_state, this_process; print(this_process())"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
@@ -55,17 +57,27 @@ def test_what_a_crash_left_is_found_and_mended(tmp_path: Path) -> None:
     writer.artifact("Model", "/of/another/machine/artifacts/trainer/model/1")
     writer.artifact("Model", "gs://bucket/model")
     step = writer.step("dead", "trainer", [], [], RUNNING)
-    found = check(writer.store, root)
+    workspace = Workspace(tmp_path)
+    found = check(Keeping(workspace, writer.store))
     assert [(f.kind, f.what, f.can_mend) for f in found] == [
         ("run", "dead", True),
         ("execution", str(step), True),
         ("artifact", str(ids[1]), True),
         ("files", str(partial), True),
     ]
-    assert len(mend(writer.store, found)) == 4 and check(writer.store, root) == []
+    # Looked at again: the run is known to have failed, so that none is at work any more.
+    assert (
+        len(mend(Keeping(workspace, writer.store), found)) == 4
+        and check(Keeping(workspace, writer.store)) == []
+    )
     assert find_run(writer.store, "dead").facts["status"] == "failed"
     assert writer.store.get_executions_by_id([step])[0].last_known_state == pb.Execution.FAILED
     assert not partial.exists() and kept.is_dir()
+    (in_trash,) = workspace.trash.iterdir()
+    assert (in_trash / partial.relative_to(tmp_path)).is_dir()
+    assert [(g.kind, g.path) for g in find_garbage(Keeping(workspace, writer.store), 2e9)] == [
+        ("trash", in_trash)
+    ]
 
 
 def test_a_run_that_may_be_alive_is_left_alone(tmp_path: Path) -> None:
@@ -78,11 +90,13 @@ def test_a_run_that_may_be_alive_is_left_alone(tmp_path: Path) -> None:
     writer.step("mine", "trainer", [], [], RUNNING)
     far = writer.step("elsewhere", "trainer", [], [], RUNNING)
     old = writer.step("of an earlier version", "trainer", [], [], RUNNING)
-    found = check(writer.store, root)
+    keeping = Keeping(Workspace(tmp_path), writer.store)
+    found = check(keeping)
     assert {(f.kind, f.what) for f in found} == {
         ("run", "elsewhere"), ("execution", str(far)), ("execution", str(old)), ("files", str(written)),
     }  # fmt: skip
-    assert mend(writer.store, found) == [] and written.is_dir()
+    assert mend(keeping, found) == [] and written.is_dir()
+    assert find_garbage(keeping, 2e9) == []
 
 
 def test_files_that_another_store_may_stand_for_are_left_alone(tmp_path: Path) -> None:
@@ -90,13 +104,15 @@ def test_files_that_another_store_may_stand_for_are_left_alone(tmp_path: Path) -
     place = Workspace(tmp_path)
     theirs = place.root / "trainer" / "model" / "1"
     theirs.mkdir(parents=True)
-    for address in ("mysql://hares@db/hares", str(place.store)):
+    for address in ("mysql://hares@127.0.0.1:1/hares", str(place.store)):
         place.note_store(address)
     writer = StoreWriter()
-    found = check(writer.store, place.root, place.other_stores(str(place.store)))
+    keeping = Keeping(place, writer.store, other_stores(place, str(place.store)))
+    found = check(keeping)
     assert [(f.kind, f.can_mend) for f in found] == [("files", False)]
-    assert "mysql://hares@db/hares" in found[0].detail
-    assert mend(writer.store, found) == [] and theirs.is_dir()
+    assert "mysql://hares@127.0.0.1:1/hares" in found[0].detail
+    assert mend(keeping, found) == [] and theirs.is_dir()
+    assert find_garbage(keeping, 2e9) == []
 
 
 def test_a_workspace_is_not_mended_under_a_run(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ def files(tmp_path: Path) -> list[str]:
 
 
 @pytest.fixture
-def custom() -> dict:
+def custom(tmp_path: Path) -> dict:
     return {
+        "checkpoints": str(tmp_path / "checkpoints"),
         "training": asdict(TrainingConfig()),
         "frontend": asdict(FrontendConfig()),
         "checkpoint_code": "c",
@@ -61,6 +62,34 @@ def test_all_that_decides_the_result_decides_the_folder(custom: dict, files: lis
     Path(files[0]).write_bytes(b"more records")
     digests.append(_run_digest(custom, files))
     assert len(set(digests)) == len(digests)
+
+
+def test_a_training_goes_on_where_the_workspace_was_moved_to(tmp_path: Path, custom: dict) -> None:
+    digests = set()
+    warm = {"digest": "d", "model": "m"}
+    for place in ("w", "moved"):
+        file = (
+            tmp_path
+            / place
+            / "artifacts"
+            / "transform"
+            / "transformed_examples"
+            / "5"
+            / "Split-train"
+            / "records"
+        )
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"records")
+        there = {
+            "checkpoints": str(tmp_path / place / "checkpoints"),
+            "warm_start": {**warm, "weights": f"{place}.npz"},
+        }
+        digests.add(_run_digest({**custom, **there}, [str(file)]))
+    assert len(digests) == 1
+    other = file.parents[2] / "6" / "records"
+    other.parent.mkdir()
+    other.write_bytes(b"records")
+    assert _run_digest({**custom, **there}, [str(other)]) not in digests, "another artifact is other data"
 
 
 def test_checkpoints_name_the_records_they_stand_on(tmp_path: Path) -> None:
