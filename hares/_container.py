@@ -34,6 +34,7 @@ class Container:
         missing: what is missing at the end, one sentence; None where nothing is known to be.
         parts: what to decode, one after another; none: the file as it is.
         seconds: sound that is in it by its frames, or that its header promises; None where neither is known.
+        slack: seconds by which what is decoded may be less than that.
         counted: the file with its frames counted in front, for a decoder that would only guess their number.
     """
 
@@ -41,6 +42,7 @@ class Container:
     missing: str | None = None
     parts: tuple[Part, ...] = ()
     seconds: float | None = None
+    slack: float = 0.5  # a header's length is that of the longest track, which may be the picture
     counted: Part | None = None
 
 

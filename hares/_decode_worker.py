@@ -40,7 +40,8 @@ ORPHAN_SECONDS = 1.0  # how much longer than its caller this process waits befor
 _NEW_USER, _NEW_NETWORK = 0x10000000, 0x40000000  # of unshare(2)
 _DUMPABLE, _NO_NEW_PRIVILEGES = 4, 38  # of prctl(2)
 _CAPABILITIES = 0x20080522  # version of capset(2)'s header
-_READ_ALL = 1 << 2  # CAP_DAC_READ_SEARCH: a superuser's right to read others' files
+# A superuser's right to read others' files, CAP_DAC_READ_SEARCH; and CAP_DAC_OVERRIDE, which containers give instead.
+_READ_ALL, _OVERRIDE = 1 << 2, 1 << 1
 
 
 def main(memory_bytes: int) -> None:
@@ -94,8 +95,11 @@ def _confine() -> None:
     superuser = os.geteuid() == 0
     libc.unshare(_NEW_NETWORK if superuser else _NEW_USER | _NEW_NETWORK)
     libc.prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    kept = _READ_ALL if superuser else 0
-    libc.capset(struct.pack("<II", _CAPABILITIES, 0), struct.pack("<6I", kept, kept, kept, 0, 0, 0))
+    header, sets = struct.pack("<II", _CAPABILITIES, 0), ctypes.create_string_buffer(24)
+    libc.capget(header, sets)
+    permitted = struct.unpack("<6I", sets)[1] if superuser else 0  # effective, permitted, inheritable; twice
+    kept = permitted & (_READ_ALL if permitted & _READ_ALL else _OVERRIDE)
+    libc.capset(header, struct.pack("<6I", kept, kept, 0, 0, 0, 0))
     libc.prctl(_DUMPABLE, 1, 0, 0, 0)  # as before: its caller may look into it
 
 

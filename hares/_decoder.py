@@ -262,7 +262,7 @@ class DecoderPool:
             MachineError: as `ask`; nothing is known then of the file that was next.
         """
         source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
-        decoder = self._take()
+        decoder: Decoder | None = self._take()
         try:
             while True:
                 for request in islice(source, _AHEAD - len(waiting)):
@@ -274,14 +274,13 @@ class DecoderPool:
                 try:
                     answer = _as_error(decoder.receive(limits))
                 except (_Lost, _TooSlow) as error:
-                    how = decoder.stop()
-                    lost, (path, *_) = isinstance(error, _Lost), (request["path"] for request in waiting)
+                    ended, decoder = decoder, None
+                    how, lost = ended.stop(), isinstance(error, _Lost)
                     outside = lost and not (how in _CRASHES or how.startswith("exit code"))
                     deaths += 1
                     again = deaths < (_TRIES if outside else 2) and type(error) is not _TooSlow
                     if outside and not again:
-                        waiting.clear()
-                        raise _killed(path, how) from error
+                        raise _killed(waiting[0]["path"], how) from error
                     decoder = self._take()
                     answer = _died(how) if lost else limits.too_slow()
                     for request in waiting if again else islice(waiting, 1, None):
@@ -292,9 +291,9 @@ class DecoderPool:
                 deaths = 0
                 yield answer
         finally:
-            if waiting or not decoder.runs():
+            if decoder is not None and waiting:
                 decoder.stop()  # answers that nobody has read would be the next files'
-            else:
+            elif decoder is not None:
                 with self._lock:
                     self._idle.append(decoder)
 

@@ -48,9 +48,6 @@ _MAX_FRAMES = 1 << 40  # FLAC written to a pipe says 2^63 - 1: no length at all
 # An MP3 header counts whole frames of 1,152 samples, and encoders disagree whether the Xing frame is one of
 # them.
 _MP3_SLACK = 2 * 1_152
-# Seconds by which an MP3's frames may be more than its sound: what the encoder's delay and padding amount to at 8 kHz.
-_MP3_TRIMMED = 0.4
-_PROMISE_SLACK = 0.5  # a container's length is that of its longest track, which may be the picture
 _SYSTEM_ERROR = 2  # libsndfile's number for "the system could not read it"
 _FAULTS_OF_BYTES = (Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE)
 
@@ -243,11 +240,10 @@ def _whole(
     """All the sound of a file, or of a part of one."""
     with closing(_sound(descriptor, suffix, container, part, limits)) as sound:
         waveform = _read(sound, sound.frames, limits)
-        through_ffmpeg = isinstance(sound, _DecodedSound)
     if container.seconds is None:
         return waveform
     length = len(waveform) / SAMPLE_RATE
-    if container.seconds - length <= (_PROMISE_SLACK if through_ffmpeg else _MP3_TRIMMED):
+    if container.seconds - length <= container.slack:
         return waveform
     raise AudioError(
         Reason.TRUNCATED,
@@ -296,7 +292,7 @@ def _open_sound(
             return sound
         # An MP3: libsndfile reads no more than the number of samples that it believes there are.
         surplus = (sound.frames or 0) / sound.rate - container.seconds
-        if -_MP3_TRIMMED <= surplus <= _MP3_SLACK / sound.rate:
+        if -container.slack <= surplus <= _MP3_SLACK / sound.rate:
             return sound
         sound.close()
         return _NativeSound(descriptor, container.counted)

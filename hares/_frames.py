@@ -57,6 +57,16 @@ def _xing_frames(frame: bytes) -> int | None:
     return frames if flags & 1 else 0
 
 
+def _added_samples(frame: bytes) -> int:
+    """Samples that the encoder added before and after the sound, by the LAME tag of a Xing/Info frame."""
+    at = frame.find(b"LAME")
+    at = frame.find(b"Lav") if at < 0 else at
+    both = frame[at + 21 : at + 24]
+    return (
+        (both[0] << 4 | both[1] >> 4) + ((both[1] & 15) << 8 | both[2]) if at >= 0 and len(both) == 3 else 0
+    )
+
+
 def _counting_frame(header: bytes, frames: int) -> bytes:
     """An Info frame that promises `frames` frames like the one with this header."""
     kbps = 9 if header[1] >> 3 & 3 == 3 else 8
@@ -80,7 +90,7 @@ def mp3(data: FileBytes, start: int) -> Container:
     """MPEG audio, layer III, from `start` on, where the tag that opens the file ends."""
     if start >= data.size:
         return Container(missing="the ID3 tag is longer than the file")
-    position, frames, promised, first, sound = start, 0, None, b"", start
+    position, frames, promised, added, first, sound = start, 0, None, 0, b"", start
     while position < data.size:
         header = data.at(position, 4)
         length = _mp3_frame_bytes(header)
@@ -100,7 +110,8 @@ def mp3(data: FileBytes, start: int) -> Container:
             return Container(missing=missing)
         if not first:
             first, sound = header, position
-            promised = _xing_frames(data.at(position, length))
+            frame = data.at(position, length)
+            promised, added = _xing_frames(frame), _added_samples(frame)
             if promised is not None:
                 frames, sound = -1, position + length  # it holds no sound
         position += length
@@ -111,9 +122,10 @@ def mp3(data: FileBytes, start: int) -> Container:
     if promised and frames + 1 < promised:
         return Container(missing=f"the Xing/Info frame promises {promised} MP3 frames and {frames} are there")
     version = first[1] >> 3 & 3
-    samples = frames * (1_152 if version == 3 else 576)
+    rate, samples = _MP3_RATES[version][first[2] >> 2 & 3], 1_152 if version == 3 else 576
     counted = Part(sound, data.size, before=_counting_frame(first, frames))
-    return Container(seconds=samples / _MP3_RATES[version][first[2] >> 2 & 3], counted=counted)
+    # A decoder leaves out what the encoder added, and its first frame may lack what an earlier one held.
+    return Container(seconds=frames * samples / rate, slack=(added + 2 * samples) / rate, counted=counted)
 
 
 def _alike(one: bytes, other: bytes) -> bool:

@@ -150,7 +150,10 @@ def _au(data: FileBytes) -> Container:
     if data.size < 24:
         return Container()
     start, length = struct.unpack(f"{order}II", data.at(4, 8))
-    return _sized(data, "header", (8, f"{order}I"), length, start) if start >= 24 else Container()
+    if start < 24:
+        return Container()
+    # Nothing comes after an AU's sound, so that a length that is too small is as good as none.
+    return _sized(data, "header", (8, f"{order}I"), length if length >= data.size - start else 0, start)
 
 
 def _caf(data: FileBytes) -> Container:
@@ -189,18 +192,19 @@ def _ogg(data: FileBytes) -> Container:
 
     Streams that begin together (sound beside something else) stay together.
     """
-    position, begins, ended, opening = 0, [0], True, True
+    position, before, begins, ended, opening = 0, 0, [0], True, True
     while position < data.size:
         page = data.at(position, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
-            # libsndfile looks for the next page, too.
-            following = data.find(b"OggS", position + 1)
+            # As a decoder does: the next page may begin inside the one before, where that was cut.
+            following = data.find(b"OggS", before + 1)
             if following < 0:
                 if len(page) < 27 and page[:4] == b"OggS"[: len(page)]:
                     return Container(missing="the last Ogg page is cut off")
                 break
-            position = following
+            position = before = following
             continue
+        before = position
         first = bool(page[5] & 2)
         if first and not opening:
             if not ended:

@@ -1,7 +1,7 @@
 """The decoder's process with a codec that does what the worst file could: its own loop, a stand-in for the decoding.
 
-What happens is in the file's name: "segfault", "hang", "spin", "print", "raise", "once" (dies the first time); all
-else is decoded as ever.
+What happens is in the file's name: "segfault", "killed", "terminated", "hang", "spin", "print", "raise", "once" (dies
+the first time); all else is decoded as ever.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ def decode_here(path: str, *arguments: Any) -> Any:
     name = Path(path).name
     if "segfault" in name:
         os.kill(os.getpid(), signal.SIGSEGV)
+    elif "killed" in name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif "terminated" in name:
+        os.kill(os.getpid(), signal.SIGTERM)
     elif "hang" in name:
         time.sleep(3_600)
     elif "spin" in name:
