@@ -22,7 +22,7 @@ import requests
 from google.api_core import exceptions
 from google.auth import credentials as auth_credentials
 from google.auth import exceptions as auth_exceptions
-from google.auth.transport.requests import AuthorizedSession, Request
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.aiplatform_v1.services.job_service import JobServiceClient
 from google.cloud.aiplatform_v1.services.job_service.transports.rest import JobServiceRestTransport
 from google.cloud.aiplatform_v1.services.model_service import ModelServiceClient
@@ -204,14 +204,13 @@ class VertexApi:
 
     @cached_property
     def _session(self) -> AuthorizedSession:
-        renewing = Request(careful(requests.Session()))
-        return careful(AuthorizedSession(self._credentials, auth_request=renewing))
+        return _careful(AuthorizedSession(self._credentials))
 
     def _transport(self, kind: type[T]) -> T:
-        """A transport of Google's, which sends by our session: its own would read .netrc and follow redirections."""
+        """A transport of Google's, whose sessions would read .netrc and follow redirections."""
         scheme, host = self.url.split("://", 1)
         transport = kind(host=host, url_scheme=scheme, credentials=self._credentials)  # type: ignore[call-arg]
-        transport._session = self._session  # type: ignore[attr-defined]
+        _careful(transport._session)  # type: ignore[attr-defined]
         return transport
 
     @cached_property
@@ -244,6 +243,12 @@ class VertexApi:
             project=self.config.project, region=self.config.region, seconds=self.config.timeout_seconds
         )
         return f"Vertex AI at {self.url}, {what}{tries}: {cause}; {remedy}"
+
+
+def _careful(session: AuthorizedSession) -> AuthorizedSession:
+    """Also the session by which it renews tokens."""
+    careful(session._auth_request_session)
+    return careful(session)
 
 
 def method_result(result: Any) -> Any:

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 _ADDRESS = re.compile(
     r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~%/-]*)?"
 )
-_USER = re.compile(r"(?<=//)[^/]*@|^[^/]*@")
+# To the last @ of an address, since a password may hold a slash; of an image's name, before its digest, to the first.
+_USER = re.compile(r"(?<=//).*@|^[^/]*@", re.DOTALL)
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -49,7 +50,7 @@ def service_address(text: str, what: str) -> str:
     """
     if not _ADDRESS.fullmatch(text):
         raise ValueError(
-            f"{what}: got {without_user(text)!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and "
+            f"{what}: got {re.split('[?#]', without_user(text))[0]!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and "
             "no user or password in it"
         )
     try:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from certificates import make_certificates
 from grpc_store_server import grpc_server
 from lineage_stores import StoreWriter
 from ml_metadata.metadata_store import MetadataStore
@@ -94,49 +89,6 @@ def test_a_server_that_is_gone_is_said_so(tmp_path: Path) -> None:
     assert (
         f"grpc://127.0.0.1:{port}: the metadata store cannot be opened"
         in done.stderr.strip().splitlines()[-1]
-    )
-
-
-@dataclass(frozen=True)
-class Certificates:
-    """Files of an authority, and of a key and certificate that it signed, for both sides."""
-
-    ca: Path
-    key: Path
-    certificate: Path
-
-
-def make_certificates(folder: Path) -> Certificates:
-    def write(name: str, content: bytes) -> Path:
-        path = folder / name
-        path.write_bytes(content)
-        return path
-
-    def signed(
-        name: str, key: ec.EllipticCurvePrivateKey, by: ec.EllipticCurvePrivateKey, issuer: str
-    ) -> bytes:
-        def subject(text: str) -> x509.Name:
-            return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-        now = datetime.datetime.now(datetime.timezone.utc)
-        builder = x509.CertificateBuilder(
-            subject_name=subject(name), issuer_name=subject(issuer), public_key=key.public_key(),
-            serial_number=x509.random_serial_number(), not_valid_before=now - datetime.timedelta(hours=1),
-            not_valid_after=now + datetime.timedelta(hours=1),
-        )  # fmt: skip
-        builder = builder.add_extension(
-            x509.BasicConstraints(ca=name == issuer, path_length=None), critical=True
-        )
-        names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        done = builder.add_extension(names, critical=False).sign(by, hashes.SHA256())
-        return done.public_bytes(serialization.Encoding.PEM)
-
-    authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return Certificates(
-        write("ca.pem", signed("authority", authority, authority, "authority")),
-        write("key.pem", own.private_bytes(*form)),
-        write("certificate.pem", signed("hares", own, authority, "authority")),
     )
 
 
