@@ -76,12 +76,17 @@ def metadata_address(text: str, workspace: Path) -> StoreAddress:
     """The store that `--metadata` names, or the workspace's own.
 
     Raises:
-        CommandError: not an address of a store.
+        CommandError: not an address of a store, or a link in the workspace that leads elsewhere.
     """
     from pipeline.lineage.connection import store_address
     from pipeline.workspace import Workspace
 
+    place = Workspace(workspace)
     try:
-        return store_address(text, Workspace(workspace).store)
+        if not text:
+            place.refuse_links()
+        return store_address(text, place.store)
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", ExitCode.SETTINGS) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error

@@ -18,6 +18,8 @@ from typing import TextIO
 
 from rich.console import Console
 
+from hares.links import no_link
+
 
 @contextmanager
 def logging_to(path: Path) -> Iterator[Console]:
@@ -25,17 +27,21 @@ def logging_to(path: Path) -> Iterator[Console]:
 
     Args:
         path: the log file; its folder is made.
+
+    Raises:
+        OSError: it cannot be written, or is a link.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
     terminal = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    handler = logging.FileHandler(path, encoding="utf-8")
+    lines = open(path, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115
+    handler = logging.StreamHandler(lines)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    with open(path, "ab", buffering=0) as log, warnings.catch_warnings():
+    with open(path, "ab", buffering=0, opener=no_link) as log, warnings.catch_warnings():
         for descriptor in (1, 2):
             os.dup2(log.fileno(), descriptor)
         root.handlers = [handler]
@@ -52,7 +58,7 @@ def logging_to(path: Path) -> Iterator[Console]:
             logging.captureWarnings(False)
             root.handlers, root.level = handlers, level
             with contextlib.suppress(OSError):  # as in `_flush`
-                handler.close()
+                lines.close()
             terminal.close()
 
 

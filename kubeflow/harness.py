@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from hares.atomic_files import write_atomically
+from hares.links import no_link, refuse_links
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
@@ -113,6 +114,7 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
         CompiledStepError: a step failed in every attempt; those after it were not started.
     """
     done: dict[str, _Given] = {}
+    refuse_links(folder, [step.name for step in pipeline.steps])
     for step in pipeline.steps:
         if not _enabled(step):
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
@@ -173,7 +175,7 @@ def _run_attempt(
     driver = container.get("lifecycle", {}).get("preCacheCheck")
     given = {"inputs": inputs, "outputs": _outputs(step, place)}
     environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
-    with place.log_file.open("ab") as log:
+    with open(place.log_file, "ab", opener=no_link) as log:
         if driver is not None:
             code = _execute(driver, _handed(given, place), environment, log, started)
             if code != 0:
