@@ -9,6 +9,7 @@ import sys
 import click
 
 from cli.errors import CommandError, ExitCode
+from cli.terminal import one_line
 from pipeline.interruption import GOES_ON, Interruptible
 
 
@@ -76,7 +77,7 @@ def main() -> None:
 def _said(error: BaseException, interrupted: bool) -> int | None:
     """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
     if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
-        click.echo(f"hares: {error}", err=True)
+        click.echo(f"hares: {one_line(error)}", err=True)
         return int(error.code)
     if interrupted or isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo(f"hares: interrupted; {GOES_ON}", err=True)

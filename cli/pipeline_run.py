@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
 from cli.options import metadata_address
 from cli.quiet import logging_to
+from cli.terminal import Terminal, joined, styled
 from pipeline.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RunRequest:
 class Work:
     """What a command has while it runs pipelines: the terminal, the log, the store, and what signals come to."""
 
-    console: Console
+    console: Terminal
     log: Path
     address: StoreAddress
     interruption: Interruptible
@@ -73,7 +73,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
     log = request.workspace / "logs" / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}.log"
     interruption = click.get_current_context().ensure_object(Interruptible)
     with logging_to(log) as terminal:
-        console = Console(quiet=True) if request.as_json else terminal
+        console = Terminal(quiet=True) if request.as_json else terminal
         with console.status("starting"):
             from pipeline.lineage.connection import StoreUnreachableError
             from pipeline.local_runner import StepFailedError
@@ -96,7 +96,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
 def run_and_show(
     request: RunRequest,
     require_blessing: bool = False,
-    make_corpus: Callable[[Path, Console], None] | None = None,
+    make_corpus: Callable[[Path, Terminal], None] | None = None,
 ) -> None:
     """Runs a config and prints its twelve scores.
 
@@ -119,7 +119,7 @@ def run_and_show(
         raise CommandError(f"the model was not blessed: {outcome.verdict.reasons}", ExitCode.NOT_BLESSED)
 
 
-def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console], None] | None) -> RunOutcome:
+def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal], None] | None) -> RunOutcome:
     from cli.steps_view import StepsView
     from pipeline.config import load_config, preset_of
     from pipeline.run import execute, prepare
@@ -136,11 +136,8 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console],
         for source in (run.pretraining, *run.older_spans)
         for name, root in sorted(source.readers.items())
     )
-    console.print(
-        f"pipeline [bold]{config.name}[/]: {len(config.tasks)} tasks, {config.training.encoder} by "
-        f"{config.training.objective}",
-        highlight=False,
-    )
+    what = f": {len(config.tasks)} tasks, {config.training.encoder} by {config.training.objective}"
+    console.print(joined("pipeline ", styled("bold", config.name), what))
     console.print(f"pretraining on {sources}", highlight=False, soft_wrap=True)
     if config.pretraining.warm_start:
         start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
@@ -153,7 +150,7 @@ def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, sec
     """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
     from cli.score_table import score_table
 
-    console = Console()
+    console = Terminal()
     console.print(score_table(outcome.report))
     state = "blessed" if outcome.verdict.blessed else "not blessed"
     console.print(f"model {state}: {outcome.verdict.reasons}", highlight=False)

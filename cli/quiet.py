@@ -16,13 +16,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from rich.console import Console
-
+from cli.terminal import Terminal
+from hares._files import shown
 from hares.links import no_link
 
 
+class _Plain(logging.Formatter):
+    """A log is read in a terminal: control characters in a message are shown, and its lines stay lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(shown, super().format(record).split("\n")))
+
+
 @contextmanager
-def logging_to(path: Path) -> Iterator[Console]:
+def logging_to(path: Path) -> Iterator[Terminal]:
     """Inside the block, stdout, stderr and all logging go to `path`; the console given still shows.
 
     Args:
@@ -38,7 +45,7 @@ def logging_to(path: Path) -> Iterator[Console]:
     terminal = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     lines = open(path, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115
     handler = logging.StreamHandler(lines)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     with open(path, "ab", buffering=0, opener=no_link) as log, warnings.catch_warnings():
@@ -48,7 +55,7 @@ def logging_to(path: Path) -> Iterator[Console]:
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
         try:
-            yield Console(file=terminal)
+            yield Terminal(file=terminal)
         finally:
             _flush(sys.stdout, 1)
             _flush(sys.stderr, 2)

@@ -11,6 +11,7 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+from cli.terminal import say
 
 
 @click.group()
@@ -52,7 +53,7 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
     else:
         for finding in found:
             state = "mended" if finding in mended else "can be mended" if finding.can_mend else "left alone"
-            click.echo(f"{finding.kind:<10}{finding.what}: {finding.detail} ({state})")
+            say(f"{finding.kind:<10}{finding.what}: {finding.detail} ({state})")
         click.echo(f"{len(found)} found, {len(mended)} mended")
     if len(mended) < len(found):
         raise CommandError(
@@ -87,7 +88,7 @@ def migrate(source: str, target: str, as_json: bool) -> None:
         click.echo(json.dumps(dataclasses.asdict(done)))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in dataclasses.asdict(done).items())
-        click.echo(f"copied {counts} from {origin.shown} into {goal.shown}")
+        say(f"copied {counts} from {origin.shown} into {goal.shown}")
 
 
 @command.command("import")
@@ -155,5 +156,5 @@ def import_runs(
         click.echo(json.dumps({name: dataclasses.asdict(new) for name, new in done.items()}))
     else:
         for name, new in done.items():
-            click.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
+            say(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
         click.echo(f"{len(done)} run(s) imported into {address.shown}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from cli.errors import CommandError, ExitCode
+from cli.terminal import say
 
 
 @click.command()
@@ -25,14 +26,13 @@ def command(compiled: Path, folder: Path) -> None:
     """
     import json
 
-    from rich.console import Console
-
     from cli.score_table import score_table
+    from cli.terminal import Terminal
     from hares.report.runs import REPORT_FILE
     from kubeflow.compiled import CompiledFileError, read_compiled
     from kubeflow.harness import CompiledStepError, run_compiled
 
-    console = Console()
+    console = Terminal()
     try:
         pipeline = read_compiled(compiled)
         began = time.monotonic()
@@ -54,8 +54,8 @@ class _Lines:
 
     def start(self, step: str, attempt: int, process: int) -> None:
         """An attempt runs."""
-        click.echo(f"       {step}: attempt {attempt}, process {process}")
+        say(f"       {step}: attempt {attempt}, process {process}")
 
     def finish(self, step: str, outcome: str, seconds: float) -> None:
         """A step has ended."""
-        click.echo(f"{outcome:<7}{step}  {seconds:.0f} s")
+        say(f"{outcome:<7}{step}  {seconds:.0f} s")

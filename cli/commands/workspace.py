@@ -11,6 +11,7 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+from cli.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.gc import Garbage
@@ -67,7 +68,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
                 for item in remove(store, found) if removes else ():
                     removed.append(item)
                     if not as_json:
-                        click.echo(_line(item))
+                        say(_line(item))
     except WorkspaceBusyError as error:
         raise CommandError(str(error), ExitCode.BUSY) from error
     except OSError as error:
@@ -79,7 +80,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
         return
     if not removes:
         for item in found:
-            click.echo(_line(item))
+            say(_line(item))
     done = "removed" if removes else "would go"
     more = "; --yes removes them" if found and not removes else ""
     click.echo(f"{len(found)} {done}, {_size(freed)}{more}")
