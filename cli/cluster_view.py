@@ -5,25 +5,25 @@ Elsewhere than on a terminal there are only the lines.
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
+from rich.text import Text
 
+from cli.terminal import Terminal, joined, styled
 from kubeflow.service import ClusterRun, State
 
 _MARK = {
-    State.RUNNING: "[blue]runs     [/]",
-    State.SUCCEEDED: "[green]done     [/]",
-    State.SKIPPED: "[cyan]skipped  [/]",
-    State.CANCELLED: "[yellow]cancelled[/]",
-    State.FAILED: "[red]FAILED   [/]",
+    State.RUNNING: Text("runs     ", "blue"),
+    State.SUCCEEDED: Text("done     ", "green"),
+    State.SKIPPED: Text("skipped  ", "cyan"),
+    State.CANCELLED: Text("cancelled", "yellow"),
+    State.FAILED: Text("FAILED   ", "red"),
 }
 
 
 class ClusterView:
     """Shows how a run goes on. Use as a context manager around the wait."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Terminal):
         self._console = console
         self._status = Status("waiting for the cluster", console=console)
         self._shown: dict[str, State] = {}
@@ -43,8 +43,10 @@ class ClusterView:
                 continue
             self._shown[step.name] = step.state
             self._console.print(
-                f"  {_MARK[step.state]} {step.name:<28}", escape(step.message), soft_wrap=True
+                joined("  ", _MARK[step.state], f" {step.name:<28} {step.message}"), soft_wrap=True
             )
         running = [step.name for step in run.steps if step.state is State.RUNNING]
         ended = sum(step.state.ended for step in run.steps)
-        self._status.update(f"{ended}/{len(run.steps)} steps; now {', '.join(running) or 'waiting'}")
+        self._status.update(
+            styled("", f"{ended}/{len(run.steps)} steps; now {', '.join(running) or 'waiting'}")
+        )

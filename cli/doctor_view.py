@@ -15,6 +15,7 @@ import yaml
 
 from cli.errors import CommandError, ExitCode
 from cli.quiet import logging_to
+from cli.terminal import say
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.finding import Severity, Subject, Target
 
@@ -60,8 +61,8 @@ def examine(
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in found], indent=1))
     else:
         for finding in found:
-            click.echo(
-                f"{finding.severity.value}: {finding.where}: {finding.cause}\n    remedy: {finding.remedy}"
+            say(
+                f"{finding.severity.value}: {finding.where}: {finding.cause}", f"    remedy: {finding.remedy}"
             )
         click.echo(f"{len(all_checks())} checks, {len(found)} findings, {fatal} of them fatal")
     if fatal:

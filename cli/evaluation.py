@@ -14,8 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Task as ProgressTask
 from rich.text import Text
@@ -26,6 +24,7 @@ from cli.options import parse_corpus
 from cli.own_packages import OF_A_RUN, check_ours
 from cli.quiet import logging_to
 from cli.score_table import score_table
+from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from hares.encoders import EncoderOptions, FrozenEncoder
@@ -64,7 +63,7 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
     claim_folder(options.cache, "--cache")
     log = options.output / "logs" / f"evaluate-{time.strftime('%Y%m%d-%H%M%S')}.log"
     with _alone(options.output), Interruptible(), logging_to(log) as terminal:
-        console = Console(quiet=True) if as_json else terminal
+        console = Terminal(quiet=True) if as_json else terminal
         evaluation = _evaluate(options, console, log)
     if as_json:
         click.echo(json.dumps(evaluation.report, indent=1))
@@ -94,7 +93,7 @@ def _alone(output: Path) -> Iterator[None]:
         ) from error
 
 
-def _evaluate(options: EvaluateOptions, console: Console, log: Path) -> Evaluation:
+def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
             from hares._user_code import UserCodeError
@@ -156,10 +155,10 @@ class _ClipsPerSecond(ProgressColumn):
 class _View:
     """Shows an evaluation: a bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Terminal):
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description:<34}"),
+            TextColumn("{task.description:<34}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             _ClipsPerSecond(),
@@ -230,7 +229,7 @@ class _View:
 
 
 def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:
-    console = Console()
+    console = Terminal()
     report, record = evaluation.report, evaluation.record
     console.print(score_table(report))
     partial = report["partial_mean"]
@@ -242,10 +241,10 @@ def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:
         )
     for name, entry in report["tasks"].items():
         if entry["value"] is None:
-            console.print(f"[dim]{name}: {escape(entry['reason'])}[/]", highlight=False, soft_wrap=True)
+            console.print(styled("dim", f"{name}: {entry['reason']}"), soft_wrap=True)
         missing = ", ".join(f"{count} {reason}" for reason, count in entry["missing"].items())
         if missing:
-            console.print(f"[dim]{name}: not used: {missing}[/]", highlight=False, soft_wrap=True)
+            console.print(styled("dim", f"{name}: not used: {missing}"), soft_wrap=True)
     for what, path in (
         ("report", options.output / "report.html"),
         ("scores", options.output / "report.json"),

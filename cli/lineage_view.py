@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode, store_failures
+from cli.terminal import Terminal, lines, say, to_a_terminal
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pipeline.lineage.runs import RunSummary
     from pipeline.lineage.trace import Trace
 
-_PIPED_WIDTH = 160
 _SHOWN_CLIPS = 5
 _DIGEST = 12  # digits of a digest that a person compares
 _FACTS = (
@@ -71,24 +70,21 @@ def show_impact(address: StoreAddress, what: str, as_json: bool) -> None:
         if as_json:
             _print_json(impact_data(found))
             return
-        console = _console()
+        console = Terminal()
         for manifest, clips in found.clips.items():
             for clip in clips:
-                console.print(
-                    f"clip {escape(clip.clip_id)} ({clip.split}) of manifest {manifest}, {clip.sha256}"
-                )
+                console.print(f"clip {clip.clip_id} ({clip.split}) of manifest {manifest}, {clip.sha256}")
         types = dict.fromkeys(a.type for a in found.graph.artifacts.values())
         for name in sorted(types):
             for made in found.of_type(name):
                 where = found.made_in.get(made.id)
                 console.print(
-                    f"{name:<26} {made.id:>6}  {escape(made.uri)}"
-                    + (f"  made in run {where}" if where else ""),
+                    f"{name:<26} {made.id:>6}  {made.uri}" + (f"  made in run {where}" if where else ""),
                     soft_wrap=True,
                 )
         console.print(f"used by {len(found.runs)} run(s): {', '.join(found.runs)}", soft_wrap=True)
         for manifest_artifact in found.unread:
-            console.print(f"not read, gone from the disk: {escape(manifest_artifact.uri)}", soft_wrap=True)
+            console.print(f"not read, gone from the disk: {manifest_artifact.uri}", soft_wrap=True)
 
 
 def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
@@ -101,7 +97,7 @@ def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
         if as_json:
             _print_json(why_data(found))
             return
-        console = _console()
+        console = Terminal()
         verdict = {
             None: "has no verdict: its evaluator did not end",
             True: "was blessed",
@@ -109,12 +105,12 @@ def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
         }
         console.print(f"run {found.run.run_id}: the model {verdict[found.blessed]}", soft_wrap=True)
         for reason in found.reasons:
-            console.print(f"  {escape(reason)}", soft_wrap=True)
+            console.print(f"  {reason}", soft_wrap=True)
         if found.baseline:
             console.print(f"  held against run {found.baseline}")
         table = _table("step", "outcome", "why")
         for step in found.steps:
-            table.add_row(step.node, step.outcome, escape("\n".join(step.reasons)))
+            table.add_row(step.node, step.outcome, lines(*step.reasons))
         console.print(table)
 
 
@@ -156,7 +152,7 @@ def show_runs(
         if as_json:
             _print_list(run_data(run) for run in found)
             return
-        _console().print(_runs_table(list(found)))
+        Terminal().print(_runs_table(list(found)))
 
 
 def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> None:
@@ -177,7 +173,7 @@ def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> No
 
 @contextmanager
 def answering(address: StoreAddress) -> Iterator[MetadataStore]:
-    """The store of a workspace; what cannot be found is one line and exit code 4, a wrong filter 3."""
+    """The store of a workspace; what cannot be found or read is one line and exit code 4, a wrong filter 3."""
     try:
         with store_failures():
             yield address.open()
@@ -185,25 +181,25 @@ def answering(address: StoreAddress) -> Iterator[MetadataStore]:
         raise CommandError(str(error.args[0] if error.args else error), ExitCode.DATA) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except OSError as error:  # an address in the store that no file can have, or one that we may not read
+        raise CommandError(f"{error.filename}: {error.strerror}", ExitCode.DATA) from error
 
 
 def _print_trace(found: Trace) -> None:
     from pipeline.lineage.trace import properties_of
 
-    console = _console()
+    console = Terminal()
     target = found.target
     if target.score:
         interval = (
             "" if target.low is None else f", 95% interval {_percent(target.low)} to {_percent(target.high)}"
         )
         console.print(
-            f"{target.score} {_percent(target.value)}{interval}, in {escape(target.artifact.uri)}",
+            f"{target.score} {_percent(target.value)}{interval}, in {target.artifact.uri}",
             soft_wrap=True,
         )
     else:
-        console.print(
-            f"{target.artifact.type} {target.artifact.id}, {escape(target.artifact.uri)}", soft_wrap=True
-        )
+        console.print(f"{target.artifact.type} {target.artifact.id}, {target.artifact.uri}", soft_wrap=True)
     for model in (a for a in found.graph.artifacts.values() if a.type == "Model"):
         facts = properties_of(model)
         shown = ("encoder", "objective", "steps", "seed", "weights_digest", "hardware", "step_hours")
@@ -218,21 +214,16 @@ def _print_trace(found: Trace) -> None:
         table.add_row(traced.node, traced.run_id, str(traced.step.id), code[:_DIGEST])
     console.print(table)
     for run in found.runs.values():
-        console.print(f"run {run.run_id}")
-        console.print(
-            "".join(f"  {name} {run.facts[name]}\n" for name in _FACTS if name in run.facts),
-            end="",
-            soft_wrap=True,
-        )
+        facts = (f"  {name} {run.facts[name]}" for name in _FACTS if name in run.facts)
+        console.print(lines(f"run {run.run_id}", *facts), soft_wrap=True)
     for manifest in found.manifests:
         _print_manifest(console, manifest)
 
 
-def _print_manifest(console: Console, manifest: Any) -> None:
+def _print_manifest(console: Terminal, manifest: Any) -> None:
     from pipeline.lineage.clips import source_clips
-    from pipeline.lineage.trace import printable
 
-    console.print(f"source {escape(manifest.uri)}", soft_wrap=True)
+    console.print(f"source {manifest.uri}", soft_wrap=True)
     for name in ("source", "content_digest", "used", "rejected"):
         if name in manifest.custom_properties:
             value = manifest.custom_properties[name]
@@ -241,7 +232,7 @@ def _print_manifest(console: Console, manifest: Any) -> None:
         if number == _SHOWN_CLIPS:
             console.print("  ... all with --clips")
             break
-        console.print(f"  {clip.sha256}  {escape(printable(clip.path or clip.clip_id))}", soft_wrap=True)
+        console.print(f"  {clip.sha256}  {clip.path or clip.clip_id}", soft_wrap=True)
 
 
 def _print_checksums(found: Trace) -> None:
@@ -250,7 +241,11 @@ def _print_checksums(found: Trace) -> None:
     for clip in found.clips():
         if clip.path and clip.path not in seen:
             seen.add(clip.path)
-            click.echo(_checksum_line(clip.path.encode("utf-8", "surrogateescape"), clip.sha256))
+            line = _checksum_line(clip.path.encode("utf-8", "surrogateescape"), clip.sha256)
+            if to_a_terminal():
+                say(os.fsdecode(line))
+            else:
+                click.echo(line)
 
 
 def _checksum_line(path: bytes, sha256: str) -> bytes:
@@ -260,15 +255,16 @@ def _checksum_line(path: bytes, sha256: str) -> bytes:
 
 
 def _print_diff(found: RunDifference, scores: list[dict[str, Any]]) -> None:
-    console = _console()
-    console.print(f"first   run {found.first.run_id}\nsecond  run {found.second.run_id}")
+    console = Terminal()
+    console.print(f"first   run {found.first.run_id}", soft_wrap=True)
+    console.print(f"second  run {found.second.run_id}", soft_wrap=True)
     if found.config is None:
         console.print("settings: not recorded of both runs")
     for title, rows in (("settings", found.config or []), ("code", found.code)):
         if rows:
             table = _table(title, "first", "second")
             for name, a, b in rows:
-                table.add_row(escape(name), escape(_shown(a)), escape(_shown(b)))
+                table.add_row(name, _shown(a), _shown(b))
             console.print(table)
         elif title == "code" or found.config is not None:
             console.print(f"{title}: no difference")
@@ -282,14 +278,12 @@ def _print_diff(found: RunDifference, scores: list[dict[str, Any]]) -> None:
                 f"{100 * paired['difference']:+.1f}" if paired else "-",
                 f"{100 * paired['low']:+.1f} to {100 * paired['high']:+.1f}" if paired else "",
                 f"{paired['p_value']:.3f}" if paired else "",
-                escape(row["note"]),
+                row["note"],
             )  # fmt: skip
         console.print(table)
 
 
-def _print_data(console: Console, found: RunDifference) -> None:
-    from pipeline.lineage.trace import printable
-
+def _print_data(console: Terminal, found: RunDifference) -> None:
     if not found.data:
         console.print("clips: no difference")
     for part in found.data:
@@ -300,9 +294,9 @@ def _print_data(console: Console, found: RunDifference) -> None:
         for change in part.changes:
             clip = change.after or change.before
             digests = [c.sha256[:_DIGEST] for c in (change.before, change.after) if c is not None]
-            path = printable((clip.path if clip else "") or change.clip_id)
+            path = (clip.path if clip else "") or change.clip_id
             console.print(
-                f"  {change.what:<8}{escape(path)} ({change.split})  {' -> '.join(digests)}", soft_wrap=True
+                f"  {change.what:<8}{path} ({change.split})  {' -> '.join(digests)}", soft_wrap=True
             )
 
 
@@ -336,11 +330,6 @@ def _print_list(rows: Iterator[dict[str, Any]]) -> None:
 
 def _print_json(data: Any) -> None:
     click.echo(json.dumps(data, indent=1, allow_nan=False))
-
-
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
 
 
 def _table(*columns: str) -> Table:

@@ -11,6 +11,7 @@ import click
 from cli.errors import CommandError, ExitCode, file_failure
 from cli.own_packages import OF_A_RUN, check_ours, hidden_package
 from cli.quiet import turn_libraries_down
+from cli.terminal import one_line
 from pipeline.interruption import GOES_ON, Interruptible
 
 
@@ -81,7 +82,7 @@ def main() -> None:
 def _said(error: BaseException, interrupted: bool) -> int | None:
     """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
     if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
-        click.echo(f"hares: {error}{hidden_package(error)}", err=True)
+        click.echo(f"hares: {one_line(error)}{hidden_package(error)}", err=True)
         return int(error.code)
     if interrupted or isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo(f"hares: interrupted; {GOES_ON}", err=True)
@@ -90,10 +91,10 @@ def _said(error: BaseException, interrupted: bool) -> int | None:
         error.show()
         return error.exit_code
     if isinstance(error, ImportError) and (hidden := hidden_package(error)):
-        click.echo(f"hares: {error}{hidden}", err=True)
+        click.echo(f"hares: {one_line(error)}{hidden}", err=True)
         return int(ExitCode.SETTINGS)
     if isinstance(error, OSError) and (failure := file_failure(error)):
-        click.echo(f"hares: {failure}", err=True)
+        click.echo(f"hares: {one_line(failure)}", err=True)
         return int(failure.code)
     return None
 

@@ -98,12 +98,17 @@ def metadata_address(text: str, workspace: Path) -> StoreAddress:
     from pipeline.relocation import settle_if_moved
     from pipeline.workspace import Workspace
 
+    place = Workspace(workspace)
     try:
+        if not text:
+            place.refuse_links()
         with store_failures():
-            address = store_address(text, Workspace(workspace).store)
+            address = store_address(text, place.store)
             settle_if_moved(workspace, address)
             return address
     except IdentityError as error:
         raise CommandError(str(error), ExitCode.DATA) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}", ExitCode.SETTINGS) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 
 from cli.errors import CommandError, ExitCode
 from cli.options import check_places, metadata_address
 from cli.quiet import logging_to
+from cli.terminal import Terminal, joined, styled
 from pipeline.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class RunRequest:
 class Work:
     """What a command has while it runs pipelines: the terminal, the log, the store, and what signals come to."""
 
-    console: Console
+    console: Terminal
     log: Path
     address: StoreAddress
     interruption: Interruptible
@@ -88,7 +88,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
         ) from error
     interruption = click.get_current_context().ensure_object(Interruptible)
     with logging_to(log) as terminal:
-        console = Console(quiet=True) if request.as_json else terminal
+        console = Terminal(quiet=True) if request.as_json else terminal
         try:
             yield Work(console, log, address, interruption)
         except RunInterruptedError as error:
@@ -122,7 +122,7 @@ def _foreseen(error: Exception, log: Path) -> CommandError | None:
 def run_and_show(
     request: RunRequest,
     require_blessing: bool = False,
-    make_corpus: Callable[[Path, Console], None] | None = None,
+    make_corpus: Callable[[Path, Terminal], None] | None = None,
 ) -> None:
     """Runs a config and prints its twelve scores.
 
@@ -145,7 +145,7 @@ def run_and_show(
         raise CommandError(f"the model was not blessed: {outcome.verdict.reasons}", ExitCode.NOT_BLESSED)
 
 
-def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console], None] | None) -> RunOutcome:
+def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal], None] | None) -> RunOutcome:
     from pipeline.config import load_config, preset_of
 
     console = work.console
@@ -162,11 +162,8 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Console],
         for source in (run.pretraining, *run.older_spans)
         for name, root in sorted(source.readers.items())
     )
-    console.print(
-        f"pipeline [bold]{config.name}[/]: {len(config.tasks)} tasks, {config.training.encoder} by "
-        f"{config.training.objective}",
-        highlight=False,
-    )
+    what = f": {len(config.tasks)} tasks, {config.training.encoder} by {config.training.objective}"
+    console.print(joined("pipeline ", styled("bold", config.name), what))
     console.print(f"pretraining on {sources}", highlight=False, soft_wrap=True)
     if config.pretraining.warm_start:
         start = (
@@ -185,7 +182,7 @@ def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, sec
     """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
     from cli.score_table import score_table
 
-    console = Console()
+    console = Terminal()
     console.print(score_table(outcome.report))
     state = "blessed" if outcome.verdict.blessed else "not blessed"
     console.print(f"model {state}: {outcome.verdict.reasons}", highlight=False)

@@ -6,14 +6,12 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from cli.terminal import Terminal
 from hares.task import DOMAINS
 from models.encoder import load_encoder
 from pipeline.preset import Preset, load_preset, preset_names
-
-_PIPED_WIDTH = 160
 
 
 def show_presets(as_json: bool) -> None:
@@ -22,9 +20,7 @@ def show_presets(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(presets, indent=1, allow_nan=False))
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
+    console = Terminal()
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in (
         "preset",

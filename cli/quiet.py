@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from hares._files import shown
+from hares.links import no_link
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from cli.terminal import Terminal
 
 # What C++ reads when it is loaded. TensorFlow's level 3 leaves out all but what it dies of, as does glog's 2 for
 # ML Metadata, but for errors.
@@ -34,27 +37,38 @@ def turn_libraries_down() -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # without any, Python and TensorFlow take stderr
 
 
+class _Plain(logging.Formatter):
+    """A log is read in a terminal: control characters in a message are shown, and its lines stay lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(shown, super().format(record).split("\n")))
+
+
 @contextmanager
-def logging_to(path: Path) -> Iterator[Console]:
+def logging_to(path: Path) -> Iterator[Terminal]:
     """Inside the block, stdout, stderr and all logging go to `path`; the console given still shows.
 
     Args:
         path: the log file; its folder is made.
+
+    Raises:
+        OSError: it cannot be written, or is a link.
     """
-    from rich.console import Console  # here, so that `hares --help` is quick
+    from cli.terminal import Terminal  # here, so that `hares --help` is quick
 
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
     terminal = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lines = open(path, "a", encoding="utf-8", opener=no_link)  # noqa: SIM115
+    handler = logging.StreamHandler(lines)
+    handler.setFormatter(_Plain("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     if os.environ.get(_TENSORFLOW) == _LEVELS[_TENSORFLOW]:
         del os.environ[_TENSORFLOW]  # the log is for all of it, where TensorFlow is not imported yet
-    with open(path, "ab", buffering=0) as log, warnings.catch_warnings():
+    with open(path, "ab", buffering=0, opener=no_link) as log, warnings.catch_warnings():
         if not sys.warnoptions:
             warnings.simplefilter("default")
         for descriptor in (1, 2):
@@ -63,7 +77,7 @@ def logging_to(path: Path) -> Iterator[Console]:
         root.setLevel(logging.INFO)
         logging.captureWarnings(True)
         try:
-            yield Console(file=terminal)
+            yield Terminal(file=terminal)
         finally:
             _flush(sys.stdout, 1)
             _flush(sys.stderr, 2)
@@ -73,7 +87,7 @@ def logging_to(path: Path) -> Iterator[Console]:
             logging.captureWarnings(False)
             root.handlers, root.level = handlers, level
             with contextlib.suppress(OSError):  # as in `_flush`
-                handler.close()
+                lines.close()
             terminal.close()
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode, writing_to
+from cli.terminal import Terminal, joined, styled
 from hares.atomic_files import write_atomically
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
@@ -20,7 +19,6 @@ from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_ru
 from hares.report.summary import SummaryRow, percent, summary_rows
 from hares.task import DOMAINS
 
-_PIPED_WIDTH = 160
 _SHORT_REFERENCES = {"table 9": "sf_nfnet_f0_simclr", "table 8": "sf_nfnet_f0_classification"}
 _WORKSPACE_REPORTS = ("artifacts", "evaluator", "report")  # `pipeline.workspace.Workspace`
 
@@ -75,25 +73,23 @@ def show_runs(runs: Sequence[Run], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(runs, compared), indent=1, allow_nan=False))
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
+    console = Terminal()
     console.print(_scores(runs))
     for run in runs:
         _print_caveats(console, run)
     for run, rows in compared:
+        console.print()
         console.print(
-            f"\n[bold]{escape(run.name)} minus {escape(runs[0].name)}[/], points, on the same clips"
+            joined(styled("bold", f"{run.name} minus {runs[0].name}"), ", points, on the same clips")
         )
         console.print(_differences(rows))
-    console.print("\n[bold]The paper's tables[/], percent")
+    console.print()
+    console.print(joined(styled("bold", "The paper's tables"), ", percent"))
     console.print(_paper(runs))
 
 
 def _scores(runs: Sequence[Run]) -> Table:
-    table = _table(
-        "task", *(escape(run.name) for run in runs), "chance", "untrained", *_SHORT_REFERENCES, "clips"
-    )
+    table = _table("task", *(run.name for run in runs), "chance", "untrained", *_SHORT_REFERENCES, "clips")
     for rows in zip(*(summary_rows(run.report) for run in runs), strict=True):
         first: SummaryRow = rows[0]
         style = "" if first.kind == "task" else "bold"
@@ -116,7 +112,7 @@ def _bounds(interval: tuple[float, float] | None) -> str:
     return f" ({percent(interval[0])}-{percent(interval[1])})" if interval else ""
 
 
-def _print_caveats(console: Console, run: Run) -> None:
+def _print_caveats(console: Terminal, run: Run) -> None:
     """What keeps a run's scores from being the paper's, in a few lines."""
     report = run.report
     scored = report["partial_mean"]["scored_tasks"]
@@ -136,7 +132,7 @@ def _print_caveats(console: Console, run: Run) -> None:
     for what, names in (("clips missing", short), ("leakage", leaks), ("split not the paper's", ours)):
         if names:
             notes.append(f"{what}: {', '.join(names)}")
-    console.print(f"{run.name}: {'; '.join(notes)}", markup=False, soft_wrap=True)
+    console.print(f"{run.name}: {'; '.join(notes)}", soft_wrap=True)
 
 
 def _differences(rows: Sequence[Difference]) -> Table:
@@ -160,12 +156,12 @@ def _paper(runs: Sequence[Run]) -> Table:
     table = _table("system", "table", *DOMAINS, "HARES")
     for run in runs:
         values = (*(run.report["domains"][domain] for domain in DOMAINS), run.report["hares"])
-        table.add_row(escape(run.name), "this run", *map(percent, values), style="bold")
+        table.add_row(run.name, "this run", *map(percent, values), style="bold")
     for name, columns in paper_tables().items():
         for column in columns:
             values = (*(column["domains"][domain] for domain in DOMAINS), column["hares"])
             printed = ("–" if value is None else f"{value:.1f}" for value in values)
-            table.add_row(escape(column["system"]), name.removeprefix("table"), *printed)
+            table.add_row(column["system"], name.removeprefix("table"), *printed)
     return table
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from cli.terminal import styled
+
 
 def score_table(report: Mapping[str, Any]) -> Table:
     """The twelve scores beside chance and, where it was scored, the untrained encoder; domain means and HARES."""
@@ -32,10 +34,11 @@ def score_table(report: Mapping[str, Any]) -> Table:
                 table.add_row(task, entry["metric"], *numbers, str(entry["clips"]), expected)
         own = [_percent(report["untrained"]["domains"][domain])] if untrained else []
         table.add_row(
-            f"[bold]{domain}[/]", "mean", f"[bold]{_percent(report['domains'][domain])}[/]", "", *own
+            styled("bold", domain), "mean", styled("bold", _percent(report["domains"][domain])), "", *own
         )
     own = [_percent(report["untrained"]["hares"])] if untrained else []
-    table.add_row("[bold]HARES[/]", "mean", f"[bold]{_percent(report['hares'])}[/]", "", *own)
+    total = styled("bold", _percent(report["hares"]))
+    table.add_row(styled("bold", "HARES"), "mean", total, "", *own)
     return table
 
 

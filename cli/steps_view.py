@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import time
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
+from cli.terminal import Terminal, joined, styled
 from pipeline.local_runner import Outcome, StepResult
 
-_MARK = {Outcome.RAN: "[green]done  [/]", Outcome.CACHED: "[cyan]cached[/]", Outcome.FAILED: "[red]FAILED[/]"}
+_MARK = {
+    Outcome.RAN: Text("done  ", "green"),
+    Outcome.CACHED: Text("cached", "cyan"),
+    Outcome.FAILED: Text("FAILED", "red"),
+}
 _QUIET_SECONDS = 15.0  # between two lines of a long step where there is no terminal to redraw
 
 
 class StepsView:
     """Shows steps as they go. Use as a context manager around the run."""
 
-    def __init__(self, console: Console):
+    def __init__(self, console: Terminal):
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[text]}"),
+            TextColumn("{task.fields[text]}", markup=False),
             console=console,
             transient=True,
         )
@@ -57,7 +62,7 @@ class StepsView:
         if self._task is not None:
             self._progress.update(self._task, total=1.0, completed=fraction, text=text)
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET_SECONDS:
-            self._console.print(f"         {node:<28} {text}", highlight=False, soft_wrap=True)
+            self._console.print(f"         {node:<28} {text}", soft_wrap=True)
             self._spoke = time.monotonic()
 
     def finish(self, result: StepResult) -> None:
@@ -67,6 +72,8 @@ class StepsView:
             self._task = None
         self._done += 1
         self._console.print(
-            f"  {_MARK[result.outcome]} {result.node:<28} {result.seconds:7.1f} s   [dim]{self._done}/{self._total}[/]",
-            highlight=False,
-        )
+            joined(
+                "  ", _MARK[result.outcome], f" {result.node:<28} {result.seconds:7.1f} s   ",
+                styled("dim", f"{self._done}/{self._total}"),
+            )
+        )  # fmt: skip

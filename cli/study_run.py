@@ -7,12 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.status import Status
 
 from cli.errors import CommandError, ExitCode
 from cli.pipeline_run import RunRequest, at_work
+from cli.terminal import Terminal, joined, say, styled
 
 if TYPE_CHECKING:
     from hares.report.study import StudyCell
@@ -31,7 +30,7 @@ def study_and_show(request: RunRequest) -> None:
         from pipeline.grid import load_grid
 
         grid = load_grid(request.name, request.assignments, request.plugins)
-        work.console.print(f"study [bold]{escape(grid.name)}[/]: {len(grid.cells)} cells", highlight=False)
+        work.console.print(joined("study ", styled("bold", grid.name), f": {len(grid.cells)} cells"))
         from pipeline.study import run_study
 
         with work.console.status("") as status:
@@ -51,7 +50,7 @@ def study_and_show(request: RunRequest) -> None:
             ("store", work.address.shown),
             ("log", work.log),
         ):
-            click.echo(f"{what:<7}{path}")
+            say(f"{what:<7}{path}")
         click.echo(f"{len(outcome.content['cells'])} cells in {time.monotonic() - began:.0f} s")
     if outcome.failed:
         raise CommandError(
@@ -64,7 +63,7 @@ def study_and_show(request: RunRequest) -> None:
 class _View:
     """Shows a study: one line for every cell that has ended, and on a terminal what runs now."""
 
-    def __init__(self, console: Console, status: Status):
+    def __init__(self, console: Terminal, status: Status):
         self._console = console
         self._status = status
 
@@ -80,7 +79,7 @@ class _View:
             hares = cell.run.report["hares"]
             score = f"HARES {100 * hares:.1f}" if hares is not None else "not all tasks scored"
             text = f"{'kept' if reused else 'done'}   {cell.name}  {score}  {cell.seconds or 0:.0f} s"
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, soft_wrap=True)
 
 
 class _Steps:
@@ -95,11 +94,11 @@ class _Steps:
 
     def start(self, node: str) -> None:
         """A step starts."""
-        self._status.update(escape(f"{self._title}: {node}"))
+        self._status.update(styled("", f"{self._title}: {node}"))
 
     def update(self, node: str, fraction: float, text: str) -> None:
         """A long step says how far it is."""
-        self._status.update(escape(f"{self._title}: {node} {text}"))
+        self._status.update(styled("", f"{self._title}: {node} {text}"))
 
     def finish(self, result: StepResult) -> None:
         """A step has ended."""

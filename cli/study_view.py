@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from cli.terminal import Terminal, joined, styled
 from hares.report.summary import percent
 from hares.task import DOMAINS
 
@@ -25,16 +24,15 @@ _SHORT = {
 
 def show_study(study: Mapping[str, Any]) -> None:
     """Prints everything."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
+    console = Terminal(width=_PIPED_WIDTH)
     console.print(_scores(study["cells"]))
-    console.print(
-        "\n[bold]AudioSet's correlation[/] over encoders: Pearson, its 95% interval, and how many encoders"
-    )
+    console.print()
+    of = styled("bold", "AudioSet's correlation")
+    console.print(joined(of, " over encoders: Pearson, its 95% interval, and how many encoders"))
     console.print(_correlations(study["correlations"]))
     for claim in study["claims"]:
-        console.print(f"\n[bold]{escape(claim['title'])}?[/] Points, on the same test clips")
+        console.print()
+        console.print(joined(styled("bold", f"{claim['title']}?"), " Points, on the same test clips"))
         console.print(_claim(claim) if claim["pairs"] else "no two cells of this study speak to it")
 
 
@@ -43,9 +41,9 @@ def _scores(cells: list[Mapping[str, Any]]) -> Table:
         "encoder", "objective", "parameters", *_SHORT.values(), *(f"paper's {t}" for t in _SHORT.values())
     )
     for cell in cells:
-        start = (escape(cell["encoder"]), escape(cell["objective"]), f"{cell['parameters'] / 1e6:.1f}m")
+        start = (cell["encoder"], cell["objective"], f"{cell['parameters'] / 1e6:.1f}m")
         if cell["scores"] is None:
-            table.add_row(*start, "[red]failed[/]" if cell["state"] == "failed" else "not run yet")
+            table.add_row(*start, styled("red", "failed") if cell["state"] == "failed" else "not run yet")
             continue
         own = [percent(cell["scores"][name]) for name in _SCORES]
         bounds = cell["intervals"]["hares"]
@@ -81,7 +79,7 @@ def _claim(claim: Mapping[str, Any]) -> Table:
     table = _table("pair", *titles, "paper's")
     for pair in claim["pairs"]:
         rows = pair["scores"].values()
-        title = escape(f"{pair['second']} - {pair['first']}")
+        title = f"{pair['second']} - {pair['first']}"
         table.add_row(title, *map(_difference, rows), _papers(rows))
     rows = claim["mean"].values()
     table.add_row("mean", *map(_difference, rows), _papers(rows), style="bold")

@@ -36,6 +36,7 @@ from hares.embedding_pass import MIXING_WINDOW
 from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, ShardSummary
+from hares.links import no_link
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
 from hares.task import Split, Task
 
@@ -146,7 +147,7 @@ class EmbeddingCache:
         """Appends a line to `log.jsonl`."""
         line = {"event": event, "key": key, "task": task, "split": split, "shard": shard, "time": time.time()}
         self._folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._folder / "log.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        descriptor = no_link(str(self._folder / "log.jsonl"), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         try:
             os.write(descriptor, (json.dumps(line) + "\n").encode())  # one write: lines never interleave
         finally:

@@ -41,6 +41,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from hares.atomic_files import write_atomically
+from hares.links import no_link, refuse_links
 from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
 from kubeflow.executor_input import EXECUTOR_LOGS
 
@@ -103,13 +104,21 @@ class _Given:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObserver) -> dict[str, Artifacts]:
+def run_compiled(
+    pipeline: CompiledPipeline,
+    folder: Path,
+    observer: HarnessObserver,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Artifacts]:
     """Runs every step that is not published yet.
+
+    The file's programs are executed: `kubeflow.own_steps` tells whether they are ours.
 
     Args:
         pipeline: what `read_compiled` gave.
         folder: of this run; made where it is not there.
         observer: told of every attempt.
+        environment: of the steps' processes; None for this one's, with all tokens that are in it.
 
     Returns:
         Step to output name to the artifacts' uri, type and metadata.
@@ -118,6 +127,7 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
         CompiledStepError: a step failed in every attempt; those after it were not started.
     """
     done: dict[str, _Given] = {}
+    refuse_links(folder, [step.name for step in pipeline.steps])
     for step in pipeline.steps:
         if not _enabled(step):
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
@@ -134,7 +144,8 @@ def run_compiled(pipeline: CompiledPipeline, folder: Path, observer: HarnessObse
         outcome = "kept" if published is not None else "ran"
         if published is None:
             task = home / f"task-{digest[:12]}" if pipeline.for_vertex else None
-            published = _run_step(step, inputs, home, task, digest, observer)
+            given = dict(os.environ if environment is None else environment)
+            published = _run_step(step, inputs, home, task, digest, observer, given)
         done[step.name] = published
         observer.finish(step.name, outcome, time.monotonic() - began)
     return {name: given.artifacts for name, given in done.items()}
@@ -147,6 +158,7 @@ def _run_step(
     task: Path | None,
     digest: str,
     observer: HarnessObserver,
+    environment: Mapping[str, str],
 ) -> _Given:
     """Tries a step as often as its policy says; `task` is the folder of all its attempts, None for one each."""
     began, code, log = time.monotonic(), 0, home
@@ -157,7 +169,8 @@ def _run_step(
         place = _Place(folder, task or folder)
         place.task.mkdir(exist_ok=True)
         log = place.log_file
-        code = _run_attempt(step, inputs, place, functools.partial(observer.start, step.name, attempt))
+        started = functools.partial(observer.start, step.name, attempt)
+        code = _run_attempt(step, inputs, place, started, environment)
         if code == 0:
             given = _collect(step, place)
             record = {"attempt": attempt, "digest": digest, **asdict(given)}
@@ -172,21 +185,25 @@ def _run_step(
 
 
 def _run_attempt(
-    step: CompiledStep, inputs: dict[str, Any], place: _Place, started: Callable[[int], None]
+    step: CompiledStep,
+    inputs: dict[str, Any],
+    place: _Place,
+    started: Callable[[int], None],
+    environment: Mapping[str, str],
 ) -> int:
     """Exit code of the driver, where there is one and it failed, else of the step's own command."""
     container = step.container
     assert container is not None
     driver = container.get("lifecycle", {}).get("preCacheCheck")
     given = {"inputs": inputs, "outputs": _outputs(step, place)}
-    environment = {**os.environ, **{e["name"]: e["value"] for e in container.get("env", [])}}
-    with place.log_file.open("ab") as log:
+    environment = {**environment, **{e["name"]: e["value"] for e in container.get("env", [])}}
+    with open(place.log_file, "ab", opener=no_link) as log:
         if driver is not None:
-            code = _execute(driver, _handed(given, place), environment, log, started)
+            code = _execute(driver, _handed(given, place), environment, place, log, started)
             if code != 0:
                 return code
             given = _with_driver_output(given, _read_output(place))
-        return _execute(container, _handed(given, place), environment, log, started)
+        return _execute(container, _handed(given, place), environment, place, log, started)
 
 
 def _handed(given: dict[str, Any], place: _Place) -> dict[str, str]:
@@ -203,7 +220,8 @@ def _handed(given: dict[str, Any], place: _Place) -> dict[str, str]:
 def _execute(
     command: Mapping[str, Any],
     handed: Mapping[str, str],
-    environment: dict[str, str],
+    environment: Mapping[str, str],
+    place: _Place,
     log: IO[bytes],
     started: Callable[[int], None],
 ) -> int:
@@ -216,9 +234,11 @@ def _execute(
     words = [_PLACEHOLDERS.sub(lambda match: handed[match[0]], word) for word in words]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
+    # In a folder of its own: `python -m` imports from the current one before it looks for what is installed.
     process = subprocess.Popen(
-        words, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-    )
+        words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
+        cwd=place.attempt, start_new_session=True,
+    )  # fmt: skip
     started(process.pid)
     try:
         return process.wait()

@@ -7,7 +7,6 @@ pattern and its number, so that the next start is given the run that is there. A
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from hares.atomic_files import write_atomically
 from hares.folder import spans
+from hares.lock import BusyError, held
 from kubeflow.service import ClusterRun, PipelineService
 
 
@@ -53,15 +53,11 @@ class Watch:
         Raises:
             WatchError: one does already.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with open(self._folder / "lock", "w", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise WatchError(
-                    f"{self._folder} is watched from by another process; stop it, or give another --workspace"
-                ) from error
-            yield
+        try:
+            with held(self._folder / "lock"):
+                yield
+        except BusyError as error:
+            raise WatchError(f"{error}; stop it, or give another --workspace") from error
 
     def due(self) -> list[int]:
         """Spans that are whole and not submitted yet, oldest first.

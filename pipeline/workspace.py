@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import fcntl
 import hashlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hares.atomic_files import write_atomically
+from hares.links import refuse_links
+from hares.lock import BusyError, held
 
 CHECKPOINT_DATA = "data.txt"  # in a folder of checkpoints: the folder of the records they were trained on
 _STORES = "stores.txt"
 _OWN_STORE = "metadata.sqlite"
+_FILES = (
+    _STORES,
+    "run.lock",
+    "identity.json",
+    *(f"{_OWN_STORE}{end}" for end in ("", "-journal", "-wal", "-shm")),
+)
 
 
 class WorkspaceBusyError(RuntimeError):
@@ -78,24 +83,21 @@ class Workspace:
 
         Raises:
             WorkspaceBusyError: another run is at work here.
+            OSError: a link in the workspace would lead what is written elsewhere.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "run.lock"
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise WorkspaceBusyError(
-                    f"workspace {self.folder} is in use by {holder}; wait until that run has ended, or give this "
-                    "one a workspace of its own (--workspace)"
-                ) from error
-            file.truncate(0)
-            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-            file.write(f"process {os.getpid()} on {socket.gethostname()} since {now}\n")
-            file.flush()
-            yield
+        self.refuse_links()
+        try:
+            with held(self.folder / "run.lock"):
+                yield
+        except BusyError as error:
+            raise WorkspaceBusyError(
+                f"workspace {error}; wait until that run has ended, or give this one a workspace of its own "
+                "(--workspace)"
+            ) from error
+
+    def refuse_links(self) -> None:
+        """Raises OSError for a link in the workspace that is someone else's, or where a store or the like belongs."""
+        refuse_links(self.folder, _FILES)
 
     @contextlib.contextmanager
     def temporary_files(self) -> Iterator[Path]:
@@ -106,9 +108,9 @@ class Workspace:
         """
         folder = self.folder / "tmp"
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        # C++ and child processes read the variable; Python has looked it up already.
-        before, found = os.environ.get("TMPDIR"), tempfile.gettempdir()
+        folder.mkdir(mode=0o700)
+        # C++ and child processes read the variable; Python may have looked it up already.
+        before, found = os.environ.get("TMPDIR"), tempfile.tempdir
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder.resolve())
         try:
             yield folder

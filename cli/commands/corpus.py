@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -88,19 +87,19 @@ def check(
 
 
 def _show(checks: tuple[TaskCheck, ...]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from cli.terminal import Terminal, joined, styled
+
     # A pipe has no width to fit: nothing is folded there.
-    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console = Terminal(width=200)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("task", "files", "clips", "splits", "classes", "hours", "not used", "split"):
         numeric = name in ("files", "clips", "hours")
         table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric or name == "task")
     for c in checks:
         if c.error:
-            table.add_row(c.name, str(c.files), "", escape(c.error))
+            table.add_row(c.name, str(c.files), "", c.error)
             continue
         splits = " ".join(f"{name}:{count}" for name, count in c.clips_per_split.items())
         classes = " ".join(f"{s.classes_present}/{s.classes_defined}" for s in c.slots)
@@ -112,4 +111,4 @@ def _show(checks: tuple[TaskCheck, ...]) -> None:
     console.print(table)
     for c in checks:
         for line in (*c.deviations, *(f"{e.path}: {e.reason.value}: {e.detail}" for e in c.examples)):
-            console.print(f"[dim]{c.name}:[/] {escape(line)}", highlight=False, soft_wrap=True)
+            console.print(joined(styled("dim", f"{c.name}:"), f" {line}"), soft_wrap=True)

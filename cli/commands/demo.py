@@ -10,7 +10,7 @@ import click
 from cli.options import METADATA, SET
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from cli.terminal import Terminal
 
 
 @click.command()
@@ -35,7 +35,7 @@ def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> Non
     run_and_show(request, make_corpus=_make_corpus)
 
 
-def _make_corpus(folder: Path, console: Console) -> None:
+def _make_corpus(folder: Path, console: Terminal) -> None:
     """Synthesises the corpus, where an earlier demo has not: the folder appears when it is complete."""
     from rich.progress import Progress
 

@@ -11,6 +11,7 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+from cli.terminal import say
 
 
 @click.group()
@@ -93,7 +94,7 @@ def migrate(source: str, target: str, as_json: bool) -> None:
         click.echo(json.dumps(dataclasses.asdict(done)))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in dataclasses.asdict(done).items())
-        click.echo(f"copied {counts} from {origin.shown} into {goal.shown}")
+        say(f"copied {counts} from {origin.shown} into {goal.shown}")
 
 
 @command.command("import")
@@ -161,5 +162,5 @@ def import_runs(
         click.echo(json.dumps({name: dataclasses.asdict(new) for name, new in done.items()}))
     else:
         for name, new in done.items():
-            click.echo(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
+            say(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
         click.echo(f"{len(done)} run(s) imported into {address.shown}")

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from cli.cluster import JSON, cluster_options, opened
+from cli.terminal import say
 
 
 @click.group()
@@ -36,7 +37,7 @@ def list_runs(target: str, cluster: Path, limit: int, as_json: bool) -> None:
         click.echo(json.dumps([dataclasses.asdict(run) for run in runs], indent=1))
         return
     for run in runs:
-        click.echo(f"{run.run_id:<38} {run.state.value:<10} {run.created:<21} {run.name}")
+        say(f"{run.run_id:<38} {run.state.value:<10} {run.created:<21} {run.name}")
     if not runs:
         click.echo("no runs")
 
@@ -52,11 +53,9 @@ def show(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(run), indent=1))
         return
-    click.echo(
-        f"{run.run_id} ({run.name}), made {run.created}: {run.state.value} {run.message}\n{run.url}".rstrip()
-    )
+    say(f"{run.run_id} ({run.name}), made {run.created}: {run.state.value} {run.message}".rstrip(), run.url)
     for step in run.steps:
-        click.echo(f"  {step.state.value:<10} {step.name:<28} {step.message}".rstrip())
+        say(f"  {step.state.value:<10} {step.name:<28} {step.message}".rstrip())
 
 
 @command.command()
@@ -71,6 +70,7 @@ def cancel(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
     with opened(target, cluster) as service:
         service.cancel(run_id)
         run = service.run(run_id)
-    click.echo(
-        json.dumps(dataclasses.asdict(run), indent=1) if as_json else f"{run.run_id}: {run.state.value}"
-    )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(run), indent=1))
+    else:
+        say(f"{run.run_id}: {run.state.value}")

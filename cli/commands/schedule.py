@@ -11,6 +11,7 @@ import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
+from cli.terminal import say
 
 
 @click.group()
@@ -78,11 +79,10 @@ def create(
         if window is not None:
             sent.write_text(_on_newest_spans(compiled, source, window, marker), encoding="utf-8")
         made = service.create_schedule(sent, name, cron, max_concurrent, parameters)
-    click.echo(
-        json.dumps(dataclasses.asdict(made), indent=1)
-        if as_json
-        else f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once"
-    )
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(made), indent=1))
+    else:
+        say(f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once")
 
 
 def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> str:
@@ -110,7 +110,7 @@ def list_schedules(target: str, cluster: Path, as_json: bool) -> None:
         return
     for schedule in found:
         state = "on" if schedule.enabled else "paused"
-        click.echo(f"{schedule.schedule_id:<38} {state:<7} {schedule.cron:<16} {schedule.name}")
+        say(f"{schedule.schedule_id:<38} {state:<7} {schedule.cron:<16} {schedule.name}")
     if not found:
         click.echo("no schedules")
 

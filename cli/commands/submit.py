@@ -14,6 +14,7 @@ import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
+from cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from kubeflow.service import ClusterRun, PipelineService
@@ -60,9 +61,7 @@ def command(
     with opened(target, cluster) as service:
         run = service.submit(compiled, name, key, parameters)
         if not as_json:
-            click.echo(
-                f"run {run.run_id} ({run.name}), made {run.created}: {run.state.value}\n{run.url}".rstrip()
-            )
+            say(f"run {run.run_id} ({run.name}), made {run.created}: {run.state.value}", run.url)
         if waits:
             run = _wait(service, run, poll, shows=not as_json)
     if as_json:
@@ -76,11 +75,9 @@ def command(
 
 
 def _wait(service: PipelineService, run: ClusterRun, poll: float, shows: bool) -> ClusterRun:
-    from rich.console import Console
-
     from cli.cluster_view import ClusterView
 
-    with ClusterView(Console(quiet=not shows)) as view:
+    with ClusterView(Terminal(quiet=not shows)) as view:
         while True:
             run = service.run(run.run_id)
             view.show(run)

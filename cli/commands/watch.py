@@ -9,6 +9,7 @@ import click
 
 from cli.cluster import cluster_options, opened
 from cli.errors import CommandError, ExitCode
+from cli.terminal import say
 
 
 @click.command()
@@ -56,7 +57,7 @@ def command(
             while True:
                 for span in watch.due():
                     run = watch.submit(span, service)
-                    click.echo(f"span {span}: run {run.run_id}, {run.state.value}")
+                    say(f"span {span}: run {run.run_id}, {run.state.value}")
                 if once:
                     return
                 time.sleep(poll)

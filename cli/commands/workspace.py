@@ -11,6 +11,7 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+from cli.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.gc import Garbage
@@ -59,7 +60,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
             found = find_garbage(keeping, time.time(), keep_runs)
             if not as_json:
                 for item in found:
-                    click.echo(_line(item))
+                    say(_line(item))
             for doubt in keeping.doubts:
                 click.echo(f"no artifacts and checkpoints are removed: {doubt}", err=as_json)
             removed = list(remove(store, found)) if removes else []

@@ -75,7 +75,9 @@ def load_run(folder: Path, name: str) -> Run:
         report = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file. Has the run ended?") from error
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}; the report cannot be read") from error
+    except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}). Score the encoder again") from error
     missing = sorted(_KEYS - set(report)) if isinstance(report, dict) else sorted(_KEYS)
     if missing:

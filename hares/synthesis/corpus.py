@@ -68,7 +68,11 @@ def make_corpus(out: Path, seed: int = 0, scale: float = 1.0, progress: Progress
             f"synthesis: {out} is there already and is not empty; remove it or name another folder"
         )
     part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
+    if part.is_symlink():
+        part.unlink()
+    elif part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
     plans = {name: layout(seed, scale) for name, layout in LAYOUTS.items()}
     total = sum(len(plan.recordings) for plan in plans.values())
     done, seconds = 0, 0.0
