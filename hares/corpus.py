@@ -58,7 +58,7 @@ class TaskCheck:
         examples: the first few rejections of each reason, in valid UTF-8.
         split_is_official: whether the split is the one the paper used.
         deviations: differences from the paper, of the task and of this folder.
-        error: why nothing could be read; None where the index files are in order.
+        error: why the task cannot be scored: an index that cannot be used, or no clip that can; else None.
     """
 
     name: str
@@ -145,18 +145,22 @@ def _check_task(
     check = TaskCheck(task.name, root.is_dir(), str(root), deviations=task.deviations)
     if not check.found:
         return replace(check, error=f"{task.name}: there is no folder {root}")
-    check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
     try:
+        check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
         index: TaskIndex = load_task_module(task.name).index(root)
-    except (CorpusIndexError, OSError) as error:
+        tally = _Tally(index)
+        for item in reading.scan(task.name, root):
+            if isinstance(item, Clip):
+                tally.count(item, root, decode_audio, limits)
+                on_clip(task.name)
+            elif item.reason is Reason.INDEX:
+                return replace(check, error=item.detail)
+            else:
+                tally.reject(item)
+    except CorpusIndexError as error:
         return replace(check, error=str(error))
-    tally = _Tally(index)
-    for item in reading.scan(task.name, root):
-        if isinstance(item, Rejected):
-            tally.reject(item)
-        else:
-            tally.count(item, root, decode_audio, limits)
-            on_clip(task.name)
+    except OSError as error:
+        return replace(check, error=reading.unreadable(task.name, error))
     return tally.finish(check)
 
 
@@ -174,6 +178,8 @@ def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> T
                 on_clip(task.name)
     except ValueError as error:
         return replace(check, found=False, error=str(error))
+    except OSError as error:
+        return replace(check, error=reading.unreadable(task.name, error))
     return tally.finish(check)
 
 
@@ -218,8 +224,11 @@ class _Tally:
 
     def finish(self, check: TaskCheck) -> TaskCheck:
         examples = (item for reason in sorted(self._examples) for item in self._examples[reason])
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(self._reasons.items()))
+        unusable = f"{check.name}: no clip can be used ({why or 'the index lists none'})"
         return replace(
             check,
+            error=None if self._splits else unusable,
             clips=self._splits.total(),
             clips_per_split=dict(sorted(self._splits.items())),
             slots=tuple(
@@ -235,10 +244,11 @@ class _Tally:
 
 
 def _clip_seconds(clip: Clip, path: Path, decode_audio: bool, limits: Limits) -> float:
+    start, duration = reading.part_to_read(clip, path, limits)
     if decode_audio:
-        return len(decode(path, clip.start, clip.duration, limits)) / SAMPLE_RATE
-    length = seconds(path, limits) - clip.start
-    length = length if clip.duration is None else min(length, clip.duration)
+        return len(decode(path, start, duration, limits)) / SAMPLE_RATE
+    length = seconds(path, limits) - start
+    length = length if duration is None else min(length, duration)
     if length * SAMPLE_RATE < MIN_SAMPLES:
         raise AudioError(Reason.TOO_SHORT, f"{max(length, 0.0):.3f} s are less than one 25 ms window")
     return length

@@ -34,7 +34,7 @@ from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, ShardSummary
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
-from hares.task import Split, Task
+from hares.task import Clip, Split, Task
 
 EmbeddingDtype = Literal["float16", "float32"]
 
@@ -72,10 +72,15 @@ def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[st
 def shard_data(entries: Sequence[Entry], root: Path) -> list[list[Any]]:
     """What a shard's clips are, in the order of their ids; a file that cannot be read has no digest."""
     return [
-        [c.clip_id, c.labels, c.group, c.start, c.duration, _digest_or_none(entry, root)]
+        [c.clip_id, c.labels, c.group, c.start, _length(c), _digest_or_none(entry, root)]
         for entry in sorted(entries, key=lambda entry: entry.clip.clip_id)
         for c in (entry.clip,)
     ]
+
+
+def _length(clip: Clip) -> Any:
+    """Seconds to read, or where `hares.reading.part_to_read` decides: what it decides by."""
+    return clip.duration if clip.length is None else [clip.offset, clip.length]
 
 
 def _digest_or_none(entry: Entry, root: Path) -> str | None:

@@ -45,6 +45,7 @@ from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, list_entries
 from hares.leakage import check_leakage
 from hares.preflight import check_encoder, crop_lengths
+from hares.reading import part_to_read
 from hares.report import write_report
 from hares.scoring import SourceSummary, TaskScore, build_report, score_task, source_summary
 from hares.task import Slot, load_task, task_names
@@ -233,5 +234,6 @@ class _Sounds:
                     continue
                 with suppress(AudioError):
                     path = self._roots[task] / clip.path
-                    found[clip.clip_id] = decode(path, clip.start, clip.duration, self._limits)
+                    part = part_to_read(clip, path, self._limits)
+                    found[clip.clip_id] = decode(path, *part, self._limits)
         return found
