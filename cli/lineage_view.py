@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode, store_failures
+from cli.fitted_table import FittedTable
 
 if TYPE_CHECKING:
     from ml_metadata.metadata_store import MetadataStore
@@ -344,9 +345,9 @@ def _console() -> Console:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     return table
 
 

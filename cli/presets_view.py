@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from cli.fitted_table import FittedTable
 from hares.task import DOMAINS
 from models.encoder import load_encoder
 from pipeline.preset import Preset, load_preset, preset_names
@@ -25,7 +25,7 @@ def show_presets(as_json: bool) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_PIPED_WIDTH)  # a pipe has no width; 80 would cut names
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in (
         "preset",
         "encoder",

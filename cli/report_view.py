@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode
+from cli.fitted_table import FittedTable
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
 from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
@@ -169,7 +170,7 @@ def _paper(runs: Sequence[Run]) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
         left = name in ("task", "system", "table")
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "task")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cli.fitted_table import FittedTable
 from hares.report.summary import percent
 from hares.task import DOMAINS
 
@@ -106,7 +107,7 @@ def _points(value: float | None) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
         left = name in ("encoder", "objective", "pair", "AudioSet with")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)

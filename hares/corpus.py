@@ -6,6 +6,7 @@ Clips that cannot be decoded are found by decoding them, or, faster, by their he
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -142,9 +143,9 @@ def _check_task(
     data_dir = tfds_source.data_dir_of(str(root))
     if data_dir is not None:
         return _check_tfds(task, data_dir, on_clip)
-    check = TaskCheck(task.name, root.is_dir(), str(root), deviations=task.deviations)
+    check = TaskCheck(task.name, os.path.isdir(root), str(root), deviations=task.deviations)
     if not check.found:
-        return replace(check, error=f"{task.name}: there is no folder {root}")
+        return replace(check, error=f"{task.name}: there is no folder {root}, or none that may be read")
     try:
         check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
         index: TaskIndex = load_task_module(task.name).index(root)

@@ -15,6 +15,7 @@ reads the data. Validation sets, which the paper ignores, are not read.
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -105,7 +106,7 @@ def find_sources(
             prepared_folder(task.name, data_dir)
             sources.append(TaskSource(task, root))
             continue
-        if root.is_dir():
+        if os.path.isdir(root):  # False, and no error, where a folder above may not be read
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(

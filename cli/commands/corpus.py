@@ -86,26 +86,25 @@ def check(
 def _show(checks: tuple[TaskCheck, ...]) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+
+    from cli.fitted_table import FittedTable
 
     # A pipe has no width to fit: nothing is folded there.
     console = Console() if sys.stdout.isatty() else Console(width=200)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in ("task", "files", "clips", "splits", "classes", "hours", "not used", "split"):
-        numeric = name in ("files", "clips", "hours")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric or name == "task")
+        table.add_column(name, justify="right" if name in ("files", "clips", "hours") else "left")
     for c in checks:
-        if c.error:
-            table.add_row(c.name, str(c.files), "", escape(c.error))
-            continue
         splits = " ".join(f"{name}:{count}" for name, count in c.clips_per_split.items())
         classes = " ".join(f"{s.classes_present}/{s.classes_defined}" for s in c.slots)
         reasons = " ".join(f"{reason}:{count}" for reason, count in c.rejected.items()) or "-"
-        official = "official" if c.split_is_official else "own"
+        official = "-" if c.error else "official" if c.split_is_official else "own"
         table.add_row(
             c.name, str(c.files), str(c.clips), splits, classes, f"{c.hours:.3f}", reasons, official
         )
     console.print(table)
     for c in checks:
+        if c.error:
+            console.print(f"[red]{escape(c.error)}[/]", highlight=False, soft_wrap=True)
         for line in (*c.deviations, *(f"{e.path}: {e.reason.value}: {e.detail}" for e in c.examples)):
             console.print(f"[dim]{c.name}:[/] {escape(line)}", highlight=False, soft_wrap=True)

@@ -51,13 +51,13 @@ class Places:
             The file's path. Where there is no such file: the path it should have, or, if the name leads out of the
             data set, the name itself.
         """
-        absolute = name.startswith("/")
         parts = parts_of(name)
         if ".." in parts or not parts:
             return _below(folders[0], name)
         tails = ["/".join(parts[first:]) for first in range(max(1, len(parts) - depth + 1))]
         forms = [_below(folder, tail) for tail in tails for folder in folders]
-        if not absolute:
+        absolute = name.startswith("/")
+        if not {"", "."} & set(name.split("/")):  # blanks and backslashes may be of the file's own name
             forms = [_below(folder, name) for folder in folders] + forms
         for form in forms:
             if self.has(form):
