@@ -195,4 +195,6 @@ def unknown_label(path: str, label: str, expected: str, split: Split | None = No
 
 
 def _fields(text: str, table: Table, strict: bool = False) -> list[str]:
+    if table.delimiter == " ":
+        text = text.strip()  # else a blank at the end is a field
     return next(csv.reader([text], delimiter=table.delimiter, skipinitialspace=True, strict=strict))
