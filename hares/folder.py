@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, leads_outside, walk_files
+from hares._files import clip_id_of, is_lasting, leads_outside, walk_files
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected
 
@@ -29,12 +29,19 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
     the files it leads to are found at their own place. What is hidden (a name that starts with a dot: caches,
     unfinished downloads, macOS' `._` files) is not read, and is rejected folder by folder with its count.
 
+    Where a folder may not be listed, one rejection of reason INDEX is all there is.
+
     Args:
         root: the folder.
+
+    Raises:
+        OSError: the machine fails (`hares._files.is_lasting`).
     """
     home = os.path.realpath(root)
     hidden: Counter[str] = Counter()
     try:
+        for _ in walk_files(root):  # a folder that cannot be listed is found before the first clip
+            pass
         for path, entry in walk_files(root):
             if place := _hidden_part(path):
                 hidden[place] += is_audio(path)
@@ -50,6 +57,8 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
                     path, Reason.UNDECODABLE, "this is a pipe or a device, not a recording", "train"
                 )
     except OSError as error:
+        if not is_lasting(error):
+            raise
         detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
     for place, count in hidden.items():

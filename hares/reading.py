@@ -199,7 +199,8 @@ def source_fingerprint(root: Path) -> str:
     except OSError as error:
         if not is_lasting(error):
             raise
-        digest.update(f"{error.filename} cannot be listed".encode(errors="surrogateescape"))
+        place = os.path.relpath(error.filename, root)  # not where the data set lies
+        digest.update(b"cannot be listed: " + os.fsencode(place))
     return digest.hexdigest()
 
 

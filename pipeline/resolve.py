@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hares import folder, reading, tfds_source
+from hares._files import is_lasting
 from hares.corpus import dataset_root
 from hares.folder import FOLDER
 from hares.probes import FOLDS
@@ -166,7 +168,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> st
             return f"{tfds_source.PREFIX}{data_dir.resolve()}"
     except ValueError as error:
         raise SettingError(f"tasks: {error}") from error
-    if not root.is_dir():
+    if not os.path.isdir(root):  # False, and no error, where a folder above may not be read
         raise SettingError(
             f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
@@ -192,6 +194,10 @@ def _require_classes(task: Task, root: Path) -> None:
             if tested and len(train) >= 2:
                 return
     except CorpusIndexError:
+        return
+    except OSError as error:
+        if not is_lasting(error):
+            raise
         return
     raise SettingError(
         f"tasks: {task.name} cannot be scored on {root}: its index lists {len(train)} kind(s) of label to "

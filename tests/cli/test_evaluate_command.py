@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from hares.synthesis.corpus import LAYOUTS
+from hares.synthesis.plan import write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -93,3 +95,24 @@ def test_nothing_to_score_is_4(tmp_path, monkeypatch, capfd):
     (tmp_path / "birdsong").mkdir()
     code, error = in_process(["--corpus", ".", "--encoder", "log_mel"], tmp_path, monkeypatch, capfd)
     assert code == 4 and "no task could be scored" in error
+
+
+def test_a_task_of_whose_data_nothing_can_be_used_is_4_and_the_others_are_scored(
+    tmp_path, monkeypatch, capfd
+):
+    """An index that breaks off half way gives no score over its first half."""
+    plans = [LAYOUTS["birdsong"](0, 0.05), LAYOUTS["nsynth"](0, 0.02)]
+    for plan in plans:
+        for recording in plan.recordings:
+            write_recording(recording, tmp_path)
+        for name, text in plan.files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    index = tmp_path / "nsynth/nsynth-test/examples.json"
+    index.write_text(index.read_text()[: len(index.read_text()) // 2])
+    arguments = ["--corpus", ".", "--encoder", "log_mel", "--protocol", "quick"]
+    code, error = in_process([*arguments, "--tasks", "birdsong,nsynth_pitch"], tmp_path, monkeypatch, capfd)
+    assert code == 4 and "nsynth_pitch" in error and "birdsong" not in error
+    tasks = json.loads((tmp_path / "evaluation/report.json").read_text())["tasks"]
+    assert tasks["birdsong"]["value"] is not None
+    assert tasks["nsynth_pitch"]["value"] is None and "examples.json" in tasks["nsynth_pitch"]["reason"]
