@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from hares import reading, tfds_source
-from hares._files import shown
+from hares._files import shown, what_is_there
 from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
 from hares.task import (
     Clip,
@@ -145,7 +145,7 @@ def _check_task(
         return _check_tfds(task, data_dir, on_clip)
     check = TaskCheck(task.name, os.path.isdir(root), str(root), deviations=task.deviations)
     if not check.found:
-        return replace(check, error=f"{task.name}: there is no folder {root}, or none that may be read")
+        return replace(check, error=f"{task.name}: there is no folder {root}; {what_is_there(root.parent)}")
     try:
         check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
         index: TaskIndex = load_task_module(task.name).index(root)

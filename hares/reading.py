@@ -148,7 +148,8 @@ def part_to_read(clip: Clip, path: Path, limits: Limits) -> tuple[float, float |
 
     A file is the clip, already cut out, or the whole recording that the clip is a part of. Which of the two is
     told by the length in its header. Where the file holds the clip's stretch and is many times as long, or the clip
-    is its beginning, it is cut; a file that is neither is not used, because any part of it would be a guess.
+    is its beginning, it is cut; a file that is neither is not used, because any part of it would be a guess. Of a
+    clip that no index places in a recording, a file many times as long is not used.
 
     Raises:
         AudioError: reason WRONG_LENGTH, or what `hares.audio.seconds` raises.
@@ -156,7 +157,8 @@ def part_to_read(clip: Clip, path: Path, limits: Limits) -> tuple[float, float |
     if clip.length is None or clip.duration is not None:
         return clip.start, clip.duration
     found = seconds(path, limits)
-    if found <= clip.length + _SLACK:
+    most = clip.length + _SLACK if clip.offset is not None else _WHOLE * clip.length
+    if found <= most:
         return clip.start, clip.duration
     holds_it = clip.offset is not None and found >= clip.offset + clip.length - _SLACK
     if clip.offset is not None and holds_it and (clip.offset == 0 or found >= _WHOLE * clip.length):

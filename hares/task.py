@@ -60,8 +60,8 @@ class Clip:
         group: speaker, recording or instrument that ties clips together, to check leakage.
         start: seconds into the file where the clip begins.
         duration: seconds, or None for everything from `start` to the end of the file.
-        length: seconds that the index or the data set gives the clip, where it does: a file that is over a
-            second longer is not this clip alone (`hares.reading.part_to_read`).
+        length: seconds that the index or the data set gives the clip, where it does: a file that is far longer is
+            not this clip alone (`hares.reading.part_to_read`).
         offset: seconds into the original recording where the clip begins, where the index says so.
     """
 

@@ -44,7 +44,7 @@ def check(
     hares corpus check corpora
     hares corpus check corpora esc50=/data/ESC-50-master --task esc50 --json
 
-    Exit code 4 where a data set is missing or its index cannot be used.
+    Exit code 4 where a data set is missing, its index cannot be used, or none of its clips can.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn

@@ -42,7 +42,7 @@ def clip(length: float | None, offset: float | None) -> Clip:
         (20.0, 10.0, 30.0, None),  # neither the segment nor a recording that holds it
         (20.0, 10.0, 10.0, None),  # the video, or ten seconds too many
         (60.0, 5.0, None, None),
-        (6.0, 5.0, None, (0.0, None)),
+        (14.0, 5.0, None, (0.0, None)),
         (60.0, None, None, (0.0, None)),
     ],
 )
