@@ -6,12 +6,12 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
@@ -76,6 +76,14 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
     if not evaluation.report["partial_mean"]["scored_tasks"]:
         reasons = "; ".join(sorted({entry["reason"] for entry in evaluation.report["tasks"].values()}))
         raise CommandError(f"no task could be scored: {reasons}", ExitCode.DATA)
+    if unusable := _unusable(evaluation.report):
+        raise CommandError(f"cannot be used, the others are scored: {', '.join(unusable)}", ExitCode.DATA)
+
+
+def _unusable(report: Mapping[str, Any]) -> list[str]:
+    """The tasks of a report of whose data no clip could be used."""
+    found = {name: entry["manifest"] for name, entry in report["tasks"].items() if entry["manifest"]}
+    return [name for name, manifest in found.items() if not manifest["present"]]
 
 
 @contextmanager

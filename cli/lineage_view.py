@@ -13,6 +13,7 @@ import click
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode, store_failures
+from cli.fitted_table import FittedTable
 from cli.terminal import Terminal, lines, say, to_a_terminal
 
 if TYPE_CHECKING:
@@ -333,9 +334,9 @@ def _print_json(data: Any) -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     return table
 
 

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import click
-from rich.table import Table
 
+from cli.fitted_table import FittedTable
 from cli.terminal import Terminal
 from hares.task import DOMAINS
 from models.encoder import load_encoder
@@ -21,7 +21,7 @@ def show_presets(as_json: bool) -> None:
         click.echo(json.dumps(presets, indent=1, allow_nan=False))
         return
     console = Terminal()
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in (
         "preset",
         "encoder",

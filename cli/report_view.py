@@ -11,6 +11,7 @@ import click
 from rich.table import Table
 
 from cli.errors import CommandError, ExitCode, writing_to
+from cli.fitted_table import FittedTable
 from cli.terminal import Terminal, joined, styled
 from hares.atomic_files import write_atomically
 from hares.report.page import render_page
@@ -166,7 +167,7 @@ def _paper(runs: Sequence[Run]) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
         left = name in ("task", "system", "table")
         table.add_column(name, justify="left" if left else "right", no_wrap=name == "task")

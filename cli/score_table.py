@@ -7,13 +7,14 @@ from typing import Any
 
 from rich.table import Table
 
+from cli.fitted_table import FittedTable
 from cli.terminal import styled
 
 
 def score_table(report: Mapping[str, Any]) -> Table:
     """The twelve scores beside chance and, where it was scored, the untrained encoder; domain means and HARES."""
     untrained = bool(report.get("untrained")) and report["untrained"]["partial_mean"]["scored_tasks"] > 0
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     columns = [
         "task",
         "metric",

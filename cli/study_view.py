@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from cli.fitted_table import FittedTable
 from cli.terminal import Terminal, joined, styled
 from hares.report.summary import percent
 from hares.task import DOMAINS
@@ -104,7 +105,7 @@ def _points(value: float | None) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in columns:
         left = name in ("encoder", "objective", "pair", "AudioSet with")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)

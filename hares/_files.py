@@ -14,6 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
+_ARCHIVES = (
+    *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"),
+    *(".parquet", ".arrow", ".h5", ".hdf5"),
+)
+_NOT_TEXT = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"PAR1": "Parquet",
+}
+_NAMED = 6  # names that a message lists
+
 _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
 
 
@@ -105,9 +119,44 @@ def leads_outside(root: str, path: str) -> bool:
 
 
 def index_problem(root: Path, path: str) -> str | None:
-    """Why an index file must not be opened: it is elsewhere, or reading it would never end; None if it may."""
+    """Why an index file must not be read: it is elsewhere, never ends, or is no text; None if it may.
+
+    An index that is not there, or may not be opened, has no problem of this kind.
+    """
     if leads_outside(os.path.realpath(root), path):
         return "leads out of the data set's folder; put the file itself there"
-    if (root / path).exists() and not (root / path).is_file():
+    if not (root / path).exists():
+        return None
+    if not (root / path).is_file():
         return "is no file"
+    try:
+        with open(root / path, "rb") as file:
+            head = file.read(512)
+    except OSError:
+        return None
+    for magic, kind in _NOT_TEXT.items():
+        if head.startswith(magic):
+            return f"is {kind} and no text; unpack it, or save it as text"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page; the download failed"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS; fetch the file itself with 'git lfs pull'"
     return None
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name is that of recordings packed into one file, which no reader of a folder opens."""
+    return name.lower().endswith(_ARCHIVES) or ".tfrecord" in name.lower()
+
+
+def what_is_there(root: Path) -> str:
+    """The first few names in a folder, for a message; archives first."""
+    try:
+        names = sorted(os.listdir(root), key=lambda name: (not is_archive(name), os.fsencode(name)))
+    except OSError as error:
+        return f"the folder cannot be listed ({error.strerror})"
+    if not names:
+        return "the folder is empty"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    packed = "; what is packed must be unpacked first" if is_archive(names[0]) else ""
+    return f"the folder holds {', '.join(shown(name) for name in names[:_NAMED])}{more}{packed}"

@@ -7,6 +7,7 @@ Clips that cannot be decoded are found by decoding them, or, faster, by their he
 from __future__ import annotations
 
 import errno
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from hares import reading, tfds_source
-from hares._files import shown
+from hares._files import shown, what_is_there
 from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, MachineError, decode, seconds
 from hares.task import (
     Clip,
@@ -61,7 +62,7 @@ class TaskCheck:
         examples: the first few rejections of each reason, in valid UTF-8.
         split_is_official: whether the split is the one the paper used.
         deviations: differences from the paper, of the task and of this folder.
-        error: why nothing could be read; None where the index files are in order.
+        error: why the task cannot be scored: an index that cannot be used, or no clip that can; else None.
     """
 
     name: str
@@ -146,29 +147,32 @@ def _check_task(
     data_dir = tfds_source.data_dir_of(str(root))
     if data_dir is not None:
         return _check_tfds(task, data_dir, on_clip)
-    check = TaskCheck(task.name, root.is_dir(), str(root), deviations=task.deviations)
+    check = TaskCheck(task.name, os.path.isdir(root), str(root), deviations=task.deviations)
     if not check.found:
-        return replace(check, error=f"{task.name}: there is no folder {root}")
-    check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
+        return replace(check, error=f"{task.name}: there is no folder {root}; {what_is_there(root.parent)}")
     try:
+        check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
         index: TaskIndex = load_task_module(task.name).index(root)
-    except (CorpusIndexError, OSError) as error:
+    except CorpusIndexError as error:
         return replace(check, error=str(error))
+    except OSError as error:
+        return replace(check, error=reading.unreadable(task.name, error))
     tally = _Tally(index)
     listed = reading.scan(task.name, root)
     while True:
-        try:
+        try:  # what the machine does while a clip is decoded ends the check
             item = next(listed, None)
         except MachineError as error:
             return replace(check, error=str(error))
         if item is None:
-            break
-        if isinstance(item, Rejected):
-            tally.reject(item)
-        else:
+            return tally.finish(check)
+        if isinstance(item, Clip):
             tally.count(item, root, decode_audio, limits)
             on_clip(task.name)
-    return tally.finish(check)
+        elif item.reason is Reason.INDEX:
+            return replace(check, error=item.detail)
+        else:
+            tally.reject(item)
 
 
 def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> TaskCheck:
@@ -185,6 +189,8 @@ def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> T
                 on_clip(task.name)
     except ValueError as error:
         return replace(check, found=False, error=str(error))
+    except OSError as error:
+        return replace(check, error=reading.unreadable(task.name, error))
     return tally.finish(check)
 
 
@@ -233,8 +239,11 @@ class _Tally:
 
     def finish(self, check: TaskCheck) -> TaskCheck:
         examples = (item for reason in sorted(self._examples) for item in self._examples[reason])
+        why = ", ".join(f"{count} {reason}" for reason, count in sorted(self._reasons.items()))
+        unusable = f"{check.name}: no clip can be used ({why or 'the index lists none'})"
         return replace(
             check,
+            error=None if self._splits else unusable,
             clips=self._splits.total(),
             clips_per_split=dict(sorted(self._splits.items())),
             slots=tuple(
@@ -250,10 +259,11 @@ class _Tally:
 
 
 def _clip_seconds(clip: Clip, path: Path, decode_audio: bool, limits: Limits) -> float:
+    start, duration = reading.part_to_read(clip, path, limits)
     if decode_audio:
-        return len(decode(path, clip.start, clip.duration, limits)) / SAMPLE_RATE
-    length = seconds(path, limits) - clip.start
-    length = length if clip.duration is None else min(length, clip.duration)
+        return len(decode(path, start, duration, limits)) / SAMPLE_RATE
+    length = seconds(path, limits) - start
+    length = length if duration is None else min(length, duration)
     if length * SAMPLE_RATE < MIN_SAMPLES:
         raise AudioError(Reason.TOO_SHORT, f"{max(length, 0.0):.3f} s are less than one 25 ms window")
     return length

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
@@ -31,14 +31,16 @@ from hares.ingest import (
     count_listed,
     list_entries,
     read_shard,
+    rejected_line,
     shard_of,
     still_refused,
 )
 from hares.leakage import ClipIdentity, identity
+from hares.machine import MachineError, is_closed
 from hares.preflight import Finding
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
-from hares.task import Split, Task
+from hares.task import Reason, Rejected, Split, Task
 from hares.tfds_source import data_dir_of
 
 
@@ -127,11 +129,20 @@ class Listing:
 
 
 def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
-    """Counts a task's clips and settles the number of shards; reads indexes and no audio."""
+    """Counts a task's clips and settles the number of shards; reads indexes and no audio.
+
+    Where an index or folder may not be read, the listing says so, and there are no clips.
+    """
     splits: Sequence[Split] = ("train", "test")
     if source.task.probe == "svm":
         splits = cast("Sequence[Split]", FOLDS)
-    counts, rejected = count_listed({source.task.name: str(source.root)}, splits)
+    try:
+        counts, rejected = count_listed({source.task.name: str(source.root)}, splits)
+    except MachineError as error:
+        if not is_closed(error):
+            raise
+        closed = Rejected(str(source.root), Reason.INDEX, str(error))
+        counts, rejected = Counter(), [rejected_line(closed)]
     # A power of two, so that a few more clips leave most of the others in the shard where they were.
     shards = {split: 1 << max(0, -(-counts[split] // clips_per_shard) - 1).bit_length() for split in splits}
     return Listing(splits, shards, sum(counts.values()), rejected)
@@ -251,6 +262,8 @@ def _shards(
     are. TensorFlow Datasets gives clips with their sound, and only in its own order: their shards are runs of it,
     so that one shard's sound is in memory at a time.
     """
+    if not listing.clips:
+        return
     items = list_entries({source.task.name: str(source.root)}, listing.splits)
     found = (item for item in items if isinstance(item, Entry))
     if data_dir_of(str(source.root)) is None:

@@ -38,7 +38,7 @@ from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, ShardSummary
 from hares.links import no_link
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
-from hares.task import Split, Task
+from hares.task import Clip, Split, Task
 
 EmbeddingDtype = Literal["float16", "float32"]
 
@@ -87,6 +87,11 @@ def shard_data(entries: Sequence[Entry]) -> list[list[Any]]:
         for entry in entries
         for c in (entry.clip,)
     ]
+
+
+def _length(clip: Clip) -> Any:
+    """Seconds to read, or where `hares.reading.part_to_read` decides: what it decides by."""
+    return clip.duration if clip.length is None else [clip.offset, clip.length]
 
 
 def _digest_or_none(entry: Entry, root: Path) -> str | None:

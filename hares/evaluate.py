@@ -18,6 +18,7 @@ reads the data. Validation sets, which the paper ignores, are not read.
 from __future__ import annotations
 
 import logging
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +50,7 @@ from hares.embedding_pass import what_it_raised
 from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, list_entries
 from hares.preflight import check_encoder, crop_lengths
+from hares.reading import part_to_read
 from hares.report import write_report
 from hares.report.runs import PREDICTIONS_FOLDER
 from hares.task import load_task, task_names
@@ -110,7 +112,7 @@ def find_sources(
             prepared_folder(task.name, data_dir)
             sources.append(TaskSource(task, root))
             continue
-        if root.is_dir():
+        if os.path.isdir(root):  # False, and no error, where a folder above may not be read
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(
@@ -252,5 +254,6 @@ class _Sounds:
                     continue
                 with suppress(AudioError):
                     path = self._roots[task] / clip.path
-                    found[clip.clip_id] = decode(path, clip.start, clip.duration, self._limits)
+                    part = part_to_read(clip, path, self._limits)
+                    found[clip.clip_id] = decode(path, *part, self._limits)
         return found

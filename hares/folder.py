@@ -30,12 +30,19 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
     the files it leads to are found at their own place. What is hidden (a name that starts with a dot: caches,
     unfinished downloads, macOS' `._` files) is not read, and is rejected folder by folder with its count.
 
+    Where a folder may not be listed, one rejection of reason INDEX is all there is.
+
     Args:
         root: the folder.
+
+    Raises:
+        MachineError: the system does not let a folder be listed.
     """
     home = os.path.realpath(root)
     hidden: Counter[str] = Counter()
     try:
+        for _ in walk_files(root):  # a folder that cannot be listed is found before the first clip
+            pass
         for path, entry in walk_files(root):
             if place := _hidden_part(path):
                 hidden[place] += is_audio(path)

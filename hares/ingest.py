@@ -25,7 +25,7 @@ from hares.atomic_files import atomically
 from hares.audio import SAMPLE_RATE, AudioError, Limits, decode_each
 from hares.example import ExampleClip, encode_example
 from hares.folder import FOLDER
-from hares.task import UNSETTLED, Clip, CorpusIndexError, Rejected, load_task, load_task_module
+from hares.task import UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
 
@@ -172,13 +172,26 @@ def read_shard(
     """
     digest = hashlib.sha256()
     in_order = sorted(entries, key=lambda e: (e.source, e.clip.clip_id))
+    in_files = [(_path(e, sources), e.clip) for e in in_order if e.waveform is None]
+    parts = [_part(path, clip, limits) for path, clip in in_files]
     decoded = decode_each(
-        ((_path(e, sources), e.clip.start, e.clip.duration) for e in in_order if e.waveform is None), limits
+        (
+            (path, *part)
+            for (path, _), part in zip(in_files, parts, strict=True)
+            if not isinstance(part, AudioError)
+        ),
+        limits,
     )
+    misplaced = iter(parts)
     for entry in in_order:
         clip = entry.clip
         clip_id = _clip_id(entry, sources)
-        waveform = next(decoded) if entry.waveform is None else entry.waveform
+        waveform: np.ndarray | AudioError
+        if entry.waveform is not None:
+            waveform = entry.waveform
+        else:
+            part = next(misplaced)
+            waveform = part if isinstance(part, AudioError) else next(decoded)
         if isinstance(waveform, AudioError):
             line = rejected_line(Rejected(clip_id, waveform.reason, str(waveform), clip.split))
             summary.rejected.append(line)
@@ -231,6 +244,13 @@ def still_refused(
         isinstance(answer, AudioError) and answer.reason.value == before[name]
         for (name, _), answer in zip(asked, found, strict=True)
     )
+
+
+def _part(path: str, clip: Clip, limits: Limits) -> tuple[float, float | None] | AudioError:
+    try:
+        return reading.part_to_read(clip, Path(path), limits)
+    except AudioError as error:
+        return error
 
 
 def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
@@ -301,12 +321,12 @@ def build_manifest(
             sorted(label_counts.items(), key=lambda item: [int(n) for n in item[0].split("/")])
         ),
         "content_digest": digest,
-        **_label_sets(sources),
+        **_label_sets(sources, rejected),
     }
     return manifest, rejected
 
 
-def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
+def _label_sets(sources: Mapping[str, str], rejected: Iterable[dict[str, str]]) -> dict[str, object]:
     """Label names and split of the source, where it is a single task."""
     if len(sources) != 1 or FOLDER in sources:
         return {"slots": [], "split_is_official": None, "deviations": []}
@@ -315,11 +335,11 @@ def _label_sets(sources: Mapping[str, str]) -> dict[str, object]:
         slots = [asdict(slot) for slot in load_task(source).slots]
         # The paper took VoxForge, VoxCeleb and NSynth from there (appendix A), split included.
         return {"slots": slots, "split_is_official": True, "deviations": ["read from TensorFlow Datasets"]}
-    try:
-        index = load_task_module(source).index(Path(root))
-    except CorpusIndexError as error:
+    broken = next((line["detail"] for line in rejected if line["reason"] == Reason.INDEX.value), None)
+    if broken is not None:
         slots = [asdict(slot) for slot in load_task(source).slots]
-        return {"slots": slots, "split_is_official": False, "deviations": [f"not read: {error}"]}
+        return {"slots": slots, "split_is_official": False, "deviations": [f"not read: {broken}"]}
+    index = load_task_module(source).index(Path(root))
     return {
         "slots": [asdict(slot) for slot in index.slots],
         "split_is_official": index.split_is_official,

@@ -47,6 +47,11 @@ def is_of_the_machine(error: OSError) -> bool:
     return isinstance(error, MachineError) or error.errno not in _OF_THE_FILE
 
 
+def is_closed(error: OSError) -> bool:
+    """Whether the system does not let it be read: it says nothing of the data, and ends where the right is given."""
+    return error.errno in (errno.EACCES, errno.EPERM)
+
+
 def machine_error(error: OSError, what: str) -> MachineError:
     """`error` with what it kept from happening ("audio/1.wav cannot be read"), and the remedy."""
     if isinstance(error, MachineError):

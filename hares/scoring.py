@@ -30,9 +30,9 @@ from hares.statistics import Resampled, draws_seed, interval
 from hares.task import Reason, Slot, Task
 
 UNREADABLE = (
-    *(Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.NON_FINITE),
-    *(Reason.BAD_HEADER, Reason.TOO_LONG, Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED),
-    Reason.NEEDS_FFMPEG,
+    *(Reason.EMPTY, Reason.UNDECODABLE, Reason.TRUNCATED, Reason.TOO_SHORT, Reason.WRONG_LENGTH),
+    *(Reason.NON_FINITE, Reason.BAD_HEADER, Reason.TOO_LONG, Reason.TOO_SLOW, Reason.TOO_LARGE),
+    *(Reason.DECODER_DIED, Reason.NEEDS_FFMPEG),
 )
 
 CHOICES = (
@@ -285,9 +285,18 @@ def _task_entry(
         "split_official": source.split_official if source else None,
         "deviations": list(dict.fromkeys(own + (source.deviations if source else ()))),
         "details": dict(score.details) if score else {},
-        "reason": score.reason if score else "not part of this run",
+        "reason": _reason(score, source),
         "paper": {name: paper_score(name, task.name) for name in REFERENCES},
     }
+
+
+def _reason(score: TaskScore | None, source: SourceSummary | None) -> str:
+    """Why there is no score: of a data set whose index cannot be used, that."""
+    if score is None:
+        return "not part of this run"
+    if score.value is None and source and Reason.INDEX.value in source.missing:
+        return "; ".join(source.deviations)
+    return score.reason
 
 
 def _seed_deviation(score: TaskScore | None) -> float | None:

@@ -41,6 +41,7 @@ class Reason(str, Enum):
     UNDECODABLE = "undecodable"  # not audio, or a codec nothing here reads
     TRUNCATED = "truncated"  # fewer samples than the header promises
     TOO_SHORT = "too_short"  # shorter than one analysis window of 25 ms
+    WRONG_LENGTH = "wrong_length"  # far longer than the clip that the index lists
     NON_FINITE = "non_finite"  # NaN or infinite samples
     BAD_HEADER = "bad_header"  # a sample rate or a number of channels that no recording has
     TOO_LONG = "too_long"  # claims more seconds than the longest clip that is let in
@@ -67,6 +68,9 @@ class Clip:
         group: speaker, recording or instrument that ties clips together, to check leakage.
         start: seconds into the file where the clip begins.
         duration: seconds, or None for everything from `start` to the end of the file.
+        length: seconds that the index or the data set gives the clip, where it does: a file that is far longer is
+            not this clip alone (`hares.reading.part_to_read`).
+        offset: seconds into the original recording where the clip begins, where the index says so.
     """
 
     clip_id: str
@@ -76,6 +80,8 @@ class Clip:
     group: str
     start: float = 0.0
     duration: float | None = None
+    length: float | None = None
+    offset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from hares.audio import decoder_versions
 from hares.code_digest import code_digest, locked_versions
 from hares.corpus import dataset_root
 from hares.folder import FOLDER
+from hares.machine import is_closed, is_of_the_machine
 from hares.probes import FOLDS
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module, task_names
 from models._plugins import PREFIX
@@ -197,7 +199,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> st
             return f"{tfds_source.PREFIX}{data_dir.resolve()}"
     except ValueError as error:
         raise SettingError(f"tasks: {error}") from error
-    if not root.is_dir():
+    if not os.path.isdir(root):  # False, and no error, where a folder above may not be read
         raise SettingError(
             f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
@@ -223,6 +225,10 @@ def _require_classes(task: Task, root: Path) -> None:
             if tested and len(train) >= 2:
                 return
     except CorpusIndexError:
+        return
+    except OSError as error:
+        if is_of_the_machine(error) and not is_closed(error):
+            raise
         return
     raise SettingError(
         f"tasks: {task.name} cannot be scored on {root}: its index lists {len(train)} kind(s) of label to "

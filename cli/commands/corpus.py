@@ -43,7 +43,8 @@ def check(
     hares corpus check corpora
     hares corpus check corpora esc50=/data/ESC-50-master --task esc50 --json
 
-    Exit code 4 where a data set is missing, its index cannot be used, or the system does not let a file be read.
+    Exit code 4 where a data set is missing, its index cannot be used, none of its clips can, or the system does not let
+    a file be read.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -87,28 +88,25 @@ def check(
 
 
 def _show(checks: tuple[TaskCheck, ...]) -> None:
-    from rich.table import Table
-
+    from cli.fitted_table import FittedTable
     from cli.terminal import Terminal, joined, styled
 
     # A pipe has no width to fit: nothing is folded there.
     console = Terminal(width=200)
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = FittedTable()
     for name in ("task", "files", "clips", "splits", "classes", "hours", "not used", "split"):
-        numeric = name in ("files", "clips", "hours")
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=numeric or name == "task")
+        table.add_column(name, justify="right" if name in ("files", "clips", "hours") else "left")
     for c in checks:
-        if c.error:
-            table.add_row(c.name, str(c.files), "", c.error)
-            continue
         splits = " ".join(f"{name}:{count}" for name, count in c.clips_per_split.items())
         classes = " ".join(f"{s.classes_present}/{s.classes_defined}" for s in c.slots)
         reasons = " ".join(f"{reason}:{count}" for reason, count in c.rejected.items()) or "-"
-        official = "official" if c.split_is_official else "own"
+        official = "-" if c.error else "official" if c.split_is_official else "own"
         table.add_row(
             c.name, str(c.files), str(c.clips), splits, classes, f"{c.hours:.3f}", reasons, official
         )
     console.print(table)
     for c in checks:
+        if c.error:
+            console.print(styled("red", c.error), soft_wrap=True)
         for line in (*c.deviations, *(f"{e.path}: {e.reason.value}: {e.detail}" for e in c.examples)):
             console.print(joined(styled("dim", f"{c.name}:"), f" {line}"), soft_wrap=True)

@@ -10,9 +10,10 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, index_problem
+from hares._files import clip_id_of, index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
+from hares.tasks._places import Places
 
 LAYOUT = ("nsynth-{train,valid,test}/examples.json", "nsynth-{train,valid,test}/audio/{note}.wav")
 LICENCE = "CC-BY-4.0"
@@ -20,6 +21,7 @@ URL = "https://magenta.tensorflow.org/datasets/nsynth"
 CITATION = "J Engel et al., Neural audio synthesis of musical notes with WaveNet autoencoders, ICML 2017"
 
 _FOLDERS: dict[str, Split] = {"nsynth-train": "train", "nsynth-valid": "validation", "nsynth-test": "test"}
+_SECONDS = 4.0  # every note is as long
 _WINDOW = 1 << 16  # characters read at a time
 _LONGEST_ENTRY = 1 << 20
 _BLANKS = " \t\r\n"
@@ -30,8 +32,8 @@ def check(task: str, root: Path) -> None:
     for folder in _FOLDERS:
         if not (root / folder / "examples.json").is_file():
             raise CorpusIndexError(
-                f"{task}: {folder}/examples.json is not there. Unpack nsynth-train, nsynth-valid and nsynth-test "
-                "(the json/wav archives) side by side."
+                f"{task}: {folder}/examples.json is not there; {what_is_there(root)}. Unpack nsynth-train, "
+                "nsynth-valid and nsynth-test (the json/wav archives, not the TFRecords) side by side."
             )
 
 
@@ -55,10 +57,11 @@ def read(
         CorpusIndexError: an examples.json is absent or is not one JSON object.
     """
     check(task, root)
+    places = Places(root)
     for folder, split in _FOLDERS.items():
         name = f"{folder}/examples.json"
         for note, entry in entries(task, root, name):
-            path = f"{folder}/audio/{note}.wav"
+            path = places.find(f"{note}.wav", (f"{folder}/audio",))
             if not isinstance(entry, dict) or key not in entry or "instrument_str" not in entry:
                 detail = f"{name}: {note!r} has no fields {key!r} and 'instrument_str'"
                 yield Rejected(path, Reason.BAD_ROW, detail, split)
@@ -68,7 +71,8 @@ def read(
                 detail = f"label {entry[key]!r} is not one of {expected}"
                 yield Rejected(path, Reason.UNKNOWN_LABEL, detail, split)
             else:
-                yield Clip(clip_id_of(path), path, (label,), split, clip_id_of(str(entry["instrument_str"])))
+                group = clip_id_of(str(entry["instrument_str"]))
+                yield Clip(clip_id_of(path), path, (label,), split, group, length=_SECONDS)
 
 
 def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
@@ -90,9 +94,8 @@ def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
         window = _Window(file.read)
         if window.take() != "{":
             raise _not_json(task, name, "it does not begin with '{'")
-        if window.peek() == "}":
-            return
-        while True:
+        empty = window.peek() == "}"
+        while not empty:
             key = window.value(decoder)
             colon = window.take()
             value = window.value(decoder)
@@ -101,11 +104,15 @@ def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
                     task, name, f"the entry after {window.done} characters is cut off or malformed"
                 )
             yield key, value
-            after = window.take()
+            after = window.peek()
             if after == "}":
-                return
+                break
+            window.take()
             if after != ",":
                 raise _not_json(task, name, f"',' or '}}' is missing after {window.done} characters")
+        window.take()
+        if window.peek():
+            raise _not_json(task, name, "something follows its last '}'")
 
 
 _CUT = object()  # no whole JSON value could be read

@@ -8,11 +8,11 @@ that a stray quote cannot swallow the rest of the file. No data set here has lin
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares._files import index_problem
+from hares._files import index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import CorpusIndexError, Reason, Rejected, Split
 
@@ -41,18 +41,33 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Line:
+    """One line: its number (from 1), its text, and whether the file ends in it, without a line break.
+
+    A whole file may end so, and a file that was cut off mostly does: what such a line says is not trusted where
+    anything about it is odd.
+    """
+
+    line: int
+    text: str
+    cut: bool
+
+
+@dataclass(frozen=True)
 class Row:
-    """One row: its line number (from 1) and its fields by column name."""
+    """One row: its line number, its fields by column name, and whether the file ends in it (`Line`)."""
 
     line: int
     fields: dict[str, str]
+    cut: bool = False
 
 
-def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
-    """(line number, text) of every line that is neither blank nor, without a header, a `#` comment.
+def lines(root: Path, table: Table) -> Iterator[Line]:
+    """Every line that is neither blank nor, without a header, a `#` comment.
 
     Raises:
         CorpusIndexError: the file is absent, or is not UTF-8 text.
+        OSError: the machine fails to open or read it.
     """
     if problem := index_problem(root, table.path):
         raise CorpusIndexError(f"{table.task}: {table.path} {problem}. {table.remedy}")
@@ -61,8 +76,9 @@ def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
     except OSError as error:
         if is_of_the_machine(error):
             raise
+        there = f"; {what_is_there(root)}" if isinstance(error, FileNotFoundError) else ""
         raise CorpusIndexError(
-            f"{table.task}: {table.path} cannot be opened ({error.strerror}). {table.remedy}"
+            f"{table.task}: {table.path} cannot be opened ({error.strerror}{there}). {table.remedy}"
         ) from error
     with file:
         number = 0
@@ -75,12 +91,27 @@ def lines(root: Path, table: Table) -> Iterator[tuple[int, str]]:
                 )
             text = line.rstrip("\r\n")
             if text.strip() and (table.header or not text.startswith("#")):
-                yield number, text
+                yield Line(number, text, cut=not line.endswith(("\n", "\r")))
 
 
 def exists(root: Path, table: Table) -> bool:
     """Whether an optional index file is there."""
     return (root / table.path).exists()
+
+
+def all_or_none(root: Path, task: str, names: Sequence[str], remedy: str) -> bool:
+    """Whether index files that belong together are there.
+
+    Raises:
+        CorpusIndexError: some are there and others are not: the split that they make would silently be another.
+    """
+    there = [name for name in names if (root / name).exists()]
+    if there and len(there) < len(names):
+        missing = ", ".join(name for name in names if name not in there)
+        raise CorpusIndexError(
+            f"{task}: {', '.join(there)} is there and {missing} is not; add it, or remove the others. {remedy}"
+        )
+    return bool(there)
 
 
 def check(root: Path, table: Table) -> tuple[str, ...]:
@@ -91,12 +122,13 @@ def check(root: Path, table: Table) -> tuple[str, ...]:
     """
     if not table.header:
         # The first line is read all the same: it shows whether the file is there and is text.
-        next(lines(root, table), None)
+        if next(lines(root, table), None) is None:
+            raise _lists_nothing(table)
         return table.columns
     found: tuple[str, ...] = ()
-    for _, text in lines(root, table):
+    for line in lines(root, table):
         try:
-            found = tuple(_fields(text, table))
+            found = tuple(_fields(line.text, table))
         except csv.Error as error:
             raise CorpusIndexError(
                 f"{table.task}: the first line of {table.path} cannot be read ({error}). {table.remedy}"
@@ -116,28 +148,46 @@ def rows(root: Path, table: Table) -> Iterator[Row | Rejected]:
     """The rows in order; one with too few or too many fields comes as `Rejected`.
 
     Raises:
-        CorpusIndexError: as `check` does.
+        CorpusIndexError: as `check` does; the file has no row, or ends in the middle of one.
     """
     columns = check(root, table)
-    skip = table.header
-    for number, text in lines(root, table):
-        if skip:
-            skip = False
-            continue
+    found = lines(root, table)
+    if table.header:
+        next(found, None)
+    line = None
+    for line in found:
         try:
-            fields = _fields(text, table)
+            fields = _fields(line.text, table, strict=line.cut)
         except csv.Error as error:
-            yield bad_row(table, number, str(error))
+            yield bad_row(table, line, str(error))
             continue
         if len(fields) != len(columns):
-            yield bad_row(table, number, f"{len(fields)} fields instead of {len(columns)}")
+            yield bad_row(table, line, f"{len(fields)} fields instead of {len(columns)}")
             continue
-        yield Row(number, dict(zip(columns, fields, strict=True)))
+        yield Row(line.line, dict(zip(columns, fields, strict=True)), line.cut)
+    if line is None:
+        raise _lists_nothing(table)
 
 
-def bad_row(table: Table, line: int, problem: str) -> Rejected:
-    """A row that cannot be used, under the name of the file and the line."""
-    return Rejected(table.path, Reason.BAD_ROW, f"{table.path} line {line}: {problem}")
+def bad_row(table: Table, row: Row | Line, problem: str) -> Rejected:
+    """A row that cannot be used, under the name of the file and the line.
+
+    Raises:
+        CorpusIndexError: it is the end of a file without a line break, which is a file that was cut off.
+    """
+    detail = f"{table.path} line {row.line}: {problem}"
+    if row.cut:
+        raise CorpusIndexError(f"{table.task}: the file ends in the middle of {detail}. {table.remedy}")
+    return Rejected(table.path, Reason.BAD_ROW, detail)
+
+
+def refused(table: Table, row: Row | Line, problem: str) -> CorpusIndexError:
+    """What to raise for a row of a list that decides the split: without it clips would land in the wrong part."""
+    return CorpusIndexError(f"{table.task}: {table.path} line {row.line}: {problem}. {table.remedy}")
+
+
+def _lists_nothing(table: Table) -> CorpusIndexError:
+    return CorpusIndexError(f"{table.task}: {table.path} has no rows. {table.remedy}")
 
 
 def unknown_label(path: str, label: str, expected: str, split: Split | None = None) -> Rejected:
@@ -145,5 +195,7 @@ def unknown_label(path: str, label: str, expected: str, split: Split | None = No
     return Rejected(path, Reason.UNKNOWN_LABEL, f"label {label!r} is not one of {expected}", split)
 
 
-def _fields(text: str, table: Table) -> list[str]:
-    return next(csv.reader([text], delimiter=table.delimiter, skipinitialspace=True))
+def _fields(text: str, table: Table, strict: bool = False) -> list[str]:
+    if table.delimiter == " ":
+        text = text.strip()  # else a blank at the end is a field
+    return next(csv.reader([text], delimiter=table.delimiter, skipinitialspace=True, strict=strict))

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares._files import NameSet, clip_id_of, leads_outside
+from hares._files import clip_id_of, leads_outside, shown
 from hares.audio import AudioError, seconds
-from hares.task import Clip, Reason, Rejected, Split
+from hares.reading import is_audio
+from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 from hares.tasks import _rows
+from hares.tasks._places import Places, parts_of
 
 NOISE = "_background_noise_"
 WORDS_ONLY_IN_V2 = ("backward", "follow", "forward", "learn", "visual")
@@ -26,6 +28,7 @@ WORDS_V1 = (
 )
 WORDS_V2 = tuple(sorted((*WORDS_V1, *WORDS_ONLY_IN_V2)))
 
+_SECONDS = 1.0  # no clip of a word is longer
 _REMEDY = "Is this the folder that speech_commands_v0.0x.tar.gz unpacks to?"
 _LISTS: dict[str, Split] = {"testing_list.txt": "test", "validation_list.txt": "validation"}
 
@@ -45,7 +48,8 @@ class Spoken:
 
     def clip(self, label: int) -> Clip:
         """The clip with the class a task gives its word."""
-        return Clip(clip_id_of(self.path), self.path, (label,), self.split, self.group)
+        name = clip_id_of(self.path)
+        return Clip(name, self.path, (label,), self.split, self.group, length=_SECONDS)
 
 
 def check(task: str, root: Path) -> None:
@@ -63,35 +67,83 @@ def words_on_disk(root: Path) -> frozenset[str]:
 def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
     """Every clip of every word by path, then what the lists name and the folders lack.
 
+    What no list names is trained on, so a list must not lose a row: one that is cut off, or whose rows name files
+    in a form that nothing here understands, would put test clips into training.
+
     Raises:
-        CorpusIndexError: a list is absent or not text.
+        CorpusIndexError: a list is absent or no text; a row does not name a clip of a word; two rows put one clip,
+            or all clips of one speaker, into different splits; no row of a list names a clip that is there; or a
+            listed speaker has clips that no list names.
     """
-    listed: dict[Split, NameSet] = {}
-    for name, split in _LISTS.items():
-        listed[split] = NameSet()
-        for _, path in _rows.lines(root, _table(task, name)):
-            listed[split].add(path)
+    listed = _Lists(task, root)
     home = os.path.realpath(root)
     for word in sorted(words_on_disk(root), key=os.fsencode):
         if leads_outside(home, word):
             yield Rejected(word, Reason.OUTSIDE, "the folder is a symbolic link out of the data set's folder")
             continue
         for name in sorted(os.listdir(root / word), key=os.fsencode):
-            if name.lower().endswith(".wav"):
-                yield Spoken(f"{word}/{name}", word, _split_of(f"{word}/{name}", listed))
-    for name, split in _LISTS.items():
-        for number, path in _rows.lines(root, _table(task, name)):
-            if path.count("/") != 1:
-                yield _rows.bad_row(_table(task, name), number, f"{path!r} is not word/file.wav")
-            elif not (root / path).exists():
-                yield Spoken(path, path.partition("/")[0], split)
+            if is_audio(name):
+                path = f"{word}/{name}"
+                yield Spoken(path, word, listed.split_of(path))
+    yield from listed.absent
+
+
+class _Lists:
+    """The two lists, held against the files."""
+
+    def __init__(self, task: str, root: Path) -> None:
+        self._task = task
+        self._places = Places(root)
+        self._splits: dict[str, Split] = {}
+        self._speakers: dict[str, Split] = {}
+        self.absent: list[Spoken] = []
+        any_word = any(True for word in words_on_disk(root))
+        for name, split in _LISTS.items():
+            table = _table(task, name)
+            _rows.check(root, table)
+            found = [self._add(table, line, split) for line in _rows.lines(root, table)]
+            if any_word and not any(found):
+                raise CorpusIndexError(
+                    f"{task}: none of the {len(found)} rows of {name} names a file that is there, so that the clips "
+                    f"that it should name would be trained on. {_REMEDY}"
+                )
+
+    def _add(self, table: _rows.Table, line: _rows.Line, split: Split) -> bool:
+        """Whether the row names a file that is there."""
+        parts = parts_of(line.text)
+        if len(parts) < 2 or ".." in parts or not is_audio(parts[-1]):
+            raise _rows.refused(table, line, f"{line.text[:80]!r} is not word/file.wav")
+        path = self._places.find(line.text, depth=2)
+        if not self._places.has(path):
+            if line.cut:
+                raise _rows.refused(table, line, f"the list ends in {path!r}, and there is no such file")
+            self.absent.append(Spoken("/".join(parts[-2:]), parts[-2], split))
+            return False
+        speaker = Spoken(path, "", split).group
+        if (
+            self._splits.setdefault(path, split) != split
+            or self._speakers.setdefault(speaker, split) != split
+        ):
+            raise _rows.refused(table, line, f"{path!r}, or its speaker, is in both lists")
+        return True
+
+    def split_of(self, path: str) -> Split:
+        """The split of a clip that is there."""
+        split = self._splits.get(path, "train")
+        speaker = Spoken(path, "", split).group
+        if self._speakers.get(speaker, split) != split:
+            raise CorpusIndexError(
+                f"{self._task}: the lists name clips of the speaker {speaker} and not {shown(path)}: a speaker is in "
+                f"one split, so testing_list.txt or validation_list.txt has lost rows. {_REMEDY}"
+            )
+        return split
 
 
 def noise_files(root: Path) -> Iterator[str]:
     """Paths of the recordings of background noise, sorted."""
     if (root / NOISE).is_dir() and not leads_outside(os.path.realpath(root), NOISE):
         for name in sorted(os.listdir(root / NOISE), key=os.fsencode):
-            if name.lower().endswith(".wav"):
+            if is_audio(name):
                 yield f"{NOISE}/{name}"
 
 
@@ -130,10 +182,6 @@ def unknown_word(clip: Spoken) -> Rejected:
         f"folder {clip.word!r} is not one of the 35 words of Speech Commands",
         clip.split,
     )
-
-
-def _split_of(path: str, listed: dict[Split, NameSet]) -> Split:
-    return next((split for split, names in listed.items() if path in names), "train")
 
 
 def _table(task: str, name: str) -> _rows.Table:

@@ -7,13 +7,15 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from hares._files import name_hash
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split, Task, TaskIndex
 from hares.tasks import _rows
+from hares.tasks._places import parts_of
 
 TEST_SHARE = 0.2
 USER_SPLIT = "hares_split.csv"
@@ -62,8 +64,56 @@ def _is_last(group: str, splits: dict[str, Split], labels: set[int], members: di
     return any(all(splits[g] != part for g in members[label] if g != group) for label in labels)
 
 
-def user_split(task: str, root: Path) -> dict[int, Split] | None:
-    """The split in the user's `hares_split.csv` (columns path, split), by the hash of the path.
+class GivenSplit:
+    """A split that a list gives, clip by clip.
+
+    A clip is found by its path and, because lists are written on other machines and for other layouts, by the name
+    of its file alone, where only one row has that name.
+    """
+
+    def __init__(self) -> None:
+        self._splits: dict[str, Split] = {}
+        self._paths: dict[str, str | None] = {}  # by the stem of the file; None where several rows have it
+        self._rows: dict[str, str] = {}
+        self._used: set[str] = set()
+
+    def add(self, table: _rows.Table, row: _rows.Row | _rows.Line, path: str, split: Split) -> None:
+        """A row of the list.
+
+        Raises:
+            CorpusIndexError: the row names nothing, or a clip that another row puts into another split.
+        """
+        key = "/".join(parts_of(path))
+        if not key:
+            raise _rows.refused(table, row, "the path is empty")
+        if self._splits.setdefault(key, split) != split:
+            raise _rows.refused(table, row, f"{key} is in {self._splits[key]} and in {split}")
+        self._rows.setdefault(key, f"{table.path} line {row.line}")
+        stem = _stem(key)
+        self._paths[stem] = key if self._paths.get(stem, key) == key else None
+
+    def of(self, path: str) -> Split | None:
+        """The split of a clip; None where no row names it."""
+        key: str | None = path if path in self._splits else self._paths.get(_stem(path))
+        if key is None:
+            return None
+        self._used.add(key)
+        return self._splits[key]
+
+    def unused(self) -> Iterator[Rejected]:
+        """The rows that name no clip of those that `of` was asked for."""
+        for key, split in self._splits.items():
+            if key not in self._used:
+                detail = f"{self._rows[key]} names it, and no other index of the data set does"
+                yield Rejected(key, Reason.ABSENT, detail, split)
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0].casefold()
+
+
+def user_split(task: str, root: Path) -> GivenSplit | None:
+    """The split in the user's `hares_split.csv` (columns path, split).
 
     Returns:
         None where there is no such file.
@@ -74,17 +124,15 @@ def user_split(task: str, root: Path) -> dict[int, Split] | None:
     if not (root / USER_SPLIT).exists():
         return None
     table = _rows.Table(task, USER_SPLIT, ("path", "split"), "Write one row a clip: path,split.")
-    found: dict[int, Split] = {}
+    given = GivenSplit()
     for row in _rows.rows(root, table):
         if isinstance(row, Rejected):
             raise CorpusIndexError(f"{task}: {row.detail}. {table.remedy}")
-        split = row.fields["split"]
+        split = row.fields["split"].strip()
         if split not in ("train", "validation", "test"):
-            raise CorpusIndexError(
-                f"{task}: {USER_SPLIT} line {row.line}: split {split!r} is not train, validation or test."
-            )
-        found[name_hash(row.fields["path"])] = split  # type: ignore[assignment]
-    return found
+            raise _rows.refused(table, row, f"split {split!r} is not train, validation or test")
+        given.add(table, row, row.fields["path"], split)  # type: ignore[arg-type]
+    return given
 
 
 def made_here(task: Task, root: Path, rule: str) -> TaskIndex:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, name_hash
+from hares._files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
+from hares.tasks._places import Places
 
 TASK = Task(
     name="birdsong",
@@ -37,8 +38,8 @@ TASK = Task(
     paper_classes=2,
     official_split=False,
     layout=(
-        "ff1010bird_metadata_2018.csv, ff1010bird/wav/{itemid}.wav",
-        "warblrb10k_public_metadata_2018.csv, warblrb10k/wav/{itemid}.wav",
+        "ff1010bird_metadata_2018.csv, ff1010bird/wav/{itemid}.wav (or ff1010bird_wav/wav)",
+        "warblrb10k_public_metadata_2018.csv, warblrb10k/wav/{itemid}.wav (or warblrb10k_public_wav/wav)",
         "BirdVoxDCASE20k_csvpublic.csv, BirdVox-DCASE-20k/wav/{itemid}.wav",
         "hares_split.csv (optional): path,split",
     ),
@@ -53,6 +54,8 @@ _CSVS = {
     "warblrb10k": "warblrb10k_public_metadata_2018.csv",
     "BirdVox-DCASE-20k": "BirdVoxDCASE20k_csvpublic.csv",
 }
+# As we name it, as the archives of the challenge unpack, and with one level less of either.
+_FOLDERS = ("{}/wav", "{}_wav/wav", "{}_public_wav/wav", "{}_public/wav", "{}", "{}_wav", "{}_public_wav")
 _REMEDY = "The task needs the three development data sets of DCASE 2018 task 3, each with its csv."
 _TABLES = {
     folder: _rows.Table("birdsong", name, ("itemid", "datasetid", "hasbird"), _REMEDY)
@@ -69,8 +72,6 @@ def index(root: Path) -> TaskIndex:
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips, data set by data set. Raises CorpusIndexError if a csv is unusable."""
-    for table in _TABLES.values():
-        _rows.check(root, table)
     given = _split.user_split(TASK.name, root)
     splits: dict[str, Split] = {}
     if given is None:
@@ -81,22 +82,26 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         if isinstance(clip, Rejected):
             yield clip
         else:
-            part = splits.get(clip.group) if given is None else given.get(name_hash(clip.path))
-            yield _split.assign(clip, part)
+            yield _split.assign(clip, splits.get(clip.group) if given is None else given.of(clip.path))
+    if given is not None:
+        yield from given.unused()
 
 
 def _listed(root: Path) -> Iterator[Clip | Rejected]:
     """The rows as clips whose split is still to be set."""
+    places = Places(root)
     for folder, table in _TABLES.items():
         for row in _rows.rows(root, table):
-            yield row if isinstance(row, Rejected) else _clip(folder, table, row)
+            yield row if isinstance(row, Rejected) else _clip(places, folder, table, row)
 
 
-def _clip(folder: str, table: _rows.Table, row: _rows.Row) -> Clip | Rejected:
-    item, has_bird = row.fields["itemid"], row.fields["hasbird"]
+def _clip(places: Places, folder: str, table: _rows.Table, row: _rows.Row) -> Clip | Rejected:
+    item, has_bird = row.fields["itemid"].strip().removesuffix(".wav"), row.fields["hasbird"].strip()
     if not item or "/" in item:
-        return _rows.bad_row(table, row.line, f"{item!r} is not the name of a recording")
-    path = f"{folder}/wav/{item}.wav"
+        return _rows.bad_row(table, row, f"{item!r} is not the name of a recording")
+    if not has_bird:
+        return _rows.bad_row(table, row, "hasbird is empty")
+    path = places.find(f"{item}.wav", [form.format(folder) for form in _FOLDERS])
     if has_bird not in ("0", "1"):
         return _rows.unknown_label(path, has_bird, "0 (no bird) and 1 (bird)")
     return Clip(clip_id_of(path), path, (int(has_bird),), "train", clip_id_of(f"{folder}/{item}"))

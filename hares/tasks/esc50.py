@@ -17,6 +17,7 @@ from typing import get_args
 from hares._files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
+from hares.tasks._places import Places, parts_of
 
 CLASSES = (
     *("dog", "rooster", "pig", "cow", "frog"),
@@ -72,22 +73,26 @@ def index(root: Path) -> TaskIndex:
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips in the order of meta/esc50.csv. Raises CorpusIndexError if it is unusable."""
+    places = Places(root)
     for row in _rows.rows(root, _META):
-        yield row if isinstance(row, Rejected) else _clip(row)
+        yield row if isinstance(row, Rejected) else _clip(places, row)
 
 
-def _clip(row: _rows.Row) -> Clip | Rejected:
-    path = f"audio/{row.fields['filename']}"
+def _clip(places: Places, row: _rows.Row) -> Clip | Rejected:
+    if not parts_of(row.fields["filename"]):
+        return _rows.bad_row(_META, row, "the filename is empty")
+    path = places.find(row.fields["filename"], ("audio",))
     split = _fold(row.fields["fold"])
     if split is None:
-        return _rows.bad_row(_META, row.line, f"fold {row.fields['fold']!r} is not one of 1 to 5")
+        return _rows.bad_row(_META, row, f"fold {row.fields['fold']!r} is not one of 1 to 5")
     category, target = row.fields["category"], row.fields["target"]
     if category not in CLASSES:
         return _rows.unknown_label(path, category, "the 50 classes of ESC-50", split)
     label = CLASSES.index(category)
     if target != str(label):
-        return _rows.bad_row(_META, row.line, f"target {target!r} and category {category!r} disagree")
-    return Clip(clip_id_of(path), path, (label,), split, clip_id_of(row.fields["src_file"]))
+        return _rows.bad_row(_META, row, f"target {target!r} and category {category!r} disagree")
+    group = clip_id_of(row.fields["src_file"])
+    return Clip(clip_id_of(path), path, (label,), split, group, length=TASK.clip_seconds)
 
 
 def _fold(number: str) -> Split | None:

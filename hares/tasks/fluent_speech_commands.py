@@ -17,6 +17,7 @@ from pathlib import Path
 from hares._files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
+from hares.tasks._places import Places, parts_of
 
 ACTIONS = ("activate", "bring", "change language", "deactivate", "decrease", "increase")
 OBJECTS = (
@@ -49,6 +50,7 @@ TASK = Task(
     citation="L Lugosch et al., Speech model pre-training for end-to-end spoken language understanding, 2019",
 )
 
+_OFFICIAL = {slot.name: frozenset(slot.classes) for slot in TASK.slots}
 _PARTS: dict[Split, str] = {"train": "train", "validation": "valid", "test": "test"}
 _TABLES = {
     split: _rows.Table(
@@ -72,7 +74,10 @@ def index(root: Path) -> TaskIndex:
         for row in _rows.rows(root, table):
             if isinstance(row, _rows.Row):
                 for name, values in found.items():
-                    values.add(clip_id_of(row.fields[name]))
+                    value = clip_id_of(row.fields[name])
+                    if row.cut and value not in values and value not in _OFFICIAL[name]:
+                        _rows.bad_row(table, row, f"no other row has the {name} {value!r}")
+                    values.add(value)
     slots, deviations = [], []
     for slot in TASK.slots:
         added = sorted(found[slot.name] - set(slot.classes))
@@ -86,16 +91,17 @@ def index(root: Path) -> TaskIndex:
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips of the three csv files, train first. Raises CorpusIndexError as `index` does."""
+    places = Places(root)
     ids = [{name: label for label, name in enumerate(slot.classes)} for slot in index(root).slots]
     for split, table in _TABLES.items():
         for row in _rows.rows(root, table):
             if isinstance(row, Rejected):
                 yield row
                 continue
-            path = row.fields["path"]
-            if not path.strip():
-                yield _rows.bad_row(table, row.line, "the path is empty")
+            if not parts_of(row.fields["path"]):
+                yield _rows.bad_row(table, row, "the path is empty")
                 continue
+            path = places.find(row.fields["path"], depth=4)
             values = (clip_id_of(row.fields[slot.name]) for slot in TASK.slots)
             labels = tuple(of[value] for of, value in zip(ids, values, strict=True))
             yield Clip(clip_id_of(path), path, labels, split, clip_id_of(row.fields["speakerId"]))

@@ -18,8 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hares._files import clip_id_of
+from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
+from hares.tasks._places import Places, parts_of
 
 TAGS = (
     *("guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano"),
@@ -82,7 +84,7 @@ _LISTS: dict[str, Split] = {
     "val_gt_mtt.tsv": "validation",
     "test_gt_mtt.tsv": "test",
 }
-_SEGMENT = re.compile(r"-[0-9]+-[0-9]+\.[^.]*$")
+_SEGMENT = re.compile(r"-([0-9]{1,9})-([0-9]{1,9})\.[^.]*$")  # seconds of the track that the clip is
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
@@ -95,40 +97,55 @@ def index(root: Path) -> TaskIndex:
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips in the order of annotations_final.csv. Raises CorpusIndexError as `index` does."""
-    listed = _listed_splits(root)
+    places, listed = Places(root), _listed_splits(root)
     for row in _rows.rows(root, _ANNOTATIONS):
-        yield row if isinstance(row, Rejected) else _clip(row, listed)
+        yield row if isinstance(row, Rejected) else _clip(places, row, listed)
+    # What a clip of the annotations has taken is gone from the lists by now.
+    for number, split in (listed or {}).items():
+        detail = "musicnn's lists name the clip and annotations_final.csv does not"
+        yield Rejected(f"clip {number}", Reason.ABSENT, detail, split)
 
 
 def _listed_splits(root: Path) -> dict[int, Split] | None:
     """The split of musicnn's lists by clip number (26,000); None where they are not all there."""
-    if not all((root / name).exists() for name in _LISTS):
+    if not _rows.all_or_none(root, TASK.name, tuple(_LISTS), "The three lists of musicnn make one split."):
         return None
     found: dict[int, Split] = {}
     for name, split in _LISTS.items():
         table = _rows.Table(
             TASK.name, name, ("clip_id", "tags"), "Get it from musicnn-training.", "\t", header=False
         )
-        for _, text in _rows.lines(root, table):
-            number = text.partition("\t")[0]
-            if _NUMBER.fullmatch(number):
-                found[int(number)] = split
+        _rows.check(root, table)
+        for line in _rows.lines(root, table):
+            number, _, tags = line.text.partition("\t")
+            if not _NUMBER.fullmatch(number.strip()) or not tags.rstrip().endswith("]"):
+                raise _rows.refused(
+                    table, line, f"{line.text[:80]!r} is not a clip's number, a tab and its [tags]"
+                )
+            if found.setdefault(int(number), split) != split:
+                raise _rows.refused(table, line, f"clip {number} is in {found[int(number)]} and in {split}")
     return found
 
 
-def _clip(row: _rows.Row, listed: dict[int, Split] | None) -> Clip | Rejected:
-    number, path = row.fields["clip_id"], row.fields["mp3_path"]
+def _clip(places: Places, row: _rows.Row, listed: dict[int, Split] | None) -> Clip | Rejected:
+    number, name = row.fields["clip_id"], row.fields["mp3_path"]
     values = [row.fields[tag] for tag in TAGS]
     if not _NUMBER.fullmatch(number) or any(value not in ("0", "1") for value in values):
-        return _rows.bad_row(_ANNOTATIONS, row.line, "clip_id is not a number, or a tag is neither 0 nor 1")
-    folder = path.partition("/")[0]
-    if not re.fullmatch("[0-9a-f]", folder):
-        return _rows.bad_row(_ANNOTATIONS, row.line, f"mp3_path {path!r} is not below a folder 0 to f")
-    split = _folder_split(folder) if listed is None else listed.get(int(number))
+        return _rows.bad_row(_ANNOTATIONS, row, "clip_id is not a number, or a tag is neither 0 nor 1")
+    parts = parts_of(name)[-2:]
+    if len(parts) != 2 or not re.fullmatch("[0-9a-f]", parts[0]) or not is_audio(parts[1]):
+        return _rows.bad_row(_ANNOTATIONS, row, f"mp3_path {name!r} is not a recording below a folder 0 to f")
+    path = places.find(name, depth=2)
+    split = _folder_split(parts[0]) if listed is None else listed.pop(int(number), None)
     if split is None:
         return Rejected(path, Reason.UNLISTED, f"musicnn's lists do not name clip {number}")
     labels = tuple(label for label, value in enumerate(values) if value == "1")
-    return Clip(clip_id_of(path), path, labels, split, clip_id_of(_SEGMENT.sub("", path)))
+    group = clip_id_of(_SEGMENT.sub("", "/".join(parts)))
+    found = _SEGMENT.search(parts[1])
+    start, end = (float(second) for second in found.groups()) if found else (0.0, 0.0)
+    length = end - start if end > start else None
+    offset = None if length is None else start
+    return Clip(clip_id_of(path), path, labels, split, group, length=length, offset=offset)
 
 
 def _folder_split(folder: str) -> Split:

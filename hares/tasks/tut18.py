@@ -15,9 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, name_hash
+from hares._files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
+from hares.tasks._places import Places, parts_of
 
 CLASSES = (
     "airport",
@@ -62,6 +63,7 @@ TASK = Task(
     deviations=("the authors' split is not public: scores are not comparable with the paper",),
 )
 
+_SECONDS = 10.0  # every segment is as long
 _REMEDY = "Is this TUT-urban-acoustic-scenes-2018-development as its archives unpack?"
 _META = _rows.Table(TASK.name, "meta.csv", ("filename", "scene_label", "identifier"), _REMEDY, "\t")
 _FOLD1: dict[str, Split] = {
@@ -94,35 +96,43 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         if isinstance(clip, Rejected):
             yield clip
         else:
-            part = splits.get(clip.group) if given is None else given.get(name_hash(clip.path))
-            yield _split.assign(clip, part)
+            yield _split.assign(clip, splits.get(clip.group) if given is None else given.of(clip.path))
+    if given is not None:
+        yield from given.unused()
 
 
 def _has_fold1(root: Path) -> bool:
-    return all((root / name).exists() for name in _FOLD1)
+    """Whether both lists of DCASE's fold 1 are there. Raises CorpusIndexError if one of them is."""
+    return _rows.all_or_none(root, TASK.name, tuple(_FOLD1), _REMEDY)
 
 
-def _fold1(root: Path) -> dict[int, Split]:
-    """DCASE's fold 1 by the hash of the path. The lists hold path, tab, scene."""
-    found: dict[int, Split] = {}
+def _fold1(root: Path) -> _split.GivenSplit:
+    """DCASE's fold 1. The lists hold path, tab, scene."""
+    given = _split.GivenSplit()
     for name, split in _FOLD1.items():
         table = _rows.Table(TASK.name, name, ("filename", "scene_label"), _REMEDY, "\t", header=False)
-        for _, text in _rows.lines(root, table):
-            found[name_hash(text.split("\t")[0])] = split
-    return found
+        _rows.check(root, table)
+        for line in _rows.lines(root, table):
+            path, tab, scene = line.text.partition("\t")
+            if tab and scene.strip() not in CLASSES:
+                raise _rows.refused(table, line, f"{scene!r} is not one of the ten scenes")
+            given.add(table, line, path, split)
+    return given
 
 
 def _listed(root: Path) -> Iterator[Clip | Rejected]:
     """The rows as clips whose split is still to be set."""
+    places = Places(root)
     for row in _rows.rows(root, _META):
         if isinstance(row, Rejected):
             yield row
             continue
-        path, scene = row.fields["filename"], row.fields["scene_label"]
-        if not path.strip():
-            yield _rows.bad_row(_META, row.line, "the filename is empty")
+        path, scene = places.find(row.fields["filename"], depth=2), row.fields["scene_label"].strip()
+        if not parts_of(row.fields["filename"]):
+            yield _rows.bad_row(_META, row, "the filename is empty")
         elif scene not in CLASSES:
             yield _rows.unknown_label(path, scene, "the ten scenes")
         else:
             group = clip_id_of(row.fields["identifier"])
-            yield Clip(clip_id_of(path), path, (CLASSES.index(scene),), "train", group)
+            label = CLASSES.index(scene)
+            yield Clip(clip_id_of(path), path, (label,), "train", group, length=_SECONDS)

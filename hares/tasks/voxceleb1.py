@@ -8,13 +8,16 @@ from.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from hares._files import clip_id_of
+from hares.reading import is_audio
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
+from hares.tasks._places import Places, parts_of
 
 _FIRST, _LAST = 10_001, 11_251
 
@@ -36,7 +39,10 @@ TASK = Task(
     paper_samples=147_000,
     paper_classes=1_251,
     official_split=True,
-    layout=("iden_split.txt", "wav/{speaker}/{video}/{n}.wav"),
+    layout=(
+        "iden_split.txt",
+        "wav/{speaker}/{video}/{n}.wav (or dev/wav and test/wav, as the archives unpack)",
+    ),
     licence="CC-BY-4.0 (annotations); recordings belong to their authors",
     url="https://www.robots.ox.ac.uk/~vgg/data/voxceleb/vox1.html",
     citation="A Nagrani, J Chung, A Zisserman, VoxCeleb: a large-scale speaker identification dataset, 2017",
@@ -64,16 +70,35 @@ def index(root: Path) -> TaskIndex:
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
     """The clips in the order of iden_split.txt. Raises CorpusIndexError if it is absent or not text."""
+    places, folders = Places(root), _folders_of_speakers(root)
     for row in _rows.rows(root, _LIST):
-        yield row if isinstance(row, Rejected) else _clip(row)
+        yield row if isinstance(row, Rejected) else _clip(places, folders, row)
 
 
-def _clip(row: _rows.Row) -> Clip | Rejected:
+def _folders_of_speakers(root: Path) -> tuple[str, ...]:
+    """`wav` and every other folder, down to the third level, that holds folders of speakers."""
+    found = ["wav"]
+
+    def look(below: str, depth: int) -> None:
+        with os.scandir(root / below) as listing:
+            names = sorted(e.name for e in listing if e.is_dir(follow_symlinks=False))
+        if any(_SPEAKER.fullmatch(name) for name in names):
+            found.append(below)
+        elif depth:
+            for name in names:
+                look(f"{below}/{name}" if below else name, depth - 1)
+
+    look("", 3)
+    return tuple(dict.fromkeys(found))
+
+
+def _clip(places: Places, folders: tuple[str, ...], row: _rows.Row) -> Clip | Rejected:
     part, name = row.fields["part"], row.fields["path"]
-    if part not in _SPLITS or name.count("/") != 2:
-        return _rows.bad_row(_LIST, row.line, f"'{part} {name}' is not 1, 2 or 3 and speaker/video/n.wav")
-    path, speaker = f"wav/{name}", name.partition("/")[0]
+    parts = parts_of(name)[-3:]
+    if part not in _SPLITS or len(parts) != 3 or not is_audio(parts[-1]):
+        return _rows.bad_row(_LIST, row, f"'{part} {name}' is not 1, 2 or 3 and speaker/video/n.wav")
+    path, speaker = places.find(name, folders, depth=3), parts[0]
     if not _SPEAKER.fullmatch(speaker) or not _FIRST <= int(speaker[2:]) <= _LAST:
         return _rows.unknown_label(path, speaker, f"id{_FIRST} to id{_LAST}", _SPLITS[part])
-    group = clip_id_of(name.rpartition("/")[0])
+    group = clip_id_of("/".join(parts[:2]))
     return Clip(clip_id_of(path), path, (int(speaker[2:]) - _FIRST,), _SPLITS[part], group)

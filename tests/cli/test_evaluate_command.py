@@ -15,6 +15,8 @@ import soundfile
 
 from cli.main import main
 from hares.lock import held
+from hares.synthesis.corpus import LAYOUTS
+from hares.synthesis.plan import write_recording
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -277,3 +279,24 @@ def test_a_full_disk_is_5(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     code, error = in_process(["--encoder", "log_mel", "--corpus", "."], tmp_path, monkeypatch, capfd)
     assert code == 5 and "No space left" in error
+
+
+def test_a_task_of_whose_data_nothing_can_be_used_is_4_and_the_others_are_scored(
+    tmp_path, monkeypatch, capfd
+):
+    """An index that breaks off half way gives no score over its first half."""
+    plans = [LAYOUTS["birdsong"](0, 0.05), LAYOUTS["nsynth"](0, 0.02)]
+    for plan in plans:
+        for recording in plan.recordings:
+            write_recording(recording, tmp_path)
+        for name, text in plan.files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(text)
+    index = tmp_path / "nsynth/nsynth-test/examples.json"
+    index.write_text(index.read_text()[: len(index.read_text()) // 2])
+    arguments = ["--corpus", ".", "--encoder", "log_mel", "--protocol", "quick"]
+    code, error = in_process([*arguments, "--tasks", "birdsong,nsynth_pitch"], tmp_path, monkeypatch, capfd)
+    assert code == 4 and "nsynth_pitch" in error and "birdsong" not in error
+    tasks = json.loads((tmp_path / "evaluation/report.json").read_text())["tasks"]
+    assert tasks["birdsong"]["value"] is not None
+    assert tasks["nsynth_pitch"]["value"] is None and "examples.json" in tasks["nsynth_pitch"]["reason"]

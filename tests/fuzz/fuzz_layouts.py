@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from hares._files import leads_outside
 from hares.ingest import rejected_line
 from hares.reading import scan
 from hares.synthesis.corpus import LAYOUTS
-from hares.task import Clip, CorpusIndexError, Rejected, load_task, load_task_module, task_names
+from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load_task_module, task_names
 
+# Where what a row does not name is in another split, a row that is lost moves clips.
+SPLIT_BY_THE_WHOLE_LIST = ("speech_commands_v1", "speech_commands_v2", "voxforge")
 _SUFFIXES = (".csv", ".json", ".txt", ".tsv")
 _SCALE = 0.02
 
@@ -69,11 +72,19 @@ def _write_optional(out: Path) -> None:
         (out / f"magnatagatune/{name}").write_text("\n".join(lines) + "\n")
 
 
-def check_listing(task: str, root: Path, counts: Counter[str]) -> None:
-    """Lists a task and asserts what must hold of any index: no exception, nothing unnamed, nothing outside."""
+def check_listing(task: str, root: Path, counts: Counter[str], before: Listing | None = None) -> Listing:
+    """Lists a task and asserts what must hold of any index: no exception, nothing unnamed, nothing outside.
+
+    Args:
+        task: its name.
+        root: its data set.
+        counts: outcomes are added here.
+        before: what the listing was before an index was changed: nothing of it may be gone without a word.
+    """
     home = os.path.realpath(root)
     with only_below(home):
-        for item in scan(task, root):
+        items = list(scan(task, root))
+        for item in items:
             if isinstance(item, Clip):
                 assert not leads_outside(home, item.path), item
                 assert os.path.isfile(os.path.join(home, item.path)), item
@@ -82,10 +93,51 @@ def check_listing(task: str, root: Path, counts: Counter[str]) -> None:
             else:
                 check_named(item)
                 counts[item.reason.value] += 1
+        said: tuple[str, ...] = ()
         try:
-            load_task_module(task).index(root)
+            index = load_task_module(task).index(root)
+            said = (str(index.split_is_official), *index.deviations)
         except CorpusIndexError as error:
             assert str(error).startswith(f"{task}: "), error
+    listing = Listing(
+        {item.clip_id: (item.path, item.split) for item in items if isinstance(item, Clip)},
+        [item for item in items if isinstance(item, Rejected)],
+        said,
+    )
+    if before is not None:
+        counts[f"({_check_accounted(task, before, listing)})"] += 1
+    return listing
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A task's listing: path and split of each clip by its id, what is rejected, and what the index says of itself."""
+
+    clips: dict[str, tuple[str, str]]
+    rejected: list[Rejected]
+    said: tuple[str, ...]
+
+
+def _check_accounted(task: str, before: Listing, now: Listing) -> str:
+    """Asserts that each clip of before is used as before, or named, or the whole index refused; says which."""
+    if any(item.reason is Reason.INDEX for item in now.rejected):
+        assert not now.clips and len(now.rejected) == 1, "a refused index gives clips"
+        return "refused"
+    named = {item.path for item in now.rejected}
+    gone = {path for clip_id, (path, _) in before.clips.items() if clip_id not in now.clips} - named
+    unnamed = [path for path in gone if not any(path.startswith(f"{folder}/") for folder in named)]
+    assert not unnamed, f"gone without a word: {unnamed[:3]}"
+    moved = [
+        path
+        for clip_id, (path, split) in before.clips.items()
+        if now.clips.get(clip_id, ("", split))[1] != split
+    ]
+    words = len(now.rejected) > len(before.rejected) or now.said != before.said
+    # Elsewhere a row says the split of its clip, so that another one is what the index says now.
+    if moved and not words:
+        assert task not in SPLIT_BY_THE_WHOLE_LIST, f"moved without a word: {moved[:3]}"
+        return "says another split"
+    return "named" if words else "as before"
 
 
 def check_named(item: Rejected) -> None:

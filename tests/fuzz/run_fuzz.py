@@ -86,6 +86,7 @@ def fuzz_audio(count: int, seed: int, folder: Path, faults: Path) -> dict[str, o
 def fuzz_indexes(count: int, seed: int, folder: Path, faults: Path) -> dict[str, object]:
     """Lists data sets of which one index file at a time is mutated."""
     indexes = make_layouts(folder)
+    before = {task: check_listing(task, folder / load_task(task).dataset, Counter()) for task in task_names()}
     counts: Counter[str] = Counter()
     slowest, failed = 0.0, 0
     for number in range(count):
@@ -96,7 +97,7 @@ def fuzz_indexes(count: int, seed: int, folder: Path, faults: Path) -> dict[str,
         path.write_bytes(mutated(whole, random_changes(source)))
         started = time.monotonic()
         try:
-            check_listing(task, folder / load_task(task).dataset, counts)
+            check_listing(task, folder / load_task(task).dataset, counts, before[task])
         except Exception:
             failed += 1
             shutil.copy(path, faults / f"{number:06d}-{task}-{path.name}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import check_listing, make_layouts
+from fuzz_layouts import Listing, check_listing, make_layouts
 from fuzz_mutations import (
     NUMBERS,
     OPERATIONS,
@@ -57,6 +57,13 @@ def named(found: object) -> None:
 def layouts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[Path]]]:
     root = tmp_path_factory.mktemp("layouts") / "corpus"
     return root, make_layouts(root)
+
+
+@pytest.fixture(scope="module")
+def before(layouts: tuple[Path, dict[str, list[Path]]]) -> dict[str, Listing]:
+    """What each task lists while nothing is changed."""
+    root, _ = layouts
+    return {task: check_listing(task, root / load_task(task).dataset, Counter()) for task in task_names()}
 
 
 def test_the_seeds_are_sound_and_a_right_checksum_is_left_alone(tmp_path: Path) -> None:
@@ -113,27 +120,33 @@ def test_recordings(tmp_path_factory: pytest.TempPathFactory, place: int, change
 @settings(max_examples=12, **QUIET)
 @given(choice=st.integers(0, 50), changes=CHANGES)
 def test_indexes(
-    layouts: tuple[Path, dict[str, list[Path]]], task: str, choice: int, changes: list[Change]
+    layouts: tuple[Path, dict[str, list[Path]]],
+    before: dict[str, Listing],
+    task: str,
+    choice: int,
+    changes: list[Change],
 ) -> None:
     root, indexes = layouts
     path = indexes[task][choice % len(indexes[task])]
     whole = path.read_bytes()
     path.write_bytes(mutated(whole, changes))
     try:
-        check_listing(task, root / load_task(task).dataset, Counter())
+        check_listing(task, root / load_task(task).dataset, Counter(), before[task])
     finally:
         path.write_bytes(whole)
 
 
 @pytest.mark.parametrize("task", task_names())
-def test_every_hostile_token_in_every_index(layouts: tuple[Path, dict[str, list[Path]]], task: str) -> None:
+def test_every_hostile_token_in_every_index(
+    layouts: tuple[Path, dict[str, list[Path]]], before: dict[str, Listing], task: str
+) -> None:
     """One token at a time, in turn at the start, in the middle and at the end of one index."""
     root, indexes = layouts
     path = indexes[task][0]
     whole = path.read_bytes()
     for number in range(len(TOKENS)):
         path.write_bytes(mutated(whole, [Change("token", (0.0, 0.4, 0.999)[number % 3], number, 1)]))
-        check_listing(task, root / load_task(task).dataset, Counter())
+        check_listing(task, root / load_task(task).dataset, Counter(), before[task])
     path.write_bytes(whole)
 
 
