@@ -18,7 +18,6 @@ from hares.encoders import load_encoder as load_frozen
 from models.encoder import load_encoder
 from models.weights import save_weights
 
-
 PROJECT = Path(__file__).resolve().parents[2]
 
 
