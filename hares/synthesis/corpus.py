@@ -68,6 +68,8 @@ def make_corpus(out: Path, seed: int = 0, scale: float = 1.0, progress: Progress
             f"synthesis: {out} is there already and is not empty; remove it or name another folder"
         )
     part = out.with_name(out.name + ".part")
+    if part.is_symlink():
+        part.unlink()  # it would be written through
     shutil.rmtree(part, ignore_errors=True)
     plans = {name: layout(seed, scale) for name, layout in LAYOUTS.items()}
     total = sum(len(plan.recordings) for plan in plans.values())
