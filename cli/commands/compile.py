@@ -77,17 +77,18 @@ def _compiled(
     address: StoreAddress,
 ) -> tuple[str, str]:
     """The file's text and the run key."""
-    from hares.code_digest import PROJECT
-    from kubeflow.compile import compile_pipeline
     from kubeflow.config import check_beam_flags
     from pipeline.config import load_config
+
+    config = load_config(name, assignments)
+    check_beam_flags(settings, config)
+    from hares.code_digest import PROJECT
+    from kubeflow.compile import compile_pipeline  # TFX: a wrong setting is said before it is imported
     from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.record import revision_of
     from pipeline.run import prepare
 
     try:
-        config = load_config(name, assignments)
-        check_beam_flags(settings, config)
         run = prepare(config, corpus, placements, Path(settings.workspace), address, in_image=True)
     except StoreUnreachableError as error:
         raise CommandError(str(error), ExitCode.STORE) from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from hares.encoders import encode_crops
 from hares.encoders import load_encoder as load_frozen
 from models.encoder import load_encoder
 from models.weights import save_weights
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def call(*arguments: str | Path):
@@ -28,9 +33,22 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_it_writes_can_be_scored(weights: Path, tmp_path: Path) -> None:
-    done = call("--encoder", "vit_tiny", "--from", weights, "--output", tmp_path / "out")
-    assert done.exit_code == 0, done.exception
-    assert "369,696 parameters" in done.output and "hares evaluate --encoder saved_model:" in done.output
+    line = [
+        "import-weights",
+        "--encoder",
+        "vit_tiny",
+        "--from",
+        str(weights),
+        "--output",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", *line],
+        cwd=PROJECT, env={name: value for name, value in os.environ.items() if "MIN_LOG_LEVEL" not in name},
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, ""), "nothing that TensorFlow says of an export"
+    assert "369,696 parameters" in done.stdout and "hares evaluate --encoder saved_model:" in done.stdout
     encoder = load_frozen(f"saved_model:{tmp_path / 'out'}")
     clips = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 16000)).astype(np.float32)
     assert encoder.sample_rate == 16000

@@ -72,6 +72,16 @@ def test_clips_are_stored_as_the_real_ones_and_do_not_clip(made: Path) -> None:
     assert len(rates) == 9 and all(found == {(16_000, 1, "PCM_16")} for found in rates.values())
 
 
+def test_a_link_at_the_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus_module, "LAYOUTS", {"voxceleb1": LAYOUTS["voxceleb1"]})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "corpus.part").symlink_to(tmp_path / "mine")
+    make_corpus(tmp_path / "corpus", scale=SMALL)
+    assert list((tmp_path / "mine").iterdir()) == [] and not (tmp_path / "corpus").is_symlink()
+
+
 @pytest.mark.parametrize("task", task_names())
 def test_readers_take_every_clip_and_find_every_class_in_train_and_test(made: Path, task: str) -> None:
     module = load_task_module(task)

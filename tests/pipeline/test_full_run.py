@@ -117,9 +117,9 @@ def test_serving_through_the_transform_graph_equals_the_waveform_signature(full_
 @pytest.mark.parametrize(
     "line",
     [
-        "--help", "--version", "presets", "report {w}",
+        "--help", "presets", "report {w}",
         "corpus check {c} --task esc50", "lineage trace hares --workspace {w}",
-        "lineage runs --workspace {w}", "lineage why --workspace {w}", "lineage export --workspace {w} --format prov",
+        "lineage why --workspace {w}",
         "lineage page --workspace {w} --output {t}/page.html", "metadata check --workspace {w}",
         "workspace gc --workspace {w}", "doctor --workspace {w}",
         "compile --target kubeflow --cluster {t}/cluster.yaml --corpus {c} --output {t}/hares.yaml",
