@@ -65,16 +65,19 @@ def file_failure(error: OSError, place: str | None = None) -> CommandError | Non
     Returns:
         None for an error of another kind, which is a crash.
     """
-    place = place or error.filename
+    where = place or error.filename
     if error.errno in _MACHINE:
-        where = f"{place}: " if place else ""
+        beginning = f"{where}: " if where else ""
         return CommandError(
-            f"{where}{error.strerror}; the same command goes on once that is mended", ExitCode.STEP
+            f"{beginning}{error.strerror}; the same command goes on once that is mended", ExitCode.STEP
         )
-    if error.errno in _PLACE and place:
-        return CommandError(
-            f"{place}: {error.strerror}; choose a place that you may write to", ExitCode.SETTINGS
+    if error.errno in _PLACE and where:
+        remedy = (
+            "choose a place that you may write to"
+            if place
+            else "get the right to it, or choose another place"
         )
+        return CommandError(f"{where}: {error.strerror}; {remedy}", ExitCode.SETTINGS)
     return None
 
 

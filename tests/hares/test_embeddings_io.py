@@ -135,7 +135,7 @@ def test_bad_encoders_are_named():
     task, given = load_task("tut18"), clips(2)
     with pytest.raises(ValueError, match=r"'dossier/0é\.wav' is not finite"):
         embed_shard(given, "test", task, SETTINGS, lambda w: np.full((len(w), 3), np.nan), 4)
-    with pytest.raises(ValueError, match=r"into \(2, 2, 3\); expected \(2, embedding size\)"):
+    with pytest.raises(ValueError, match=r"into \(2, 2, 3\), expected \(2, embedding size\)"):
         embed_shard(given, "test", task, SETTINGS, lambda w: np.zeros((len(w), 2, 3)), 4)
     with pytest.raises(ValueError, match="batch_size is 0"):
         embed_shard(given, "test", task, SETTINGS, Recorder(), 0)

@@ -43,12 +43,12 @@ def raising(error: BaseException):
 FAILURES = {
     "memory of a GPU": (
         raising(RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")),
-        "--batch-size 1",
+        "--batch-size 4",
     ),
-    "memory of numpy": (raising(MemoryError()), "--batch-size 1"),
+    "memory of numpy": (raising(MemoryError()), "--batch-size 4"),
     "memory of torch": (
         raising(RuntimeError("DefaultCPUAllocator: can't allocate memory")),
-        "--batch-size 1",
+        "--batch-size 4",
     ),
     "raises": (raising(ValueError("unequal\nlong trace")), "raised ValueError: unequal"),
     "has no file": (raising(OSError("no weights")), "raised OSError: no weights"),
