@@ -114,7 +114,7 @@ def moved_text(text: str, old: str, new: str) -> str:
     """A text with every path that is or lies below `old` put below `new`; within JSON too."""
     for _ in range(3):  # as it is, in JSON, and in JSON within JSON
         if old in text:
-            text = _whole_path(old).sub(lambda match, new=new: new, text)
+            text = _whole_path(old).sub(new.replace("\\", r"\\"), text)
         following = json.dumps(old)[1:-1], json.dumps(new)[1:-1]
         if following[0] == old:
             break
