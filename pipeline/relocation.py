@@ -111,14 +111,19 @@ def note_workspace(store: MetadataStore, identity: Identity, mark: str) -> None:
 
 
 def moved_text(text: str, old: str, new: str) -> str:
-    """A text with every path that is or lies below `old` put below `new`; within JSON too."""
-    for _ in range(3):  # as it is, in JSON, and in JSON within JSON
-        if old in text:
-            text = _whole_path(old).sub(lambda match, new=new: new, text)
-        following = json.dumps(old)[1:-1], json.dumps(new)[1:-1]
-        if following[0] == old:
-            break
-        old, new = following
+    """A text with every path that is or lies below `old` put below `new`; within JSON, and JSON within JSON, too."""
+    forms = [(old, new)]
+    for _ in range(2):
+        forms.append((json.dumps(forms[-1][0])[1:-1], json.dumps(forms[-1][1])[1:-1]))
+
+    def replaced(match: re.Match[str]) -> str:
+        before = text[: match.start()]
+        level = 2 if before.endswith('\\"') else 1 if before.endswith('"') else 0
+        return forms[max(level, [form for form, _ in forms].index(match[0]))][1]
+
+    for form in dict.fromkeys(form for form, _ in forms):
+        if form in text:
+            text = _whole_path(form).sub(replaced, text)
     return text
 
 
