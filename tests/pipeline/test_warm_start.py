@@ -134,7 +134,7 @@ def test_the_latest_blessed_is_that_of_the_runs_store(
 def test_a_run_has_its_start_and_its_baseline_from_one_store(
     model: Path, workspace: Workspace, shared_corpus: Path, tmp_path: Path
 ) -> None:
-    config = load_config("demo", ["tasks=[esc50]", "pretraining.warm_start=latest_blessed"])
+    config = load_config("demo", ["tasks=[birdsong]", "pretraining.warm_start=latest_blessed"])
     given = store_address(str(tmp_path / "shared" / "store.sqlite"), workspace.store)
     bless(tmp_path / "shared" / "store.sqlite", model, config.name)
     bless(workspace.store, model.with_name("own"), config.name)
