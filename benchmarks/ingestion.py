@@ -61,8 +61,8 @@ def ingest(folder: Path, output: Path) -> int:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from tfx.types import standard_artifacts
 
-    from components.artifacts import AudioManifest
-    from components.audio_example_gen.executor import MANIFEST_FILE, Executor
+    from components.artifacts import MANIFEST_FILE, AudioManifest
+    from components.audio_example_gen.executor import Executor
     from hares.ingest import FOLDER
     from pipeline.config import PipelineConfig
 

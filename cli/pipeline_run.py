@@ -92,7 +92,11 @@ def _run(
     )
     console.print(f"pretraining on {sources}", highlight=False, soft_wrap=True)
     if config.pretraining.warm_start:
-        start = run.warm_start.model if run.warm_start else "fresh weights: no model is blessed yet"
+        start = (
+            run.warm_start.model
+            if run.warm_start
+            else f"fresh weights: {address.shown} has no blessed model of {config.name}"
+        )
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
     from cli.interruption import Interruptible
     from cli.steps_view import StepsView

@@ -6,6 +6,8 @@ artifact goes into its custom properties instead.
 
 from tfx.types.artifact import Artifact
 
+MANIFEST_FILE = "manifest.json"  # inside an AudioManifest
+
 
 class AudioManifest(Artifact):
     """What ingestion found: counts, every clip used with its digest, every clip not used with its reason."""

@@ -11,9 +11,13 @@ the reports count by. It never ends the caller.
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+import soundfile
+import soxr
 
 from hares._decoder import pool
 from hares._decoding import (
@@ -34,10 +38,43 @@ __all__ = [
     "Limits",
     "decode",
     "decode_each",
+    "decoder_versions",
     "seconds",
 ]
 
 _LIMITS = Limits()
+_FFMPEG_SECONDS = 30.0  # a loaded machine may take its time to say a version
+
+
+def decoder_versions() -> dict[str, str]:
+    """What decodes and resamples here, by version: what one version refuses, another may read.
+
+    ffmpeg is "none" where it is not on the PATH, else the first line that it says of itself.
+    """
+    return {
+        "soundfile": soundfile.__version__,
+        "libsndfile": soundfile.__libsndfile_version__,
+        "soxr": soxr.__version__,
+        "libsoxr": soxr.__libsoxr_version__,
+        "ffmpeg": _ffmpeg_version(),
+    }
+
+
+def _ffmpeg_version() -> str:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        return "none"
+    try:
+        said = subprocess.run(
+            [program, "-version"],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_FFMPEG_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{program} does not run ({error})"
+    return (said.stdout.decode(errors="replace").splitlines() or [f"{program} says nothing"])[0]
 
 
 def decode(

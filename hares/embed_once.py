@@ -13,7 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -178,7 +178,7 @@ class TaskEmbedder:
     ) -> tuple[TaskEmbeddings, ShardSummary]:
         task, settings = source.task, self._settings
         policy = crop_policy(task, split, settings.protocol)
-        policy["longest_clip"] = settings.limits.longest  # it settles which clips there are
+        policy["limits"] = asdict(settings.limits)  # they settle which clips there are
         key = self._cache.key(self._digest, self._front, policy, facts)
         kept = self._cache.find(key)
         if kept is None:

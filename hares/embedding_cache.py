@@ -3,7 +3,8 @@
 A shard's key is a digest of all that settles its numbers:
 
 - the encoder: weights, code, libraries (`FrozenEncoder.digest`), and the number type they are kept in;
-- the front end: sample rate, fixed input length, the code that decodes, cuts and resamples;
+- the front end: sample rate, fixed input length, the code that decodes, cuts and resamples, the decoders' versions, and
+  what one file may cost: with ffmpeg installed or a limit raised, a file that was rejected is tried again;
 - the crop policy: of the task and the protocol, what settles the crops of *this* split, so that a longer probe,
   another learning rate or, for test clips, another number of training crops is no other shard;
 - the data: of each clip its id, labels, group, place in the file, and the SHA-256 of the file's bytes.
@@ -21,14 +22,15 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from hares._digests import combined_digest, file_digest, source_digest
+from hares._digests import combined_digest, file_digest
 from hares.arrays import npz_arrays, npz_bytes, write_atomically
+from hares.audio import decoder_versions
+from hares.code_digest import code_digest, is_our_module
 from hares.embedding_pass import MIXING_WINDOW
 from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.encoders import FrozenEncoder
@@ -38,18 +40,19 @@ from hares.task import Split, Task
 
 EmbeddingDtype = Literal["float16", "float32"]
 
-_PREPARING = ("hares.audio", "hares.protocol", "hares.embedding_pass", "hares.encoders")
-_PREPARING_LIBRARIES = ("soundfile", "soxr", "numpy")
+_PREPARING = ("hares.ingest", "hares.protocol", "hares.embedding_pass", "hares.encoders")
 _SUMMARY = "summary_json"
 
 
 def front_end(encoder: FrozenEncoder) -> dict[str, Any]:
-    """What turns a recording into the encoder's input: its settings, and a digest of the code behind them."""
+    """What turns a recording into embeddings, beside the encoder: its settings, the code behind them, and decoders."""
+    # An adapter of ours; what is called without one is the user's, and its code is in the encoder's digest.
+    adapter = [name for name in [getattr(encoder.embed, "__module__", "")] if is_our_module(name)]
     return {
         "sample_rate": encoder.sample_rate,
         "input_samples": encoder.input_samples,
-        "code": combined_digest(sources=[source_digest(module) for module in _PREPARING]),
-        "libraries": {name: metadata.version(name) for name in _PREPARING_LIBRARIES},
+        "code": code_digest(*_PREPARING, *adapter),
+        "decoders": decoder_versions(),
     }
 
 

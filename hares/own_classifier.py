@@ -2,7 +2,7 @@
 
 Paper, section 3 and appendix A: "For supervised classification, we do not perform a second stage of fine-tuning to
 evaluate the representations on the AudioSet benchmark." The classifier is a head on the embedding, so the cached
-embeddings of the evaluation crops are all it needs; a clip's score is the mean over its crops, as with a probe.
+embeddings of the evaluation crops are all it needs (`hares.probes._own_classifier` scores with it).
 
 Shapes: `d` embedding size, `k` classes.
 """
@@ -15,11 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
-from hares.embeddings import TaskEmbeddings
-from hares.probes import ProbeOutcome, train_test_fold
-from hares.probes._standard import average_over_crops
-from hares.task import Slot, Task
 
 METADATA_FILE = "hares_metadata.json"
 SIGNATURE = "classify"
@@ -37,27 +32,6 @@ class OwnClassifier:
 
     task: str
     classify: Callable[[np.ndarray], np.ndarray]
-
-    def run(self, task: Task, slots: tuple[Slot, ...], data: TaskEmbeddings) -> ProbeOutcome:
-        """Scores of the test clips, as a probe's outcome.
-
-        Raises:
-            ValueError: its number of classes is not the task's.
-        """
-        classes = len(slots[0].classes)
-
-        def score(embeddings: np.ndarray) -> np.ndarray:
-            scores = self.classify(embeddings)
-            if scores.shape != (len(embeddings), classes):
-                raise ValueError(
-                    f"{task.name}: the encoder's own classifier gave scores of shape {scores.shape} for "
-                    f"{len(embeddings)} embeddings; the task has {classes} classes. Was it trained on another "
-                    "label set?"
-                )
-            return scores[np.newaxis]
-
-        fold = train_test_fold(data)
-        return ProbeOutcome((fold,), average_over_crops(data, fold.test, score), {})
 
 
 def own_classifier(folder: str) -> OwnClassifier | None:

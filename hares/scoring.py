@@ -23,6 +23,7 @@ from hares.metrics import chance_accuracy, chance_average_precision, multi_hot
 from hares.own_classifier import NOTE, OwnClassifier
 from hares.predictions import Predictions
 from hares.probes import FOLDS, Fold, load_probe
+from hares.probes._own_classifier import run_own_classifier
 from hares.protocol import ProtocolSettings
 from hares.report.paper import REFERENCES, paper_averages, paper_score
 from hares.statistics import Resampled, draws_seed, interval
@@ -176,7 +177,7 @@ def score_task(
         nothing: dict[str, Any] = {"value": None, "chance": None, "resampled": None, "predictions": None}
         return TaskScore(**common, **nothing, seed_scores=(), clips=0, details={}, reason=reason)
     if own_classifier is not None and own_classifier.task == task.name:
-        outcome = own_classifier.run(task, slots, data)
+        outcome = run_own_classifier(own_classifier, task, slots, data)
         common["deviations"] = (*task.deviations, NOTE)
     else:
         outcome = load_probe(task.probe)(task, slots, data, settings)

@@ -41,7 +41,7 @@ class PretrainingConfig:
         span: number of the newest span to take where `source` is a pattern; None for the newest there is.
         window: how many spans to take: that one and those before it.
         warm_start: whose encoder training starts from: "" for fresh weights, "latest_blessed" for this pipeline's
-            latest blessed model in the workspace, or a path (see `pipeline/warm_start.py`).
+            latest blessed model in the run's store, or a path (see `pipeline/warm_start.py`).
     """
 
     source: str = "audioset"

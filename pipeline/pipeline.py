@@ -31,6 +31,7 @@ from components.evaluator.component import Evaluator
 from components.span_window.component import SpanWindow
 from components.standard.component import ImportSchemaGen, Pusher, StatisticsGen, Transform
 from components.trainer.executor import Executor as TrainerExecutor
+from hares.audio import Limits
 from pipeline.beam_args import by_step
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict
@@ -77,7 +78,7 @@ def _create_pipeline(run: ResolvedRun) -> Pipeline:
             model_run=trainer.outputs["model_run"] if config.compare_untrained else None,
             task=name,
             protocol=protocol,
-            code_digest=run.code["embedder"],
+            code_digest=run.code[f"embed_{name}"],
         ).with_id(f"embed_{name}")
         for name in run.tasks
     }
@@ -130,7 +131,8 @@ def _ingest(node: str, source: Source, run: ResolvedRun) -> BaseComponent:
         fingerprint=source.fingerprint,
         code_digest=run.code["ingest_pretraining" if node.startswith("ingest_pretraining") else node],
         clips_per_shard=run.config.clips_per_shard,
-        longest_clip=run.config.longest_clip,
+        limits=Limits(longest=run.config.longest_clip),
+        decoders=run.decoders,
         span=source.span,
     ).with_id(node)
 
@@ -192,6 +194,7 @@ def _trainer(
             "num_classes": run.num_classes,
             "label_task": run.label_task,
             "code_digest": run.code["trainer"],
+            "checkpoint_code": run.code["checkpoints"],
             "plugins": as_dict(run.config)["plugins"],
             "checkpoints": str(workspace.checkpoints),
             "warm_start": asdict(run.warm_start) if run.warm_start else None,

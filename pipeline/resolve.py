@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hares import folder, reading, tfds_source
+from hares.audio import decoder_versions
+from hares.code_digest import code_digest, locked_versions
 from hares.corpus import dataset_root
 from hares.folder import FOLDER
 from hares.probes import FOLDS
-from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
+from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module, task_names
 from models._plugins import PREFIX
 from models.encoder import encoder_module_name, load_encoder
 from models.objective import load_objective, objective_module_name
-from models.plugin import Plugin, load_plugin
-from pipeline.code_digest import code_digest
+from models.plugin import load_plugin
+from models.warm_start import WarmStart
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
+from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.settings import SettingError, as_dict
-from pipeline.warm_start import WarmStart, resolve_warm_start
+from pipeline.warm_start import resolve_warm_start
 from pipeline.workspace import Workspace
 
 PRETRAIN_FOLDER = "pretrain"
 SPLITS = ("train", "validation", "test")
+_INGESTION = "components.audio_example_gen.executor"
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ class ResolvedRun:
         input_kind: what the encoder takes, "log_mel" or "waveform".
         num_classes: classes of the pretraining labels; 0 without labels.
         label_task: the task whose labels these are, or "".
-        code: digest of the source code of each component.
+        code: digest of what decides the numbers of each step, and of the "checkpoints" of the Trainer.
+        decoders: what decodes audio files here, by version; empty where the steps run in the container image.
         baseline: report.json of the latest blessed model of another run key, or "".
         older_spans: of a window of spans, those before `pretraining`, newest first.
         warm_start: whose encoder training starts from; None for fresh weights.
@@ -67,6 +72,7 @@ class ResolvedRun:
     num_classes: int
     label_task: str
     code: Mapping[str, str]
+    decoders: Mapping[str, str]
     baseline: str = ""
     older_spans: tuple[Source, ...] = ()
     warm_start: WarmStart | None = None
@@ -82,6 +88,7 @@ class ResolvedRun:
             ],
             "warm_start": self.warm_start.digest if self.warm_start else "",
             "code": dict(self.code),
+            "decoders": dict(self.decoders),
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -91,6 +98,8 @@ def resolve(
     corpus: Path | None,
     placements: Mapping[str, Path],
     workspace: Path,
+    address: StoreAddress | None = None,
+    in_image: bool = False,
 ) -> ResolvedRun:
     """Finds the data of a run and checks that the run can work.
 
@@ -99,10 +108,16 @@ def resolve(
         corpus: folder with one folder a data set, or None where `placements` has them all.
         placements: data set name to its folder, where it is elsewhere.
         workspace: where the run lives.
+        address: the metadata store, for the model to start from; None for the workspace's own.
+        in_image: whether the steps run in the container image and not here. Libraries then count by the versions that
+            the image installs, the lock file's, and not by those of this machine. The image's decoders are not known
+            here: a cluster's cache has the image in its keys.
 
     Raises:
         SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
-            but has too few classes to train or test on, weights to start from that do not fit the encoder.
+            but has too few classes to train or test on, weights to start from that do not fit the encoder; or
+            `in_image`, and there is no lock file.
+        StoreUnreachableError: the store's server does not answer or refuses us.
     """
     try:
         for path, digest in config.plugins:
@@ -133,10 +148,16 @@ def resolve(
         input_kind=record.input_kind,
         num_classes=num_classes,
         label_task=next(iter(pretraining.readers)) if num_classes else "",
-        code=_code_digests(config),
+        code=_code_digests(config, pretraining.readers, _locked_versions() if in_image else None),
+        decoders={} if in_image else decoder_versions(),
         older_spans=_older_spans(config, pretraining),
         warm_start=resolve_warm_start(
-            config.pretraining.warm_start, record, config.frontend, config.name, Workspace(workspace)
+            config.pretraining.warm_start,
+            record,
+            config.frontend,
+            config.name,
+            Workspace(workspace),
+            address or store_address("", Workspace(workspace).store),
         ),
     )
 
@@ -279,25 +300,60 @@ def _is_task(name: str) -> bool:
     return True
 
 
-def _code_digests(config: PipelineConfig) -> dict[str, str]:
-    """Digest of the source behind each component; modules found by name are named here."""
-    tasks = [f"hares.tasks.{name}" for name in config.tasks]
-    probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
-    plugins = [Plugin(path, digest) for path, digest in config.plugins]
-    defining = (
+def _locked_versions() -> dict[str, str]:
+    try:
+        return locked_versions()
+    except FileNotFoundError as error:
+        raise SettingError(str(error)) from error
+
+
+def _code_digests(
+    config: PipelineConfig, pretraining_readers: Iterable[str], pins: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Digest of what decides the numbers of each step."""
+    plugins = [(Path(path), digest) for path, digest in config.plugins]
+    return {
+        step: code_digest(*modules, plugins=plugins if step in ("trainer", "checkpoints") else (), pins=pins)
+        for step, modules in entry_modules(config, pretraining_readers).items()
+    }
+
+
+def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What each step's code digest begins at: its executor, and the modules that it finds by name.
+
+    Args:
+        config: the settings.
+        pretraining_readers: names of the readers of the pretraining corpus.
+
+    Returns:
+        Modules by step; "checkpoints" are the Trainer's, which what exports a model does not decide.
+    """
+    found = (
         encoder_module_name(config.training.encoder),
         objective_module_name(config.training.objective),
     )
-    own = [name for name in defining if not name.startswith(PREFIX)]
+    own = tuple(name for name in found if not name.startswith(PREFIX))
+    records = ("pipeline.preprocessing", "components.standard.batches", "tensorflow_transform")
+    # A report says something of every task of the benchmark, scored or not.
+    probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
     return {
-        **{
-            f"ingest_{name}": code_digest("components.audio_example_gen.executor", module)
-            for name, module in zip(config.tasks, tasks, strict=True)
-        },
-        "ingest_pretraining": code_digest("components.audio_example_gen.executor", *tasks),
-        "span_window": code_digest("components.span_window.executor"),
-        "transform": code_digest("pipeline.preprocessing"),
-        "trainer": code_digest("pipeline.training", *own, plugins=plugins),
-        "embedder": code_digest("components.embedder.executor", *tasks),
-        "evaluator": code_digest("components.evaluator.executor", *tasks, *probes),
+        **{f"ingest_{name}": (_INGESTION, _task_module(name)) for name in config.tasks},
+        "ingest_pretraining": (
+            _INGESTION,
+            *sorted(_task_module(name) for name in pretraining_readers if name != FOLDER),
+        ),
+        "span_window": ("components.span_window.executor",),
+        "transform": records,
+        "trainer": ("pipeline.pretraining", *own),
+        "checkpoints": ("models.training.loop", *records, *own),
+        **{f"embed_{name}": ("components.embedder.executor", _task_module(name)) for name in config.tasks},
+        "evaluator": (
+            "components.evaluator.executor",
+            *(_task_module(name) for name in task_names()),
+            *probes,
+        ),
     }
+
+
+def _task_module(name: str) -> str:
+    return f"hares.tasks.{name}"

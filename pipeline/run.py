@@ -41,6 +41,7 @@ def prepare(
     placements: Mapping[str, Path],
     workspace: Path,
     address: StoreAddress | None = None,
+    in_image: bool = False,
 ) -> ResolvedRun:
     """Resolves a run, its baseline included.
 
@@ -49,14 +50,16 @@ def prepare(
         corpus: as `resolve` takes it.
         placements: as `resolve` takes them.
         workspace: where the run lives.
-        address: the metadata store, for the latest blessed model; None for the workspace's own.
+        address: the metadata store, for the latest blessed model, as baseline and to start from; None for the
+            workspace's own.
+        in_image: as `resolve` takes it.
 
     Raises:
         SettingError: as `resolve` does.
         StoreUnreachableError: the store's server does not answer or refuses us.
     """
-    run = resolve(config, corpus, placements, workspace.resolve())
-    address = address or own_store(run.workspace)
+    address = address or own_store(workspace.resolve())
+    run = resolve(config, corpus, placements, workspace.resolve(), address, in_image)
     if not address.exists():
         return run
     with address.asking() as store:

@@ -6,17 +6,19 @@ that a new encoder works in the benchmark before hours are spent on it. The fron
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
 from hares._digests import combined_digest, library_versions
+from hares.code_digest import code_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from models._plugins import PREFIX
 from models.encoder import encoder_module_name, load_encoder
 from models.frontend import FrontendConfig, log_mel, standardise
 from models.plugin import Plugin
 from models.weights import weights_digest
-from pipeline.code_digest import code_digest
 
 KIND = "untrained"
 
@@ -65,7 +67,9 @@ def load_untrained(
         digest=combined_digest(
             kind=KIND,
             weights=weights_digest(encoder),
-            code=code_digest("models.frontend", *ours, plugins=plugins),
+            code=code_digest(
+                __name__, *ours, plugins=[(Path(plugin.path), plugin.digest) for plugin in plugins]
+            ),
             versions=library_versions(),
         ),
         embed=embed,

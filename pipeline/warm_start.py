@@ -2,7 +2,8 @@
 
 `pretraining.warm_start` names it:
 
-- "latest_blessed": the latest blessed model of this pipeline in the workspace; before there is one, fresh weights;
+- "latest_blessed": the latest blessed model of this pipeline in the run's store (`--metadata`, or the workspace's own);
+  before there is one, fresh weights;
 - a workspace of `hares run`: its latest blessed model;
 - a SavedModel that `hares` exported, pushed or not: it holds its training weights beside the folded ones;
 - a `.npz` file of `models.weights.save_weights`;
@@ -15,7 +16,6 @@ Optimizer, step number and objective start anew: only the encoder is taken over.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,10 @@ from models.encoder import EncoderRecord, built_encoder
 from models.export import METADATA_FILE, read_metadata
 from models.frontend import FrontendConfig
 from models.training.checkpoints import read_encoder_weights
+from models.warm_start import WarmStart
 from models.weights import arrays_digest, load_weights, save_arrays, training_weights_path
-from pipeline.lineage.store import latest_blessed_model, open_store
+from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.lineage.store import latest_blessed_model
 from pipeline.settings import SettingError
 from pipeline.workspace import Workspace
 
@@ -34,23 +36,13 @@ LATEST_BLESSED = "latest_blessed"
 SERVING_FOLDER = "Format-Serving"  # TFX's, in a Model artifact
 
 
-@dataclass(frozen=True)
-class WarmStart:
-    """Weights to start from.
-
-    Attributes:
-        weights: `.npz` file of the encoder's weights by canonical name.
-        digest: their `models.weights.weights_digest`.
-        model: folder of the model they belong to, for the metadata store.
-    """
-
-    weights: str
-    digest: str
-    model: str
-
-
 def resolve_warm_start(
-    source: str, record: EncoderRecord, frontend: FrontendConfig, pipeline: str, workspace: Workspace
+    source: str,
+    record: EncoderRecord,
+    frontend: FrontendConfig,
+    pipeline: str,
+    workspace: Workspace,
+    address: StoreAddress,
 ) -> WarmStart | None:
     """The weights that `pretraining.warm_start` names; None for fresh ones.
 
@@ -60,14 +52,16 @@ def resolve_warm_start(
         frontend: its front end, which decides the shape of its input.
         pipeline: the run's pipeline, whose latest blessed model "latest_blessed" is.
         workspace: the run's.
+        address: the run's metadata store.
 
     Raises:
         SettingError: there is nothing to start from at `source`, or it is of another encoder.
+        StoreUnreachableError: the store's server does not answer or refuses us.
     """
     if not source:
         return None
     try:
-        return _resolved(source, record, frontend, pipeline, workspace)
+        return _resolved(source, record, frontend, pipeline, workspace, address)
     except ValueError as error:
         raise SettingError(
             f"pretraining.warm_start: got {source!r}: {error}. Accepted are {LATEST_BLESSED!r}, a workspace, a model "
@@ -75,29 +69,28 @@ def resolve_warm_start(
         ) from error
 
 
-def check_unchanged(warm_start: WarmStart) -> None:
-    """Raises ValueError where the weights are not those any more that the run was submitted with."""
-    digest = arrays_digest(read_encoder_weights(warm_start.weights))
-    if digest != warm_start.digest:
-        raise ValueError(
-            f"training: the weights in {warm_start.weights} have changed since the run was submitted (digest "
-            f"{digest[:12]}, expected {warm_start.digest[:12]}); submit it again"
-        )
-
-
 def _resolved(
-    source: str, record: EncoderRecord, frontend: FrontendConfig, pipeline: str, workspace: Workspace
+    source: str,
+    record: EncoderRecord,
+    frontend: FrontendConfig,
+    pipeline: str,
+    workspace: Workspace,
+    address: StoreAddress,
 ) -> WarmStart | None:
     if source == LATEST_BLESSED:
-        model = (
-            latest_blessed_model(open_store(workspace.store), pipeline) if workspace.store.is_file() else ""
-        )
+        model = _latest_blessed(address, pipeline)
         return _from_model(model, record, frontend) if model else None
-    if Workspace(Path(source)).store.is_file():
-        model = latest_blessed_model(open_store(Workspace(Path(source)).store), None)
+    other = Workspace(Path(source))
+    if other.store.is_file():
+        model = _latest_blessed(store_address("", other.store), None)
         if not model:
             raise ValueError("no model of this workspace is blessed")
         return _from_model(model, record, frontend)
+    if other.stores:
+        raise ValueError(
+            f"the runs of this workspace are recorded in {', '.join(other.stores)}; give the folder of one of its "
+            f"models, or {LATEST_BLESSED!r} with that store in --metadata"
+        )
     for folder in (source, os.path.join(source, SERVING_FOLDER)):
         if tf.io.gfile.exists(os.path.join(folder, METADATA_FILE)):
             return _from_model(source, record, frontend)
@@ -112,6 +105,13 @@ def _resolved(
         save_arrays(arrays, f"{path}.part")
         tf.io.gfile.rename(f"{path}.part", path)
     return WarmStart(path, digest, folder)
+
+
+def _latest_blessed(address: StoreAddress, pipeline: str | None) -> str:
+    if not address.exists():
+        return ""
+    with address.asking() as store:
+        return latest_blessed_model(store, pipeline)
 
 
 def _from_model(model: str, record: EncoderRecord, frontend: FrontendConfig) -> WarmStart:

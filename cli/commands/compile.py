@@ -74,9 +74,9 @@ def _compiled(
     address: StoreAddress,
 ) -> tuple[str, str]:
     """The file's text and the run key."""
+    from hares.code_digest import PROJECT
     from kubeflow.compile import compile_pipeline
     from kubeflow.config import check_beam_flags
-    from pipeline.code_digest import PROJECT
     from pipeline.config import load_config
     from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.record import revision_of
@@ -85,7 +85,7 @@ def _compiled(
     try:
         config = load_config(name, assignments)
         check_beam_flags(settings, config)
-        run = prepare(config, corpus, placements, Path(settings.workspace), address)
+        run = prepare(config, corpus, placements, Path(settings.workspace), address, in_image=True)
     except StoreUnreachableError as error:
         raise CommandError(str(error), ExitCode.STORE) from error
     revision, clean = revision_of(PROJECT)

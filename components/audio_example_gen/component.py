@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
@@ -23,7 +24,8 @@ class AudioExampleGenSpec(component_spec.ComponentSpec):
         "fingerprint": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
         "span": component_spec.ExecutionParameter(type=int, optional=True),
-        "longest_clip": component_spec.ExecutionParameter(type=float, optional=True),
+        "limits": component_spec.ExecutionParameter(type=str),
+        "decoders": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
@@ -39,10 +41,12 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         sources: reader name to folder: a task's name, or "folder" for any tree of audio files.
         splits: the output's splits; each gathers the reader's splits of the same name.
         fingerprint: digest of the folders' listings, since TFX's cache cannot see files.
-        code_digest: digest of the source code that ingestion runs, for the same reason.
+        code_digest: digest of the code that decides what ingestion writes, for the same reason.
         clips_per_shard: how many clips a TFRecord file holds, about.
         span: number of the span that `sources` was resolved to, if any.
-        longest_clip: seconds of sound that one file may claim.
+        limits: what one file may cost.
+        decoders: what decodes, by version, since a file that was rejected may decode with another; None where it is
+            not known, as it comes with an image.
     """
 
     SPEC_CLASS = AudioExampleGenSpec
@@ -56,7 +60,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         code_digest: str,
         clips_per_shard: int = 256,
         span: int | None = None,
-        longest_clip: float = Limits().longest,
+        limits: Limits | None = None,
+        decoders: Mapping[str, str] | None = None,
     ):
         spec = AudioExampleGenSpec(
             sources=json.dumps(dict(sources), sort_keys=True),
@@ -65,8 +70,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
             fingerprint=fingerprint,
             code_digest=code_digest,
             span=span,
-            # Left out where it is the usual one: a property that is always the same is one more to read.
-            longest_clip=None if longest_clip == Limits().longest else float(longest_clip),
+            limits=json.dumps(asdict(limits or Limits()), sort_keys=True),
+            decoders=json.dumps(dict(decoders), sort_keys=True) if decoders else None,
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
             manifest=channel_utils.as_channel([AudioManifest()]),
         )

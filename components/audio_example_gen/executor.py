@@ -20,6 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.artifacts import MANIFEST_FILE
 from components.beam_runner import let_go, listing_slices
 from components.outputs import record_outputs
 from components.shard_files import remove_unfinished, write_whole
@@ -33,9 +34,9 @@ from hares.ingest import (
     list_entries,
     shard_of,
 )
+from hares.plain_data import from_json
 from hares.task import Clip
 
-MANIFEST_FILE = "manifest.json"
 REJECTED_FILE = "rejected.jsonl"
 
 
@@ -60,7 +61,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for split in splits:
             fileio.makedirs(os.path.join(examples.uri, f"Split-{split}"))
         slices = min(listing_slices(self._beam_pipeline_args or ()), sum(shards.values()))
-        limits = Limits(longest=exec_properties.get("longest_clip") or Limits().longest)
+        limits = from_json(Limits, exec_properties["limits"])
         write = _IngestShard(sources, shards, examples.uri, manifest.uri, limits)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
         with let_go(self._make_beam_pipeline()) as pipeline:

@@ -20,7 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.audio_example_gen.executor import MANIFEST_FILE
+from components.artifacts import MANIFEST_FILE
 from components.evaluator.shown import show_page, show_scores
 from components.outputs import record_outputs
 from hares.blessing import BlessingConfig, Comparison, compare, judge

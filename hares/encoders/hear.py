@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions, source_digest, tree_digest
+from hares._digests import combined_digest, library_versions, tree_digest
+from hares.code_digest import source_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._arrays import as_array
 from hares.encoders._modules import import_user_module

@@ -12,8 +12,8 @@ import functools
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions, source_digest
 from hares.audio import SAMPLE_RATE
+from hares.code_digest import code_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 
 WINDOW, HOP, FFT = 400, 160, 512
@@ -33,7 +33,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         name="log_mel",
         sample_rate=chosen_rate("log_mel", SAMPLE_RATE, options),
         embedding_size=2 * BANDS,
-        digest=combined_digest(kind="log_mel", source=source_digest(__name__), versions=library_versions()),
+        digest=code_digest(__name__),
         embed=embed,
     )
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hares._digests import combined_digest, library_versions, source_digest
+from hares._digests import combined_digest, library_versions
+from hares.code_digest import source_digest
 from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.encoders._modules import import_user_module
 

@@ -19,6 +19,7 @@ from hares.report.runs import Run, differences
 from hares.report.summary import percent, summary_rows
 from hares.task import DOMAINS
 
+DATA_FILES = ("hares/report/page.html.j2", "hares/report/parts.html.j2", "hares/report/style.css.j2")
 CLASSES_SHOWN = 70  # above, the worst and the best half of it
 
 

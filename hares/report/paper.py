@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
+
+DATA_FILES = ("hares/report/paper_tables.json",)
 
 REFERENCES = {
     "sf_nfnet_f0_simclr": ("table9", "SF NFNet-F0"),
@@ -53,7 +55,7 @@ class PaperRow:
 @cache
 def paper_tables() -> dict[str, list[dict[str, Any]]]:
     """All columns of tables 4, 6, 7, 8 and 9, and two of table 2, in percent, as printed."""
-    content = resources.files("hares.report").joinpath("paper_tables.json").read_text("utf-8")
+    content = Path(__file__).with_name("paper_tables.json").read_text("utf-8")
     tables: dict[str, list[dict[str, Any]]] = json.loads(content)
     return tables
 

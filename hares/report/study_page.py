@@ -8,6 +8,7 @@ from typing import Any
 from hares.report.page import page_template
 from hares.task import DOMAINS
 
+DATA_FILES = ("hares/report/study.html.j2", "hares/report/parts.html.j2", "hares/report/style.css.j2")
 _TITLES = {name: name.capitalize() for name in DOMAINS} | {"hares": "HARES", "audioset": "AudioSet"}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import uuid
 from functools import partial
-from importlib import resources
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from hares.synthesis.signals import (
     unit,
 )
 from hares.synthesis.voices import is_low, speaker, talk
+from hares.tasks.audioset import official_labels
 
 ESC50_CLASSES = {
     "dog": 0, "rain": 10, "sea_waves": 11, "crickets": 13, "chirping_birds": 14, "wind": 16, "door_wood_knock": 30,
@@ -106,7 +106,7 @@ def birdsong(seed: int, scale: float) -> Plan:
 
 def audioset(seed: int, scale: float) -> Plan:
     """`audio/{balanced_train,eval}/<id>.flac`, the segment lists and the official label index."""
-    labels = resources.files("hares.tasks").joinpath("data/audioset_labels.csv").read_text(encoding="utf-8")
+    labels = official_labels()
     mids = {row["display_name"]: row["mid"] for row in csv.DictReader(labels.splitlines())}
     recordings, files = [], {"audioset/class_labels_indices.csv": labels}
     names = list(AUDIOSET_EVENTS)

@@ -16,18 +16,23 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from importlib import resources
 from pathlib import Path
 
 from hares._files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
 
+DATA_FILES = ("hares/tasks/data/audioset_labels.csv",)
+
+
+def official_labels() -> str:
+    """The text of AudioSet's own list of its classes."""
+    return Path(__file__).with_name("data").joinpath(Path(DATA_FILES[0]).name).read_text(encoding="utf-8")
+
 
 def _label_table() -> dict[str, str]:
     """Machine id to display name, in the order of the class ids."""
-    text = resources.files("hares.tasks").joinpath("data/audioset_labels.csv").read_text(encoding="utf-8")
-    return {row["mid"]: row["display_name"] for row in csv.DictReader(text.splitlines())}
+    return {row["mid"]: row["display_name"] for row in csv.DictReader(official_labels().splitlines())}
 
 
 _NAMES = _label_table()

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -36,7 +37,6 @@ from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 from models.training.optimizers import build_optimizer
-from models.training.pictures import ViewPictures
 from models.training.schedule import WarmupCosine
 from models.training.step import StepLog, compile_steps, trainable_variables
 
@@ -55,6 +55,17 @@ class Progress:
     loss: float
     clips_per_second: float
     eta_seconds: float
+
+
+class Pictures(Protocol):
+    """Pictures of what the encoder hears (`models.training.pictures`)."""
+
+    def write(self, step: int) -> None:
+        """Writes those of `step`."""
+
+
+# From TensorBoard's folder, the objective, the batches' form and the front end.
+PictureMaker = Callable[[str, Objective, InputSpec, FrontendConfig], Pictures]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +142,7 @@ def train(
     warm_start: str | None = None,
     frontend: FrontendConfig | None = None,
     num_examples: int | None = None,
+    pictures: PictureMaker | None = None,
 ) -> TrainingResult:
     """Pretrains an encoder, or goes on with the run that `checkpoint_dir` holds.
 
@@ -139,12 +151,14 @@ def train(
         files: TFRecord files; see `models/training/input_pipeline.py` for what a record holds.
         num_classes: k; 0 where the data has no labels.
         checkpoint_dir: folder of this run's checkpoints.
-        log_dir: folder of what TensorBoard shows: scalars after every `steps_per_loop` updates, a clip's crops and
-            views at the start and with every checkpoint. None writes none.
+        log_dir: folder of what TensorBoard shows: scalars after every `steps_per_loop` updates, and `pictures`. None
+            writes none.
         progress: called after every `steps_per_loop` updates.
         warm_start: whose encoder this run starts from: see `models.training.checkpoints.read_encoder_weights`.
         frontend: what made the log-mels; it decides how many frames a crop has. None is the default one.
         num_examples: records in `files` where known; None counts them by reading.
+        pictures: makes what is written to `log_dir` at the start and with every checkpoint, `ViewPictures` as a rule:
+            given and not imported, since pictures decide no weight (`hares.code_digest`). None makes none.
 
     Raises:
         ValueError: a setting, the data or a checkpoint cannot be used; the message says which and why.
@@ -196,9 +210,9 @@ def train(
     run_steps = compile_steps(strategy, encoder, objective, optimizer, objective_record.metrics, batches)
     log_dir = log_dir if is_chief(strategy) else None
     reporter = _Reporter(config, log_dir, progress)
-    pictures = ViewPictures(log_dir, objective, spec, frontend or FrontendConfig()) if log_dir else None
-    if pictures:
-        pictures.write(start)
+    shown = pictures(log_dir, objective, spec, frontend or FrontendConfig()) if pictures and log_dir else None
+    if shown:
+        shown.write(start)
     with _Termination() as termination:
         step = start
         while step < config.steps:
@@ -210,8 +224,8 @@ def train(
             reporter.report(step, log, time.monotonic() - began)
             if step % config.checkpoint_every_steps == 0 or step == config.steps or termination.requested:
                 checkpoints.save(step)
-                if pictures:
-                    pictures.write(step)
+                if shown:
+                    shown.write(step)
             if termination.requested and step < config.steps:
                 raise TrainingInterrupted(step, str(checkpoints.latest))
     return TrainingResult(encoder, objective, step, reporter.metrics, tuple(reporter.history))

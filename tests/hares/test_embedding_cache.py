@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hares.audio import decoder_versions
 from hares.embedding_cache import EmbeddingCache, crop_policy, front_end, shard_data
 from hares.embeddings import TaskEmbeddings
 from hares.encoders import FrozenEncoder, load_encoder
@@ -136,8 +138,34 @@ def test_the_front_end_touches_every_shard(shards, tmp_path, change):
 
 def test_the_code_of_the_front_end_is_in_the_key(shards, tmp_path, monkeypatch):
     before = keys(shards, tmp_path)
-    monkeypatch.setattr("hares.embedding_cache.source_digest", lambda module: f"another {module}")
+    monkeypatch.setattr("hares.embedding_cache.code_digest", lambda *modules: f"another {modules}")
     assert changed(before, keys(shards, tmp_path)) == {"a", "b"}
+
+
+def test_decoders_are_in_the_key(shards, tmp_path, monkeypatch):
+    """What one version refuses, or cannot read without ffmpeg, is asked again once there is another."""
+    program = tmp_path / "bin" / "ffmpeg"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent))
+    found = [keys(shards, tmp_path)]
+    assert decoder_versions()["ffmpeg"] == "none"
+    for version in ("6.0", "6.1"):
+        program.write_text(f"#!/bin/sh\necho ffmpeg version {version}\n")
+        program.chmod(0o755)
+        assert decoder_versions()["ffmpeg"] == f"ffmpeg version {version}"
+        found.append(keys(shards, tmp_path))
+    for name in ("soundfile.__libsndfile_version__", "soxr.__libsoxr_version__"):
+        monkeypatch.setattr(name, "0")
+        found.append(keys(shards, tmp_path))
+    program.write_text("")  # not a program: it cannot decode, and is not absent either
+    assert "not run" in decoder_versions()["ffmpeg"]
+    assert all(changed(a, b) == {"a", "b"} for a, b in itertools.pairwise(found))
+
+
+def test_the_code_of_the_adapter_is_in_the_key(shards, tmp_path):
+    """Ours; a user's own code is in the digest of the encoder."""
+    users = dataclasses.replace(ENCODER, embed=lambda waveforms: waveforms[:, :4])
+    assert changed(keys(shards, tmp_path), keys(shards, tmp_path, users)) == {"a", "b"}
 
 
 def test_the_number_type_touches_every_shard(shards, tmp_path):

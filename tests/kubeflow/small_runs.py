@@ -9,9 +9,9 @@ from kubeflow.hardware import HardwareSpec
 from kubeflow.registration import Registration
 from kubeflow.service_config import ServiceConfig
 from models.training.config import TrainingConfig
+from models.warm_start import WarmStart
 from pipeline.config import PipelineConfig
 from pipeline.resolve import ResolvedRun, Source
-from pipeline.warm_start import WarmStart
 
 SERVICE = ServiceConfig(
     project="audio", region="europe-west4", service_account="steps@audio.iam.gserviceaccount.com",
@@ -19,7 +19,10 @@ SERVICE = ServiceConfig(
 )  # fmt: skip
 WORKSPACE_HERE = "/mnt/hares"
 TASKS = ("esc50",)
-CODE = ("ingest_esc50", "ingest_pretraining", "span_window", "transform", "trainer", "embedder", "evaluator")
+CODE = (
+    "ingest_esc50", "ingest_pretraining", "span_window", "transform", "trainer", "checkpoints", "embed_esc50",
+    "evaluator",
+)  # fmt: skip
 
 
 def small_run(**changes) -> ResolvedRun:
@@ -35,6 +38,7 @@ def small_run(**changes) -> ResolvedRun:
         "num_classes": 0,
         "label_task": "",
         "code": {name: f"{name}-sources" for name in CODE},
+        "decoders": {},
         "baseline": "/mnt/hares/artifacts/evaluator/report/7",
         "older_spans": (Source({"folder": "/mnt/corpora/span-1"}, ("train",), "span-1-listing", 1),),
         "warm_start": WarmStart("/mnt/hares/pushed/7/weights.npz", "weights-digest", "/mnt/hares/pushed/7"),

@@ -21,6 +21,7 @@ from models.training import loop
 from models.training.checkpoints import read_encoder_weights
 from models.training.config import TrainingConfig
 from models.training.loop import NonFiniteLossError, TrainingInterrupted, train
+from models.training.pictures import ViewPictures
 from models.weights import save_arrays, save_weights
 
 KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
@@ -213,7 +214,8 @@ def test_the_clips_of_the_update_that_broke_are_named(tmp_path):
 
 def test_progress_tensorboard_and_result(files, tmp_path):
     reports = []
-    result = train(CONFIG, files, 4, str(tmp_path / "run"), str(tmp_path / "logs"), reports.append)
+    places = (str(tmp_path / "run"), str(tmp_path / "logs"))
+    result = train(CONFIG, files, 4, *places, reports.append, pictures=ViewPictures)
     assert [r.step for r in reports] == [2, 4, 6, 8, 10]
     assert reports[-1].eta_seconds == 0
     assert all(r.clips_per_second > 0 for r in reports)

@@ -11,10 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from hares.code_digest import PROJECT, code_digest
 from models._plugins import PREFIX
 from models.encoder import encoder_names
-from models.plugin import Plugin
-from pipeline.code_digest import PROJECT, code_digest
 from pipeline.config import load_config
 from pipeline.resolve import resolve
 from pipeline.settings import SettingError, as_dict
@@ -63,7 +62,7 @@ def test_a_changed_plugin_retrains_and_nothing_else_reruns(
     mine.write_text(MINE + "# another\n")
     second = resolved()
     changed = [node for node in first.code if first.code[node] != second.code[node]]
-    assert changed == ["trainer"] and first.run_key != second.run_key
+    assert changed == ["trainer", "checkpoints"] and first.run_key != second.run_key
 
 
 def test_a_run_is_resolved_again_only_with_the_plugin_as_it_was(
@@ -81,7 +80,7 @@ def test_the_digest_follows_what_a_plugin_imports(tmp_path: Path) -> None:
     plain, importing = tmp_path / "a.py", tmp_path / "b.py"
     plain.write_text("")
     importing.write_text("from models.objectives import simclr\n")
-    digests = {code_digest("hares.task", plugins=[Plugin(str(path), "same")]) for path in (plain, importing)}
+    digests = {code_digest("hares.task", plugins=[(path, "same")]) for path in (plain, importing)}
     assert len(digests) == 2
 
 

@@ -28,7 +28,7 @@ def custom() -> dict:
     return {
         "training": asdict(TrainingConfig()),
         "frontend": asdict(FrontendConfig()),
-        "code_digest": "c",
+        "checkpoint_code": "c",
         "warm_start": None,
     }
 
@@ -52,7 +52,7 @@ def test_all_that_decides_the_result_decides_the_folder(custom: dict, files: lis
         (changed(custom, seed=1), files),
         (changed(custom, batch_size=8), files),
         (changed(custom, num_mel_bins=64), files),
-        ({**custom, "code_digest": "d"}, files),
+        ({**custom, "checkpoint_code": "d"}, files),
         ({**custom, "warm_start": {"weights": "w.npz", "digest": "1", "model": "m"}}, files),
         ({**custom, "warm_start": {"weights": "w.npz", "digest": "2", "model": "m"}}, files),
         (custom, files[:1]),

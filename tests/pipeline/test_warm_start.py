@@ -14,9 +14,13 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from models.encoder import Encoder, built_encoder, load_encoder
 from models.frontend import FrontendConfig
+from models.warm_start import WarmStart, check_unchanged
 from models.weights import load_weights, read_weights, save_weights, training_weights_path, weights_digest
+from pipeline.config import load_config
+from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.run import prepare
 from pipeline.settings import SettingError
-from pipeline.warm_start import WarmStart, check_unchanged, resolve_warm_start
+from pipeline.warm_start import resolve_warm_start
 from pipeline.workspace import Workspace
 
 FRONTEND = FrontendConfig()
@@ -43,20 +47,26 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
 
 
-def resolved(source: object, workspace: Workspace, record: object = RECORD) -> WarmStart | None:
-    return resolve_warm_start(str(source), record, FRONTEND, "retrained", workspace)  # type: ignore[arg-type]
+def resolved(
+    source: object, workspace: Workspace, record: object = RECORD, address: StoreAddress | None = None
+) -> WarmStart | None:
+    address = address or store_address("", workspace.store)
+    return resolve_warm_start(str(source), record, FRONTEND, "retrained", workspace, address)  # type: ignore[arg-type]
 
 
-def bless(workspace: Workspace, model: Path, pipeline: str, blessed: int = 1) -> None:
-    workspace.folder.mkdir(exist_ok=True)
+def bless(path: Path, model: Path, pipeline: str, blessed: int = 1) -> None:
+    """Enters a verdict into the SQLite store at `path`."""
+    path.parent.mkdir(exist_ok=True)
     config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(workspace.store)
+    config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
     store = MetadataStore(config)
     artifact_type = store.put_artifact_type(pb.ArtifactType(name="ModelBlessing"), can_add_fields=True)
     artifact = pb.Artifact(type_id=artifact_type, uri=str(model), state=pb.Artifact.LIVE)
     artifact.custom_properties["blessed"].int_value = blessed
     artifact.custom_properties["current_model"].string_value = str(model)
+    artifact.custom_properties["report"].string_value = f"{model}/report"
+    artifact.custom_properties["run_key"].string_value = "of an earlier run"
     (artifact_id,) = store.put_artifacts([artifact])
     type_id = store.put_context_type(pb.ContextType(name="pipeline"), can_add_fields=True)
     found = store.get_context_by_type_and_name("pipeline", pipeline)
@@ -69,7 +79,7 @@ def test_every_form_gives_the_same_weights(
 ) -> None:
     save_weights(encoder, tmp_path / "own.npz")
     tf.train.Checkpoint(encoder=encoder, step=tf.Variable(3)).save(str(tmp_path / "run" / "ckpt"))
-    bless(workspace, model, "retrained")
+    bless(workspace.store, model, "retrained")
     sources = {
         "model": model,
         "pushed": model / "Format-Serving",
@@ -101,12 +111,44 @@ def test_a_checkpoints_encoder_outlives_the_checkpoint(
 
 def test_the_latest_blessed_model_is_this_pipelines(model: Path, workspace: Workspace) -> None:
     assert resolved("latest_blessed", workspace) is None, "no store yet"
-    bless(workspace, model.with_name("refused"), "retrained", blessed=0)
-    bless(workspace, model.with_name("others"), "other")
+    bless(workspace.store, model.with_name("refused"), "retrained", blessed=0)
+    bless(workspace.store, model.with_name("others"), "other")
     assert resolved("latest_blessed", workspace) is None, "none is blessed yet"
-    bless(workspace, model, "retrained")
+    bless(workspace.store, model, "retrained")
     found = resolved("latest_blessed", workspace)
     assert found is not None and found.model == str(model)
+
+
+def test_the_latest_blessed_is_that_of_the_runs_store(
+    model: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Whatever stands in the workspace's own, which is another where a run is given `--metadata`."""
+    bless(workspace.store, model.with_name("own"), "retrained")
+    given = store_address(str(tmp_path / "shared" / "store.sqlite"), workspace.store)
+    assert resolved("latest_blessed", workspace, address=given) is None, "none is blessed there yet"
+    bless(tmp_path / "shared" / "store.sqlite", model, "retrained")
+    found = resolved("latest_blessed", workspace, address=given)
+    assert found is not None and found.model == str(model)
+
+
+def test_a_run_has_its_start_and_its_baseline_from_one_store(
+    model: Path, workspace: Workspace, shared_corpus: Path, tmp_path: Path
+) -> None:
+    config = load_config("demo", ["tasks=[birdsong]", "pretraining.warm_start=latest_blessed"])
+    given = store_address(str(tmp_path / "shared" / "store.sqlite"), workspace.store)
+    bless(tmp_path / "shared" / "store.sqlite", model, config.name)
+    bless(workspace.store, model.with_name("own"), config.name)
+    run = prepare(config, shared_corpus, {}, workspace.folder, given)
+    assert run.warm_start is not None and run.warm_start.model == str(model)
+    assert run.baseline == f"{model}/report"
+
+
+def test_a_workspace_whose_runs_are_recorded_elsewhere_says_so(workspace: Workspace, tmp_path: Path) -> None:
+    other = Workspace(tmp_path / "other")
+    other.folder.mkdir()
+    other.note_store("postgresql://hares@db/hares")
+    with pytest.raises(SettingError, match="postgresql://hares@db/hares"):
+        resolved(other.folder, workspace)
 
 
 def test_weights_that_changed_since_are_refused(model: Path, workspace: Workspace) -> None:

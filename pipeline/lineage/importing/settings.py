@@ -43,7 +43,7 @@ def told_by_steps(executions: Iterable[ForeignExecution]) -> tuple[dict[str, Val
         custom = _object(step.properties.get("custom_config"))
         digest = step.properties.get("code_digest", custom.get("code_digest"))
         if isinstance(digest, str):
-            code["embedder" if step.node.startswith(_EMBEDDER) else step.node] = digest
+            code[step.node] = digest
         if step.node == _TRAINER:
             config.update((name, custom[name]) for name in _OF_TRAINER if name in custom)
         elif step.node == _EVALUATOR:
