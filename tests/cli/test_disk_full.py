@@ -117,7 +117,7 @@ def result(disk: Path) -> dict[str, Any]:
             for name, entry in tasks.items() if entry["value"] is not None}  # fmt: skip
 
 
-KEPT = ("value", "low", "high", "interval", "missing", "clips", "test_clips", "train_clips", "expected")
+KEPT = ("value", "interval", "missing", "clips", "train_clips", "expected_clips")
 
 
 @pytest.fixture(scope="module")

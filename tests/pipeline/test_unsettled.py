@@ -48,9 +48,7 @@ def data(tmp_path: Path) -> Path:
 
 def ingest(folder: Path, data: Path) -> tuple[Outcome, dict[str, int]]:
     """One run of the one step; what became of it, and the rejections of its newest manifest."""
-    component = AudioExampleGen({"folder": str(data)}, ("train",), "data", "code").with_id(
-        "ingest"
-    )
+    component = AudioExampleGen({"folder": str(data)}, ("train",), "data", "code").with_id("ingest")
     pipeline = Pipeline(
         pipeline_name="p", pipeline_root=str(folder / "artifacts"), components=[component], enable_cache=True
     )
