@@ -55,6 +55,7 @@ _KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TMPDIR", "LA
 _TRIES = 3  # of a file whose decoder is killed from outside
 # Its own faults end a process by these; by others it was ended from outside, as by a system short of memory.
 _CRASHES = frozenset(("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGTRAP", "SIGSYS", "SIGXFSZ"))
+_ALARM = "SIGALRM"  # its own clock, while this process was busy with the file before
 # -I: no current directory, no PYTHON... variables. Our own place comes first, so that this code and no other runs.
 _START = """
 import json, sys
@@ -68,11 +69,10 @@ main(int(sys.argv[2]))
 
 def _places() -> list[str]:
     """Where hares is, and where this process found the libraries that decoding imports."""
-    modules = [Path(module.__file__) for module in (cffi, np, soundfile, soxr)]
+    modules = [Path(str(module.__file__)) for module in (cffi, np, soundfile, soxr)]
     found = [path.parent.parent if path.name == "__init__.py" else path.parent for path in modules]
-    return list(
-        dict.fromkeys(str(place.resolve()) for place in (Path(__file__).resolve().parents[1], *found))
-    )
+    places = (Path(__file__).parents[1], *found)
+    return list(dict.fromkeys(str(place.resolve()) for place in places))
 
 
 _COMMAND = (sys.executable, "-I", "-c", _START, json.dumps(_places()))
@@ -276,13 +276,13 @@ class DecoderPool:
                 except (_Lost, _TooSlow) as error:
                     ended, decoder = decoder, None
                     how, lost = ended.stop(), isinstance(error, _Lost)
-                    outside = lost and not (how in _CRASHES or how.startswith("exit code"))
+                    outside = lost and not (how in _CRASHES or how == _ALARM or how.startswith("exit code"))
                     deaths += 1
                     again = deaths < (_TRIES if outside else 2) and type(error) is not _TooSlow
                     if outside and not again:
                         raise _killed(waiting[0]["path"], how) from error
                     decoder = self._take()
-                    answer = _died(how) if lost else limits.too_slow()
+                    answer = _died(how) if lost and how != _ALARM else limits.too_slow()
                     for request in waiting if again else islice(waiting, 1, None):
                         decoder.send(request, limits)
                     if again:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hares._decoder import pool
 from hares.encoders import FrozenEncoder, load_encoder
 from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
 from hares.preflight import PreflightError
@@ -212,6 +213,22 @@ def test_an_interrupted_shard_is_computed_again_and_no_other(corpus, tmp_path):
         floor, find_sources(corpus, {}, TASKS), SETTINGS, tmp_path / "two", tmp_path / "other", Silent()
     )
     assert whole.report == again.report
+
+
+def test_a_clip_that_lacked_ffmpeg_is_embedded_when_it_is_there(corpus, tmp_path, monkeypatch):
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg on the PATH")
+    clip = sorted((corpus / "esc50/audio").iterdir())[0]
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, "-f", "mp4", tmp_path / "made"], check=True)
+    (tmp_path / "made").replace(clip)
+    path, missing = os.environ["PATH"], []
+    for found in ("", "", path, path):
+        monkeypatch.setenv("PATH", found)
+        pool(SETTINGS.limits.memory_bytes).close()  # a decoder keeps the variables it was started with
+        result = run(corpus, tmp_path / "out")
+        missing.append(result.report["tasks"]["esc50"]["missing"])
+    assert missing == [{"needs_ffmpeg": 1}, {"needs_ffmpeg": 1}, {}, {}]
+    assert result.record["cache"]["computed"] == 0
 
 
 def test_a_broken_encoder_reads_no_data(corpus, tmp_path):
