@@ -49,9 +49,10 @@ def service_address(text: str, what: str) -> str:
         ValueError: it is something else, or a user or password stands in it, which every log would show.
     """
     if not _ADDRESS.fullmatch(text):
+        shown = re.split("[?#]", without_user(text))[0]
         raise ValueError(
-            f"{what}: got {re.split('[?#]', without_user(text))[0]!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and "
-            "no user or password in it"
+            f"{what}: got {shown!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and no user or "
+            "password in it"
         )
     try:
         _origin(text)
