@@ -92,9 +92,10 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(
 ) -> None:
     monkeypatch.setenv("HARES_METADATA_PASSWORD", CANARY)
     caplog.set_level(logging.DEBUG)
-    address = store_address(f"{scheme}://u@127.0.0.1:1/d", DEFAULT)
+    place = "127.0.0.1:1" if scheme == "grpc" else "u@127.0.0.1:1/d"
+    address = store_address(f"{scheme}://{place}", DEFAULT)
     with pytest.raises(
-        StoreUnreachableError, match=f"{scheme}://u@127.0.0.1:1/d: the metadata store cannot"
+        StoreUnreachableError, match=f"{scheme}://{place}: the metadata store cannot"
     ) as caught:
         address.open()
     printed = capfd.readouterr()
