@@ -49,9 +49,9 @@ def service_address(text: str, what: str) -> str:
         ValueError: it is something else, or a user or password stands in it, which every log would show.
     """
     if not _ADDRESS.fullmatch(text):
-        got = re.split("[?#]", without_user(text))[0]
+        shown = re.split("[?#]", without_user(text))[0]
         raise ValueError(
-            f"{what}: got {got!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and no user or "
+            f"{what}: got {shown!r}; expected https://HOST[:PORT][/PATH], http:// on this machine, and no user or "
             "password in it"
         )
     try:

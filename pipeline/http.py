@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,7 +19,6 @@ import requests
 from pipeline.hosts import CredentialRefusedError, host_of, is_loopback, may_receive, meant_for
 
 _MOST = 256 << 20  # bytes of an answer; the largest are pages of a run's lineage, of megabytes
-_SLOWEST = 10  # times the longest wait for a part: how long a whole answer may take
 _BLOCK = 1 << 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:|-]+")
 
@@ -99,7 +97,7 @@ class Client:
             sent: `params`, `json`, `data` and `headers` as requests takes them.
 
         Raises:
-            requests.RequestException: no answer, one that is too long or too slow, or a redirection that leaves
+            requests.RequestException: no answer, one that is too long, or a redirection that leaves
                 encryption or goes on for too long.
         """
         for _ in range(self._redirects + 1):
@@ -121,14 +119,11 @@ class Client:
         raise requests.TooManyRedirects(f"{host_of(url)}: more than {self._redirects} redirections")
 
     def _body(self, answer: requests.Response) -> bytes:
-        latest = time.monotonic() + self._timeout * _SLOWEST
         body = bytearray()
         for block in answer.iter_content(_BLOCK):
             body += block
             if len(body) > self._most:
                 raise requests.exceptions.ContentDecodingError(f"an answer of more than {self._most} bytes")
-            if time.monotonic() > latest:
-                raise requests.ReadTimeout(f"an answer that takes over {self._timeout * _SLOWEST:g} s")
         return bytes(body)
 
 

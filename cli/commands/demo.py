@@ -27,7 +27,7 @@ def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> Non
     \b
     hares demo
     hares demo --workspace W --set training.steps=600
-    hares demo --workspace W --metadata mysql://hares@db/hares
+    hares demo --workspace W --metadata mysql://hares@127.0.0.1/hares
     """
     from cli.pipeline_run import RunRequest, run_and_show
 

@@ -204,7 +204,7 @@ def page(
 
     \b
     hares lineage page --output lineage.html --workspace W
-    hares lineage page --serve --workspace W --metadata postgresql://hares@db/hares
+    hares lineage page --serve --workspace W --metadata postgresql://hares@127.0.0.1/hares
     """
     from cli.lineage_page import serve_page, write_page
 

@@ -78,8 +78,8 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     ?password_file= names in each address.
 
     \b
-    hares metadata migrate W/metadata.sqlite mysql://hares@db/hares
-    hares metadata migrate W/metadata.sqlite 'postgresql://hares@db/hares?password_file=/run/secrets/hares'
+    hares metadata migrate W/metadata.sqlite mysql://hares@127.0.0.1/hares
+    hares metadata migrate W/metadata.sqlite 'postgresql://hares@127.0.0.1/hares?password_file=/run/secrets/hares'
     """
     from ml_metadata.metadata_store import MetadataStore
 
@@ -128,7 +128,7 @@ def import_runs(
 
     \b
     hares metadata import --vertex my-project/europe-west4 --run hares-20261124100000 --workspace W
-    hares metadata import --vertex my-project/europe-west4 --all --metadata mysql://hares@db/hares
+    hares metadata import --vertex my-project/europe-west4 --all --metadata mysql://hares@127.0.0.1/hares
     hares metadata import --kubeflow RUN_FOLDER --workspace W
 
     An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that

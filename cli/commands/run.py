@@ -38,7 +38,7 @@ def command(
     hares run --config demo --corpus corpora --workspace W
     hares run --config demo --corpus corpora --workspace W --set training.steps=1000 --set training.seed=1
     hares run --config demo --plugin mine.py --set training.encoder=mine_small --corpus corpora --workspace W
-    hares run --config demo --corpus corpora --workspace W --metadata postgresql://hares@db/hares
+    hares run --config demo --corpus corpora --workspace W --metadata postgresql://hares@127.0.0.1/hares
     hares run --config my.yaml --corpus corpora --corpus esc50=/data/ESC-50-master --workspace W
     """
     from cli.options import parse_corpus

@@ -1,14 +1,14 @@
 """Where a metadata store is: a SQLite file, a MySQL/MariaDB or PostgreSQL server, or ML Metadata's gRPC server.
 
     W/metadata.sqlite                                     the default of a workspace
-    mysql://user@host:3306/database?ssl_ca=ca.pem
-    postgresql://user@host:5432/database?sslrootcert=ca.pem
+    mysql://user@localhost:3306/database
+    postgresql://user@localhost:5432/database
     grpc://host:8080?custom_ca=ca.pem
 
-A server on another machine is spoken to with TLS, and its certificate and name are verified; anything weaker is an
-option of the address: `plaintext=true` for MySQL and gRPC, `sslmode` for PostgreSQL. A MySQL server is trusted with
-every file that this user can read: ML Metadata's client sends the one that the server asks for (LOAD DATA LOCAL
-INFILE), and has no switch against it.
+A server on another machine wants TLS with a verified name, or `plaintext=true` in its address. Of ML Metadata's clients
+only gRPC's can verify one: PostgreSQL's is built without TLS, and MySQL's takes any certificate, or with verification
+none. Their servers are better reached through a tunnel that ends on this machine. A MySQL server is trusted with every
+file that this user can read: the client sends the one that it asks for (LOAD DATA LOCAL INFILE), without a switch.
 
 A password never stands in an address, which `ps` shows and a shell remembers: it comes from the environment variable
 HARES_METADATA_PASSWORD, or from a file that `?password_file=` names. It goes into the connection and nowhere else.
@@ -48,8 +48,6 @@ _MYSQL_SSL = {
     "ssl_capath": "capath",
     "ssl_cipher": "cipher",
 }
-_POSTGRESQL_SSL = ("sslmode", "sslcert", "sslkey", "sslrootcert")
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _GRPC_SSL = ("client_key", "server_cert", "custom_ca")
 # What ML Metadata's C++ part says, all in RuntimeErrors, where two make the database or its tables at once.
 _TABLES_BEING_MADE = (
@@ -268,19 +266,8 @@ def _mysql(place: _Place, options: dict[str, str], password: str) -> pb.Connecti
     for name, field_name in _MYSQL_SSL.items():
         if name in options:
             setattr(config.mysql.ssl_options, field_name, options.pop(name))
-    tls = config.mysql.ssl_options
-    authority = bool(tls.ca or tls.capath)
-    # Without a certificate's authority the client verifies no name, and without `verify` it falls back to plain text.
-    verified = _truth("ssl_verify", options.pop("ssl_verify", "true" if authority else "false"))
-    plaintext = _truth("plaintext", options.pop("plaintext", "false"))
-    _refuse(options, (*_MYSQL_SSL, "ssl_verify", "plaintext", "socket", "password_file"))
-    if place.other_machine and not plaintext and not (authority and verified):
-        raise ValueError(
-            f"--metadata: {place.shown} is on another machine, and a MySQL server can read the files of who connects "
-            "to it; give ?ssl_ca=FILE, with which its certificate is verified, or plaintext=true to do without"
-        )
-    if authority or verified:
-        tls.verify_server_cert = verified
+    _check_way(place, options, "an attacker there can read all, and also the files of this user")
+    _refuse(options, (*_MYSQL_SSL, "plaintext", "socket", "password_file"))
     return config
 
 
@@ -290,19 +277,21 @@ def _postgresql(place: _Place, options: dict[str, str], password: str) -> pb.Con
     config.postgresql.port = str(place.port)
     config.postgresql.dbname = place.database
     config.postgresql.user = place.user
-    if password:  # an empty one would make libpq take what comes next, the mode of TLS, for it
+    if password:  # an empty one would make libpq take what comes next for it
         config.postgresql.password = _libpq(password)
-    if place.other_machine:
-        options.setdefault("sslmode", "verify-full")
-    if options.get("sslmode", "prefer") not in _SSL_MODES:
-        raise ValueError(
-            f"--metadata: sslmode is {options['sslmode']!r}; accepted are {', '.join(_SSL_MODES)}"
-        )
-    for name in _POSTGRESQL_SSL:
-        if name in options:
-            setattr(config.postgresql.ssloption, name, _libpq(options.pop(name)))
-    _refuse(options, (*_POSTGRESQL_SSL, "socket", "password_file"))
+    _check_way(place, options, "an attacker there can read all, the password too")
+    _refuse(options, ("plaintext", "socket", "password_file"))
     return config
+
+
+def _check_way(place: _Place, options: dict[str, str], harm: str) -> None:
+    plaintext = _truth("plaintext", options.pop("plaintext", "false"))
+    if place.other_machine and not plaintext:
+        raise ValueError(
+            f"--metadata: {place.shown} is on another machine, and ML Metadata's client cannot verify a server of this "
+            f"kind: who sits on the way can stand in for it, and {harm}. Reach it through a tunnel that ends on this "
+            "machine, as `ssh -L` makes one, or give plaintext=true to do without"
+        )
 
 
 def _libpq(value: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,27 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "w.h5").touch()
     with pytest.raises(ValueError, match=r"read from \.safetensors, \.npz, \.pt"):
         read_tensors(tmp_path / "w.h5")
+
+
+@pytest.mark.parametrize(
+    ("version", "good"), [("2.6.0", False), ("2.10.0+cpu", False), ("2.11.0", True), ("3.0", True)]
+)
+def test_a_pytorch_in_which_a_checkpoint_can_run_code_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, good: bool
+) -> None:
+    """Of PyTorch there is the version alone, and what happens next: the file is handed over, or is not."""
+    handed_over = []
+    library = types.ModuleType("torch")
+    library.__version__ = version
+    library.Tensor = np.ndarray
+    library.load = lambda path, **options: handed_over.append((path, options)) or {}
+    monkeypatch.setitem(sys.modules, "torch", library)
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"x")
+    if good:
+        assert read_tensors(file) == {}
+        assert handed_over == [(file, {"map_location": "cpu", "weights_only": True})]
+    else:
+        with pytest.raises(ValueError, match="can run code"):
+            read_tensors(file)
+        assert not handed_over

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from certificates import Certificates
 
 from pipeline.lineage.connection import PASSWORD_VARIABLE, StoreUnreachableError, store_address
 
@@ -74,8 +75,11 @@ class DatabaseServer:
 
 
 @contextmanager
-def database_server(kind: str, password: str) -> Iterator[DatabaseServer]:
-    """A server of that kind that answers, with HARES_METADATA_PASSWORD set; stopped and removed afterwards."""
+def database_server(kind: str, password: str, tls: Certificates | None = None) -> Iterator[DatabaseServer]:
+    """A server of that kind that answers, with HARES_METADATA_PASSWORD set; stopped and removed afterwards.
+
+    With certificates it can be spoken to with TLS too.
+    """
     user = _server_user()
     folder = Path(
         tempfile.mkdtemp(prefix="hares-db-")
@@ -87,7 +91,8 @@ def database_server(kind: str, password: str) -> Iterator[DatabaseServer]:
                 shutil.chown(folder, user)
             install = _mariadb if kind == "mariadb" else _postgresql
             port = free_port()
-            server = DatabaseServer(kind, install(folder, user, port, password), user, port, folder)
+            command = [*install(folder, user, port, password), *_tls(kind, folder, user, tls)]
+            server = DatabaseServer(kind, command, user, port, folder)
             try:
                 server.start()
                 yield server
@@ -103,6 +108,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _tls(kind: str, folder: Path, user: str, tls: Certificates | None) -> list[str]:
+    """The server's flags; it wants a key that nobody else can read."""
+    if tls is None:
+        return []
+    for source in (tls.key, tls.certificate):
+        place = folder / source.name
+        shutil.copy(source, place)
+        place.chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(place, user)
+    key, certificate = folder / tls.key.name, folder / tls.certificate.name
+    if kind == "mariadb":
+        return [f"--ssl-key={key}", f"--ssl-cert={certificate}"]
+    return ["-c", "ssl=on", "-c", f"ssl_key_file={key}", "-c", f"ssl_cert_file={certificate}"]
+
+
 def _mariadb(folder: Path, user: str, port: int, password: str) -> list[str]:
     server, install = _program("mariadbd", "usr/sbin"), _program("mariadb-install-db", "usr/bin")
     base = str(Path(server).parents[1])
@@ -112,9 +133,10 @@ def _mariadb(folder: Path, user: str, port: int, password: str) -> list[str]:
         check=True, capture_output=True, user=user, cwd=folder,
     )  # fmt: skip
     start = folder / "init.sql"
+    quoted = password.replace("\\", "\\\\").replace("'", "\\'")
     who = "hares@'127.0.0.1'"
     start.write_text(
-        f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{password}';\nGRANT ALL ON *.* TO {who};\n"
+        f"CREATE USER IF NOT EXISTS {who} IDENTIFIED BY '{quoted}';\nGRANT ALL ON *.* TO {who};\n"
     )
     place = ["--bind-address=127.0.0.1", f"--port={port}", f"--socket={folder / 's'}", f"--init-file={start}"]
     return [server, *common, *place]

@@ -28,23 +28,21 @@ def test_without_an_address_it_is_the_workspaces_file(tmp_path: Path) -> None:
 
 def test_mysql(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARES_METADATA_PASSWORD", CANARY)
-    options = "ssl_ca=/ca.pem&ssl_cert=/c.pem&ssl_key=/k.pem&ssl_verify=true"
+    options = "ssl_ca=/ca.pem&ssl_cert=/c.pem&ssl_key=/k.pem&plaintext=true"
     config = store_address(f"mysql://us%40er@db.example:3307/hares?{options}", DEFAULT).config.mysql
     assert (config.host, config.port, config.database, config.user) == ("db.example", 3307, "hares", "us@er")
     tls = config.ssl_options
     assert (config.password, tls.ca, tls.cert, tls.key) == (CANARY, "/ca.pem", "/c.pem", "/k.pem")
-    assert tls.verify_server_cert is True
     assert store_address("mysql://u@localhost/d", DEFAULT).config.mysql.port == 3306
 
 
 def test_postgresql_with_a_password_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARES_METADATA_PASSWORD", "another")
     (tmp_path / "secret").write_text(f"{CANARY}\n")
-    options = f"sslmode=verify-full&sslrootcert=/ca.pem&password_file={tmp_path / 'secret'}"
+    options = f"plaintext=true&password_file={tmp_path / 'secret'}"
     config = store_address(f"postgresql://u@h/d?{options}", DEFAULT).config.postgresql
     assert (config.host, config.port, config.dbname, config.user) == ("h", "5432", "d", "u")
-    assert (config.password, config.ssloption.sslmode) == (CANARY, "verify-full")
-    assert config.ssloption.sslrootcert == "/ca.pem"
+    assert config.password == CANARY
 
 
 def test_grpc(tmp_path: Path) -> None:
@@ -64,11 +62,12 @@ def test_grpc(tmp_path: Path) -> None:
         ("mysql://u@h/d?socket=/s", "socket=PATH"),
         ("postgresql://u@/d", "socket=PATH"),
         ("grpc://:8080", "expected grpc://host"),
-        ("postgresql://u@h/d?sslmode=on", "accepted are disable"),
-        ("postgresql://u@h/d?sslmode=verify-full&sslmode=disable", "given twice"),
+        ("postgresql://u@localhost/d?sslmode=verify-full", "unknown option sslmode"),
+        ("postgresql://u@h/d?plaintext=false&plaintext=true", "given twice"),
         ("mysql://u@h/d?ssl_ca=", "is empty"),
-        ("mysql://u@h/d?sslmode=on", "unknown option sslmode; accepted are ssl_key"),
-        ("mysql://u@h/d?ssl_verify=1", "ssl_verify is '1'; accepted are true and false"),
+        ("mysql://u@localhost/d?ssl_verify=true", "unknown option ssl_verify"),
+        ("mysql://u@localhost/d?sslmode=on", "unknown option sslmode; accepted are ssl_key"),
+        ("mysql://u@h/d?plaintext=1", "plaintext is '1'; accepted are true and false"),
         ("mysql://u@h/d?password_file=/nowhere", "password_file /nowhere cannot be read"),
     ],
 )
@@ -93,9 +92,10 @@ def test_a_server_that_is_not_there_is_said_so_without_the_password(
 ) -> None:
     monkeypatch.setenv("HARES_METADATA_PASSWORD", CANARY)
     caplog.set_level(logging.DEBUG)
-    address = store_address(f"{scheme}://u@127.0.0.1:1/d", DEFAULT)
+    place = "127.0.0.1:1" if scheme == "grpc" else "u@127.0.0.1:1/d"
+    address = store_address(f"{scheme}://{place}", DEFAULT)
     with pytest.raises(
-        StoreUnreachableError, match=f"{scheme}://u@127.0.0.1:1/d: the metadata store cannot"
+        StoreUnreachableError, match=f"{scheme}://{place}: the metadata store cannot"
     ) as caught:
         address.open()
     printed = capfd.readouterr()

@@ -1,0 +1,212 @@
+"""Where our code may start programs, import by name, speak to the network and write files: by module, with a reason.
+
+A new place has to be put into a list, where its reason is read. Modules are scanned as syntax, whatever names they give
+to what they import.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "dependencies")
+SOURCES = {
+    str(path.relative_to(PROJECT)): path
+    for name in PACKAGES
+    for path in sorted((PROJECT / name).rglob("*.py"))
+}
+# Each pattern stands for a name and for all below it.
+KINDS = {
+    "program": (
+        "subprocess", "os.system", "os.popen", "os.exec*", "os.spawn*", "os.posix_spawn*", "os.fork*", "pty",
+        "multiprocessing", "asyncio.create_subprocess_*", "concurrent.futures.ProcessPoolExecutor",
+    ),
+    "import": (
+        "importlib.import_module", "importlib.util.find_spec", "importlib.util.spec_from_*", "importlib.util.module_*",
+        "importlib.machinery", "importlib.__import__", "runpy", "imp",
+        "__import__", "builtins", "exec", "eval", "compile", "zipimport", "code", "codeop", "ctypes", "cffi",
+    ),
+    "network": (
+        "requests.*", "urllib.request", "urllib3.*", "http.client", "http.server", "socketserver", "socket.socket",
+        "socket.create_*", "ssl", "ftplib", "smtplib", "poplib", "imaplib", "telnetlib", "xmlrpc", "aiohttp", "httpx",
+        "httplib2", "grpc", "websocket", "websockets", "pymysql", "google.auth.default", "asyncio.open_connection",
+        "google.auth.transport.*",
+    ),
+    "file": ("write",),
+}  # fmt: skip
+_NO_CLIENT = re.compile(
+    r"^(requests|urllib3)(\.exceptions.*|\.auth|\.\w*(Error|Exception|Timeout|Response|Request))$"
+)
+_WRITERS = ("write_text", "write_bytes", "touch", "symlink_to", "hardlink_to", "mknod")
+_OPENERS = ("open", "fdopen")
+_MODE = re.compile(r"(?=.*[wax+])[rwaxbt+]{1,3}")
+
+ALLOWED = {
+    "program": {
+        "dependencies/audit.py": "pip-audit, for the developer",
+        "hares/_decoder.py": "the decoder's own process",
+        "hares/_decoding.py": "ffmpeg, within the decoder's process",
+        "kubeflow/doctor/checks/environment.py": "git, in the checkout",
+        "kubeflow/doctor/checks/images.py": "git, in the checkout",
+        "kubeflow/harness.py": "the steps of a compiled pipeline, which are programs, for `hares compile --try`",
+        "kubeflow/image/check.py": "the built image's own programs, for the developer",
+        "kubeflow/image/executed.py": "the Dockerfile's steps, for the developer",
+        "kubeflow/vertex_register.py": "the pusher's command, in its container",
+        "kubeflow/vertex_replica.py": "the trainer's command, in its container",
+        "kubeflow/watch.py": "the command that `hares watch` is given",
+        "pipeline/lineage/record.py": "git, in the checkout",
+    },
+    "import": {
+        "cli/main.py": "our own commands, by the files of a package",
+        "hares/_digests.py": "where a package lies, without running it",
+        "hares/encoders/__init__.py": "our own kinds of encoders, by the files of a package",
+        "hares/encoders/_modules.py": "an encoder that the user names, which is code (docs/security.md)",
+        "hares/probes/__init__.py": "our own probes, when they are needed",
+        "hares/task.py": "our own tasks, by the files of a package",
+        "kubeflow/doctor/__init__.py": "our own checks, by the files of a package",
+        "kubeflow/image/imports.py": "all that our packages import, within an image",
+        "kubeflow/services.py": "one of two modules of ours",
+        "models/encoder.py": "our own networks, by the files of a package",
+        "models/import_weights.py": "our own readers of published weights, by the files of a package",
+        "models/objective.py": "our own objectives, by the files of a package",
+        "models/plugin.py": "a plugin that the user names, which is code (docs/security.md)",
+        "models/weight_files.py": "PyTorch, which is optional",
+        "pipeline/preset.py": "our own presets, by the files of a package",
+        "pipeline/run.py": "the C library's malloc settings",
+    },
+    "network": {
+        "cli/lineage_page.py": "the lineage page's server on loopback",
+        "kubeflow/doctor/credentials.py": "Google's credentials of this machine",
+        "kubeflow/image/fetch.py": "the image's build: two files, by digest, before anything of ours is installed",
+        "kubeflow/vertex_api.py": "Google's clients of Vertex AI",
+        "pipeline/http.py": "every HTTP request of ours",
+        "pipeline/lineage/importing/rest.py": "Google's credentials of this machine",
+    },
+    "file": {
+        "cli/commands/compile.py": "the file that --output names",
+        "cli/commands/schedule.py": "a compiled file in a temporary folder",
+        "cli/quiet.py": "the log, and this process's own output",
+        "cli/report_view.py": "the file that --output names",
+        "components/evaluator/executor.py": "artifacts, in folders that TFX has made",
+        "components/evaluator/shown.py": "artifacts, in folders that TFX has made",
+        "dependencies/document.py": "docs/dependencies.md, for the developer",
+        "dependencies/sbom.py": "the bill of materials, for the developer",
+        "hares/_decode_worker.py": "the decoder's answers, a pipe",
+        "hares/arrays.py": "arrays, beside their place and then moved",
+        "hares/embed_once.py": "embeddings, beside their place and then moved",
+        "hares/embedding_cache.py": "the cache of embeddings, in its own folder",
+        "hares/synthesis/corpus.py": "the made corpus, in a folder of its own",
+        "kubeflow/entrypoint.py": "a step's outputs, where the launcher says",
+        "kubeflow/harness.py": "the inputs and logs of steps, in a temporary folder",
+        "kubeflow/image/executed.py": "the folder that stands for an image, for the developer",
+        "kubeflow/image/fetch.py": "the image's build",
+        "kubeflow/newest_spans.py": "a step's outputs, where the launcher says",
+        "kubeflow/vertex_step.py": "a step's outputs, where the launcher says",
+        "kubeflow/watch.py": "the watcher's lock and state, in its own folder",
+        "pipeline/workspace.py": "the workspace's lock and records",
+    },
+}
+
+
+def names_in(tree: ast.AST) -> Iterator[str]:
+    """What a module imports, and what it takes from that, by full names; "write" for an opening of a file to write."""
+    known: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                known[alias.asname or top] = alias.name if alias.asname else top
+                yield alias.name
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                known[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                yield f"{node.module}.{alias.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            head, _, rest = ast.unparse(node).partition(".")
+            if head in known:
+                yield f"{known[head]}.{rest}"
+        elif isinstance(node, ast.Name) and node.id not in known and hasattr(builtins, node.id):
+            yield node.id
+        if isinstance(node, ast.Call) and _writes(node):
+            yield "write"
+
+
+def _writes(call: ast.Call) -> bool:
+    name = call.func.id if isinstance(call.func, ast.Name) else getattr(call.func, "attr", "")
+    places = call.args[
+        isinstance(call.func, ast.Name) or ast.unparse(call.func) in ("os.open", "os.fdopen", "io.open") :
+    ]
+    given = [*places, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+    modes = [g.value for g in given if isinstance(g, ast.Constant) and isinstance(g.value, str)]
+    flags = any(
+        "os.O_" in ast.unparse(g) and re.search("O_(WRONLY|RDWR|CREAT)", ast.unparse(g)) for g in given
+    )
+    return name in _WRITERS or (name in _OPENERS and (flags or any(_MODE.fullmatch(mode) for mode in modes)))
+
+
+def found(source: bytes | str) -> set[str]:
+    """The kinds of things that a module does."""
+    used = {name for name in names_in(ast.parse(source)) if not _NO_CLIENT.match(name)}
+    return {
+        kind
+        for kind, patterns in KINDS.items()
+        for pattern in patterns
+        if any(fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*") for name in used)
+    }
+
+
+FOUND = {name: found(path.read_bytes()) for name, path in SOURCES.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_module_does_what_it_has_no_reason_for(kind: str) -> None:
+    doing = {name for name, kinds in FOUND.items() if kind in kinds}
+    assert not doing - set(ALLOWED[kind]), (
+        f"give a reason in ALLOWED[{kind!r}], or do it where it is done already"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_reason_is_left_over(kind: str) -> None:
+    doing = {name for name, kinds in FOUND.items() if kind in kinds}
+    assert not set(ALLOWED[kind]) - doing
+
+
+@pytest.mark.parametrize(
+    ("kind", "source"),
+    [
+        ("program", "import subprocess as s\ns.run([])"), ("program", "from subprocess import run"),
+        ("program", "import os as o\no.execvp('a', [])"), ("program", "from os import system as f"),
+        ("program", "import multiprocessing.pool"), ("program", "from concurrent.futures import ProcessPoolExecutor"),
+        ("import", "from importlib import import_module as i"), ("import", "from importlib.util import find_spec"),
+        ("import", "f = __import__\nf('x')"), ("import", "import runpy"), ("import", "g = exec"),
+        ("import", "from importlib.machinery import SourceFileLoader"), ("import", "import builtins"),
+        ("network", "import requests as r\nr.get('x')"), ("network", "from urllib import request"),
+        ("network", "from http import client"), ("network", "import socket\nsocket.create_connection"),
+        ("network", "import grpc"), ("network", "from google.auth import default"), ("network", "import httpx"),
+        ("file", "open('run.lock', 'w')"), ("file", "path.open(mode='a+')"), ("file", "path.write_text('x')"),
+        ("file", "import os\nos.open('x', os.O_CREAT | os.O_RDWR)"), ("file", "io.open('x', 'xb')"),
+    ],
+)  # fmt: skip
+def test_the_scan_would_see_it(kind: str, source: str) -> None:
+    assert kind in found(source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import requests\nrequests.ConnectionError", "from requests.exceptions import Timeout",
+        "from urllib.parse import urlsplit",
+        "import socket\nsocket.gethostname()", "path.open('rb')", "open('x', 'rb')",
+    ],
+)  # fmt: skip
+def test_and_would_let_this_be(source: str) -> None:
+    assert not found(source)
