@@ -178,8 +178,8 @@ def _check_task(
 def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> TaskCheck:
     """A data set of TensorFlow Datasets: it has no files of its own, so all its clips are read."""
     check = TaskCheck(task.name, True, f"{tfds_source.PREFIX}{data_dir}", deviations=task.deviations)
-    tally = _Tally(TaskIndex(task.slots, True, ("read from TensorFlow Datasets",)))
     try:
+        tally = _Tally(tfds_source.tfds_index(task.name))
         for item in tfds_source.read_tfds(task.name, data_dir):
             if isinstance(item, Rejected):
                 tally.reject(item)

@@ -331,15 +331,14 @@ def _label_sets(sources: Mapping[str, str], rejected: Iterable[dict[str, str]]) 
     if len(sources) != 1 or FOLDER in sources:
         return {"slots": [], "split_is_official": None, "deviations": []}
     ((source, root),) = sources.items()
-    if tfds_source.data_dir_of(root) is not None:
-        slots = [asdict(slot) for slot in load_task(source).slots]
-        # The paper took VoxForge, VoxCeleb and NSynth from there (appendix A), split included.
-        return {"slots": slots, "split_is_official": True, "deviations": ["read from TensorFlow Datasets"]}
     broken = next((line["detail"] for line in rejected if line["reason"] == Reason.INDEX.value), None)
     if broken is not None:
         slots = [asdict(slot) for slot in load_task(source).slots]
         return {"slots": slots, "split_is_official": False, "deviations": [f"not read: {broken}"]}
-    index = load_task_module(source).index(Path(root))
+    if tfds_source.data_dir_of(root) is None:
+        index = load_task_module(source).index(Path(root))
+    else:
+        index = tfds_source.tfds_index(source)
     return {
         "slots": [asdict(slot) for slot in index.slots],
         "split_is_official": index.split_is_official,

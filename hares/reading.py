@@ -11,7 +11,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from hares._files import (
@@ -83,12 +82,15 @@ def _require_usable(task_name: str, root: Path) -> None:
             listed += 1
             first = first or item.path
             there = there or _is_file(os.path.join(root, item.path))
-    found = list(islice(audio_files(root), 1)) if listed and not there else []
-    for _ in walk_files(root):  # a folder that cannot be listed is found here
-        pass
+    home, found, links = os.path.realpath(root), "", ""
+    for path, entry in walk_files(root):  # a folder that cannot be listed is found here
+        if not there and is_audio(path):
+            found = found or path
+        elif not there and entry.is_symlink() and leads_outside(home, path):
+            links = links or f"{shown(path)} is a link out of the data set's folder, and is not followed; "
     if listed and not there:
         layout = "; ".join(load_task(task_name).layout)
-        instead = f"the folder has, for example, {shown(found[0])}" if found else what_is_there(root)
+        instead = links + (f"the folder has, for example, {shown(found)}" if found else what_is_there(root))
         raise CorpusIndexError(
             f"{task_name}: none of the {listed} clips that the index lists is there. Looked for: {shown(first)} and "
             f"the like; {instead}. Arrange the folder as {layout}"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hares.audio import MIN_SAMPLES
-from hares.task import Clip, Reason, Rejected, Split, load_task
+from hares.task import Clip, Reason, Rejected, Split, TaskIndex, load_task
 
 PREFIX = "tfds:"  # `tfds:FOLDER` stands where a data set's folder could, FOLDER being the `data_dir`
 
@@ -37,6 +37,7 @@ class _Source:
         group: the path of the feature that ties examples together, or None where it has none.
         class_name: its label name to ours.
         splits: its names of the splits to ours.
+        lacks: what it lacks of the data set that the paper used; "" for nothing.
     """
 
     builder: str
@@ -44,6 +45,7 @@ class _Source:
     group: tuple[str, ...] | None
     class_name: Callable[[str], str] = str
     splits: Mapping[str, Split] = field(default_factory=lambda: _SPLITS)
+    lacks: str = ""
 
 
 _INSTRUMENT = ("instrument", "label")
@@ -51,7 +53,10 @@ _SOURCES = {
     "speech_commands_v1": _Source("speech_commands", ("label",), None, lambda name: name.strip("_")),
     "nsynth_instrument": _Source("nsynth/full", ("instrument", "family"), _INSTRUMENT, splits=_NSYNTH_SPLITS),
     "nsynth_pitch": _Source("nsynth/full", ("pitch",), _INSTRUMENT, splits=_NSYNTH_SPLITS),
-    "voxceleb1": _Source("voxceleb", ("label",), ("youtube_id",), lambda name: f"id1{int(name):04d}"),
+    "voxceleb1": _Source(
+        *("voxceleb", ("label",), ("youtube_id",), lambda name: f"id1{int(name):04d}"),
+        lacks="the 40 speakers of VoxCeleb1's test archive: it is made from vox_dev_wav.zip alone",
+    ),
     "voxforge": _Source("voxforge", ("label",), ("speaker_id",)),
 }
 
@@ -72,15 +77,26 @@ def prepared_folder(task_name: str, data_dir: Path) -> Path:
     Raises:
         ValueError: it does not have this task, or the data set is not prepared in `data_dir`.
     """
-    if task_name not in _SOURCES:
-        raise ValueError(f"{task_name} is not in TensorFlow Datasets; there are {', '.join(tfds_tasks())}")
-    builder = _SOURCES[task_name].builder
+    builder = _source(task_name).builder
     folder = data_dir / builder.partition("/")[0]
     if not folder.is_dir():
         raise ValueError(
             f"{builder} is not prepared in {data_dir}. Run 'tfds build {builder} --data_dir {data_dir}'."
         )
     return folder
+
+
+def tfds_index(task_name: str) -> TaskIndex:
+    """The label set and split of a task that is read from TensorFlow Datasets.
+
+    The paper took its VoxForge, VoxCeleb and NSynth from there (appendix A), split included.
+
+    Raises:
+        ValueError: TensorFlow Datasets does not have this task.
+    """
+    lacks = _source(task_name).lacks
+    said = f"read from TensorFlow Datasets{f', which lacks {lacks}' if lacks else ''}"
+    return TaskIndex(load_task(task_name).slots, split_is_official=not lacks, deviations=(said,))
 
 
 def read_tfds(task_name: str, data_dir: Path) -> Iterator[tuple[Clip, np.ndarray] | Rejected]:
@@ -99,14 +115,12 @@ def read_tfds(task_name: str, data_dir: Path) -> Iterator[tuple[Clip, np.ndarray
         ValueError: TensorFlow Datasets does not have this task, or the data set is not prepared in
         `data_dir`.
     """
-    if task_name not in _SOURCES:
-        raise ValueError(f"{task_name} is not in TensorFlow Datasets; there are {', '.join(tfds_tasks())}")
+    source = _source(task_name)
     # Imported here: it loads TensorFlow, which the rest of reading does without. The hotfix first: a data set may be
     # kept as Parquet, and Arrow 10 runs code that a column's type holds unless it is told not to.
     import pyarrow_hotfix  # noqa: F401
     import tensorflow_datasets as tfds
 
-    source = _SOURCES[task_name]
     builder = tfds.builder(source.builder, data_dir=str(data_dir))
     try:
         splits = {name: builder.as_dataset(split=name, shuffle_files=False) for name in source.splits}
@@ -121,6 +135,12 @@ def read_tfds(task_name: str, data_dir: Path) -> Iterator[tuple[Clip, np.ndarray
         for position, example in enumerate(tfds.as_numpy(dataset)):
             where = f"{source.builder}/{split}/{position:08d}"
             yield _example(where, source.splits[split], example, source, names, ids)
+
+
+def _source(task_name: str) -> _Source:
+    if task_name not in _SOURCES:
+        raise ValueError(f"{task_name} is not in TensorFlow Datasets; there are {', '.join(tfds_tasks())}")
+    return _SOURCES[task_name]
 
 
 def _example(

@@ -117,26 +117,28 @@ class _Lists:
         if not self._places.has(path):
             if line.cut:
                 raise _rows.refused(table, line, f"the list ends in {path!r}, and there is no such file")
-            self.absent.append(Spoken("/".join(parts[-2:]), parts[-2], split))
-            return False
-        speaker = Spoken(path, "", split).group
-        if (
-            self._splits.setdefault(path, split) != split
-            or self._speakers.setdefault(speaker, split) != split
-        ):
+            path = "/".join(parts[-2:])
+            self.absent.append(Spoken(path, parts[-2], split))
+        if self._speakers.setdefault(_speaker(path), split) != split:
             raise _rows.refused(table, line, f"{path!r}, or its speaker, is in both lists")
-        return True
+        self._splits[path] = split
+        return self._places.has(path)
 
     def split_of(self, path: str) -> Split:
         """The split of a clip that is there."""
         split = self._splits.get(path, "train")
-        speaker = Spoken(path, "", split).group
-        if self._speakers.get(speaker, split) != split:
+        if self._speakers.get(_speaker(path), split) != split:
             raise CorpusIndexError(
-                f"{self._task}: the lists name clips of the speaker {speaker} and not {shown(path)}: a speaker is in "
-                f"one split, so testing_list.txt or validation_list.txt has lost rows. {_REMEDY}"
+                f"{self._task}: the lists name clips of the same speaker and not {shown(path)}: a speaker is in one "
+                f"split, so testing_list.txt or validation_list.txt has lost rows. {_REMEDY}"
             )
         return split
+
+
+def _speaker(path: str) -> str:
+    """Whose clip this is; of a name that does not say it, the clip itself."""
+    name = path.rpartition("/")[2]
+    return name.partition("_nohash_")[0] if "_nohash_" in name else path
 
 
 def noise_files(root: Path) -> Iterator[str]:

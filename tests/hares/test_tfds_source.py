@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hares.task import Clip, Reason, Rejected, load_task
-from hares.tfds_source import read_tfds, tfds_tasks
+from hares.tfds_source import read_tfds, tfds_index, tfds_tasks
 
 tfds = pytest.importorskip("tensorflow_datasets")
 tf = pytest.importorskip("tensorflow")
@@ -97,6 +97,17 @@ def test_a_corpus_check_counts_it(tmp_path: Path) -> None:
         (check,) = check_corpus(None, {"voxforge": Path(f"tfds:{tmp_path}")}, ["voxforge"])
     assert check.error is None and check.clips_per_split == {"test": 3, "train": 3, "validation": 3}
     assert check.hours == pytest.approx(9 / 3600) and check.slots[0].classes_present == 3
+
+
+def test_voxceleb_lacks_speakers_and_says_so(tmp_path: Path) -> None:
+    from hares.ingest import build_manifest
+
+    for task, official in (("voxceleb1", False), ("voxforge", True)):
+        index = tfds_index(task)
+        assert index.split_is_official == official and ("40 speakers" in index.deviations[0]) != official
+        manifest, _ = build_manifest({task: f"tfds:{tmp_path}"}, ["train"], [], [])
+        assert manifest["split_is_official"] == official
+        assert manifest["deviations"] == list(index.deviations)
 
 
 def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ def test_line_ends_of_windows_change_nothing(task: str, template: Path, tmp_path
     "spoil",
     [
         lambda text: text.replace("_nohash_", "-nohash-"),  # no row names a file
+        lambda text: re.sub(
+            "_nohash_[0-9]+", "_nohash_9", text, count=20
+        ),  # the speakers' other clips are there
         lambda text: text.replace("/", ":"),
         lambda text: text.replace(".wav", ""),
         lambda text: "",
@@ -92,6 +95,7 @@ def test_line_ends_of_windows_change_nothing(task: str, template: Path, tmp_path
     ],
     ids=[
         "no file",
+        "other numbers",
         "no folders",
         "no suffix",
         "empty",
@@ -313,3 +317,12 @@ def test_archives_beside_folders_are_named_and_counted(template: Path, tmp_path:
         (root / f"de/other{number}-20100101-abc.tgz").write_bytes(b"packed")
     (item,) = rejected("voxforge", root)
     assert (item.path, item.reason) == ("de/other0-20100101-abc.tgz", Reason.UNLISTED) and "3" in item.detail
+
+
+def test_a_folder_of_recordings_that_is_a_link_out_is_said(template: Path, tmp_path: Path) -> None:
+    root = copy(template, "audioset", tmp_path)
+    (root / "audio").rename(tmp_path / "elsewhere")
+    (root / "audio").symlink_to(tmp_path / "elsewhere")
+    (check,) = check_corpus(None, {"audioset": root}, ["audioset"], decode_audio=False)
+    assert check.error or set(check.rejected) == {"outside_corpus"}
+    assert "out of the data set" in f"{check.error} {check.examples}"
