@@ -215,8 +215,8 @@ def _print_trace(found: Trace) -> None:
         table.add_row(traced.node, traced.run_id, str(traced.step.id), code[:_DIGEST])
     console.print(table)
     for run in found.runs.values():
-        facts = (f"  {name} {run.facts[name]}" for name in _FACTS if name in run.facts)
-        console.print(lines(f"run {run.run_id}", *facts), soft_wrap=True)
+        listed = (f"  {name} {run.facts[name]}" for name in _FACTS if name in run.facts)
+        console.print(lines(f"run {run.run_id}", *listed), soft_wrap=True)
     for manifest in found.manifests:
         _print_manifest(console, manifest)
 

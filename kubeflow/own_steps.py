@@ -52,8 +52,9 @@ def _of_step(step: CompiledStep) -> Iterator[str]:
         command = list(container.get("command", []))
         if command not in _COMMANDS:
             lines.append(f"it runs {' '.join(map(str, command))[:80]!r}")
+        else:
+            lines += _of_arguments(list(container.get("args", [])))
         lines += [f"it sets {name}" for name in sorted(set(container) - _CONTAINER)]
-        lines += _of_arguments(list(container.get("args", [])))
     for name, given in step.task.get("inputs", {}).get("parameters", {}).items():
         value = given.get("runtimeValue", {}).get("constant") if isinstance(given, Mapping) else given
         if _CODE.fullmatch(name) and value not in _NO_CODE and value != _FUNCTIONS.get(name):

@@ -111,6 +111,13 @@ def test_what_it_would_execute_is_found(
     assert found_in(copy.deepcopy(spec), tmp_path / "p.yaml")
 
 
+def test_a_vertex_file_speaks_to_vertex_with_the_users_account(tmp_path: Path) -> None:
+    found = foreign_code(read_compiled(GOLDEN / "vertex.json"))
+    assert [line for line in found if "step trainer" in line and "kubeflow.vertex_step" in line]
+    assert [line for line in found if "step pusher" in line and "kubeflow.vertex_register" in line]
+    assert [line for line in found if "DataflowRunner" in line]
+
+
 def test_flags_that_only_tune_are_data(spec: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("tfx")
     trainer(spec)["args"].append("--direct_num_workers=4")

@@ -122,11 +122,24 @@ def as_user(command: list[str], public: Path, base: Path) -> tuple[subprocess.Co
     return done, trace
 
 
+def whole_lines(trace: Path) -> Iterator[str]:
+    """Lines of the trace, with calls that another process interrupted put together."""
+    begun: dict[str, str] = {}
+    for line in trace.read_text(errors="replace").splitlines():
+        process = line.split(" ", 1)[0]
+        if line.endswith("<unfinished ...>"):
+            begun[process] = line.removesuffix("<unfinished ...>")
+        elif resumed := re.match(r"\d+ +<\.\.\. \w+ resumed>(.*)", line):
+            yield begun.pop(process, "") + resumed[1]
+        else:
+            yield line
+
+
 def touched(trace: Path, start: Path) -> tuple[set[str], set[str]]:
     """Files that were read, and files that were written, made, renamed or removed."""
     read, written = set(), set()
     where: dict[str, str] = {}
-    for line in trace.read_text(errors="replace").splitlines():
+    for line in whole_lines(trace):
         found = _LINE.match(line)
         if found is None:
             continue

@@ -11,7 +11,7 @@ import pytest
 from pipeline.config import load_config
 from pipeline.settings import SettingError, parse_assignments
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
 SOURCES = [path for package in PACKAGES for path in sorted((PROJECT / package).rglob("*.py"))]
 UNPICKLERS = {
