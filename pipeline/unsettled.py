@@ -49,13 +49,13 @@ def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path |
     """What the newest execution with these parameters left out, where the machine had a part in some of it."""
     query = (
         f"type = '{_TYPE}' AND last_known_state = COMPLETE"
-        f" AND properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
+        f" AND custom_properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
     )
     try:
         made = store.get_executions(ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False))
     except errors.NotFoundError:  # nothing of this type has ever been recorded
         return None
-    same = (e for e in made if all(e.properties[name] == value for name, value in wanted.items()))
+    same = (e for e in made if all(e.custom_properties[name] == value for name, value in wanted.items()))
     newest = next(same, None)
     if newest is None:
         return None
