@@ -43,7 +43,7 @@ class Ownership:
         return WORKSPACE not in properties or properties[WORKSPACE].string_value == self._id
 
     def _made(self, run: pb.Context) -> bool:
-        """As `has`; of the artifacts of a run that names no workspace, as of an earlier version, its machine decides."""
+        """As `has`; what a run made that names no workspace, as of an earlier version, is its machine's."""
         properties = run.custom_properties
         host = properties["process"].string_value.split(" ")[0] if "process" in properties else ""
         return self.has(run) and (WORKSPACE in properties or host in ("", socket.gethostname()))
