@@ -135,7 +135,7 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
 
 
 def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
-    from hares._user_code import contained
+    from hares._user_code import UserCodeError, contained
     from hares.encoders import load_encoder
 
     if not options.plugins and not options.spec.startswith("untrained:"):
@@ -149,7 +149,15 @@ def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEn
         with contained(f"plugin {path}"):
             loaded.append(load_plugin(path))
     if options.spec.startswith(f"{KIND}:"):
-        return load_untrained(options.spec, encoder_options, options.seed, tuple(loaded))
+        try:
+            with contained(f"encoder {options.spec!r}"):
+                return load_untrained(options.spec, encoder_options, options.seed, tuple(loaded))
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # whatever a plugin's encoder raises when it is built
+            raise UserCodeError(
+                f"encoder {options.spec!r}: it cannot be built ({type(error).__name__}: {error})"
+            ) from error
     return load_encoder(options.spec, encoder_options)
 
 

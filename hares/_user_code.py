@@ -49,7 +49,7 @@ def contained(what: str) -> Iterator[None]:
 
 @contextmanager
 def _same_folder() -> Iterator[None]:
-    folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)  # it may have been moved, or be one that has no name
+    folder = os.open(".", os.O_PATH | os.O_DIRECTORY)  # one that was moved has no name to go back to
     try:
         yield
     finally:

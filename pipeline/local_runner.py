@@ -191,9 +191,8 @@ class _Launcher(launcher.Launcher):
 
 def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
     """One step, or what the cache has of it. Raises what the step raises."""
-    with connection as handle:
-        if not may_come_from_cache(node, handle.store):
-            node.execution_options.caching_options.enable_cache = False
+    if not may_come_from_cache(node, connection):
+        node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
     info = _Launcher(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ml_metadata import MetadataStore
+from ml_metadata import MetadataStore, errors
 from ml_metadata.metadata_store import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.proto.orchestration import pipeline_pb2
@@ -19,11 +19,12 @@ from components.audio_example_gen.component import AudioExampleGen
 from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
 from hares.audio import Limits
 from hares.ingest import Entry, list_entries, still_refused
+from pipeline.lineage.tfx_store import TfxStore
 
 _TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
 
 
-def may_come_from_cache(node: pipeline_pb2.PipelineNode, store: MetadataStore) -> bool:
+def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxStore) -> bool:
     """Whether what the cache has of a step, if anything, is what the step would come to now.
 
     Raises:
@@ -32,30 +33,35 @@ def may_come_from_cache(node: pipeline_pb2.PipelineNode, store: MetadataStore) -
     if node.node_info.type.name != _TYPE:
         return True
     wanted = {name: value.field_value for name, value in node.parameters.parameters.items()}
+    with connection as handle:
+        listed = _unsettled_list(handle.store, wanted)
+    if listed is None or not listed.is_file():  # where it is not there, TFX finds so too, and runs the step
+        return True
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    sources = json.loads(wanted["sources"].string_value)
+    splits = json.loads(wanted["splits"].string_value)
+    longest = wanted["longest_clip"].double_value if "longest_clip" in wanted else Limits().longest
+    entries = (item for item in list_entries(sources, splits) if isinstance(item, Entry))
+    return still_refused(map(json.loads, lines), entries, sources, Limits(longest=longest))
+
+
+def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path | None:
+    """What the newest execution with these parameters left out, where the machine had a part in some of it."""
     query = (
         f"type = '{_TYPE}' AND last_known_state = COMPLETE"
-        f" AND properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
+        f" AND custom_properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
     )
-    made = store.get_executions(ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False))
-    same = (execution for execution in made if _has(execution, wanted))
+    try:
+        made = store.get_executions(ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False))
+    except errors.NotFoundError:  # nothing of this type has ever been recorded
+        return None
+    same = (e for e in made if all(e.custom_properties[name] == value for name, value in wanted.items()))
     newest = next(same, None)
     if newest is None:
-        return True
+        return None
     events = store.get_events_by_execution_ids([newest.id])
     outputs = [event.artifact_id for event in events if event.type == pb.Event.OUTPUT]
     for artifact in store.get_artifacts_by_id(outputs):
         if artifact.custom_properties[UNSETTLED_PROPERTY].int_value:
-            listed = Path(artifact.uri, REJECTED_FILE)
-            if not listed.is_file():  # TFX finds that, too, and runs the step
-                return True
-            lines = listed.read_text(encoding="utf-8").splitlines()
-            sources = json.loads(wanted["sources"].string_value)
-            splits = json.loads(wanted["splits"].string_value)
-            longest = wanted["longest_clip"].double_value if "longest_clip" in wanted else Limits().longest
-            entries = (item for item in list_entries(sources, splits) if isinstance(item, Entry))
-            return still_refused(map(json.loads, lines), entries, sources, Limits(longest=longest))
-    return True
-
-
-def _has(execution: pb.Execution, wanted: dict[str, pb.Value]) -> bool:
-    return all(execution.properties[name] == value for name, value in wanted.items())
+            return Path(artifact.uri, REJECTED_FILE)
+    return None

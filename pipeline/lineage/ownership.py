@@ -40,10 +40,13 @@ class Ownership:
     def has(self, run: pb.Context) -> bool:
         """Whether nothing says that a run is another workspace's."""
         properties = run.custom_properties
-        if WORKSPACE in properties:
-            return bool(properties[WORKSPACE].string_value == self._id)
+        return WORKSPACE not in properties or properties[WORKSPACE].string_value == self._id
+
+    def _made(self, run: pb.Context) -> bool:
+        """As `has`; what a run made that names no workspace, as of an earlier version, is its machine's."""
+        properties = run.custom_properties
         host = properties["process"].string_value.split(" ")[0] if "process" in properties else ""
-        return host in ("", socket.gethostname())  # of an earlier version
+        return self.has(run) and (WORKSPACE in properties or host in ("", socket.gethostname()))
 
     def ours(self, artifact: pb.Artifact) -> bool:
         """Whether an artifact lies in this workspace, and nothing says that it is another's at the same path."""
@@ -57,8 +60,8 @@ class Ownership:
             maker = self._store.get_context_by_type_and_name(RUN_TYPE, name) if name else None
             if maker is None:
                 runs = [context for context in self._contexts(artifact) if context.type == RUN_TYPE]
-                return bool(runs) and not any(self.has(run) for run in runs)
-            self._of_run[name] = self.has(maker)
+                return bool(runs) and not any(self._made(run) for run in runs)
+            self._of_run[name] = self._made(maker)
         return not self._of_run[name]
 
     def _contexts(self, artifact: pb.Artifact) -> list[pb.Context]:

@@ -123,9 +123,10 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = "filename,fold,target,category,esc10,src_file,take"
     (corpus / "esc50" / "meta" / "esc50.csv").write_text("\n".join([header, *rows]) + "\n")
     (corpus / "speech_commands_v2" / "yes").mkdir(parents=True)
-    for name in ("testing_list.txt", "validation_list.txt"):
-        (corpus / "speech_commands_v2" / name).write_text("")
-    (corpus / "speech_commands_v2" / "yes" / "a_nohash_0.wav").write_bytes(b"")
+    for speaker, name in (("a", "testing_list.txt"), ("b", "validation_list.txt"), ("c", "")):
+        (corpus / "speech_commands_v2" / "yes" / f"{speaker}_nohash_0.wav").write_bytes(b"")
+        if name:
+            (corpus / "speech_commands_v2" / name).write_text(f"yes/{speaker}_nohash_0.wav\n")
     return corpus
 
 

@@ -193,6 +193,19 @@ def test_code_that_ends_the_process_is_3_and_says_why(tmp_path, monkeypatch, cap
     assert ("words of its own" in log.read_text()) == ("words" in source)
 
 
+@pytest.mark.parametrize("line", ["raise SystemExit(2)", "1 / 0"])
+def test_a_plugins_encoder_that_cannot_be_built_is_3(tmp_path, monkeypatch, capfd, line):
+    (tmp_path / "birdsong").mkdir()
+    name = f"unbuilt_{len(line)}"
+    (tmp_path / f"{name}.py").write_text(
+        f"from models.encoder import EncoderRecord\ndef build(seed):\n    {line}\n"
+        f"ENCODERS = {{'{name}': EncoderRecord('{name}', 'log_mel', 7, 1, build)}}\n"
+    )
+    arguments = ["--corpus", ".", "--plugin", f"{name}.py", "--encoder", f"untrained:{name}"]
+    code, error = in_process(arguments, tmp_path, monkeypatch, capfd)
+    assert code == 3 and f"untrained:{name}" in error and "Traceback" not in error
+
+
 def test_a_second_evaluation_in_the_folder_is_10(esc50, tmp_path, monkeypatch, capfd):
     arguments = ["--encoder", "log_mel", "--corpus", "c", "--protocol", "quick"]
     with held(tmp_path / "evaluation/evaluate.lock"):

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from cli import study_view
 from cli.commands.presets import command as presets
 from cli.commands.study import command as study
 from cli.errors import CommandError, ExitCode
+from cli.terminal import Terminal
 from models.encoder import load_encoder
 
 
@@ -77,8 +77,8 @@ def test_a_study_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = {"difference": None, "interval": None, "p_value": None, "note": "no spread", "paper": None}
     mean = {"pairs": 1, "above": 1, "paper_above": 1, "paper_pairs": 1}
     names = ("environment", "speech", "music", "hares")
-    console = Console(record=True, width=220)
-    monkeypatch.setattr(study_view, "Console", lambda **options: console)
+    console = Terminal(record=True, width=220)
+    monkeypatch.setattr(study_view, "Terminal", lambda **options: console)
     study_view.show_study(
         {
             "cells": [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from dependencies import audit
 from dependencies.audit import Advisory, Answer, ServiceError, compare, from_snapshot, service_advisories
-from dependencies.lock import LOCK, Pin, read_lock
+from dependencies.lock import LOCK, TORCH_LOCK, Pin, read_lock
 
 PROJECT = Path(__file__).resolve().parents[2]
 ARROW = Advisory(("PYSEC-2023-238", "CVE-2023-47248"), "pyarrow", "10.0.1", "14.0.1", "runs code")
@@ -92,6 +94,18 @@ def test_a_lock_is_read_whole_and_a_pin_without_a_digest_is_refused(tmp_path: Pa
     bare.write_text("numpy==1.26.4\n")
     with pytest.raises(ValueError, match="got 'numpy==1"):
         read_lock(bare)
+
+
+def test_pytorch_is_locked_beside_the_rest_and_audited_with_it() -> None:
+    base, added = ({pin.name: pin.version for pin in read_lock(path)} for path in (LOCK, TORCH_LOCK))
+    assert "torch" not in base, "gigabytes that nobody else needs"
+    assert {name: base[name] for name in set(base) & set(added)} == {
+        n: v for n, v in added.items() if n in base
+    }
+    (floor,) = re.findall(r'^TORCH = \["torch(.*)"\]$', (PROJECT / "setup.py").read_text(), re.MULTILINE)
+    assert added["torch"] in SpecifierSet(floor)
+    told = {advisory.package for advisory, _ in audit.snapshot_audit().answered}
+    assert "torch" in told and "2.10.0" not in SpecifierSet(floor)
 
 
 # A column type whose pickle would write a file: what PYSEC-2023-238 is about.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +21,16 @@ from fuzz_mutations import (
     TOKENS,
     Change,
     audio_seeds,
+    ffmpeg_seeds,
     mutated,
     random_changes,
+    seconds_by_ffmpeg,
     with_ogg_sums,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hares.audio import AudioError, decode, decode_each
+from hares.audio import SAMPLE_RATE, AudioError, decode, decode_each
 from hares.task import Reason, load_task, task_names
 
 CORPUS = Path(__file__).with_name("corpus")
@@ -102,6 +105,24 @@ def test_recordings_by_number(tmp_path: Path) -> None:
         named(found)
         counts[found.reason.value if isinstance(found, AudioError) else "decoded"] += 1
     assert counts.total() == 10 * len(SEEDS) and len(counts) >= 4, counts
+
+
+def test_no_recording_is_shorter_than_with_ffmpeg(tmp_path: Path) -> None:
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("no ffmpeg on the PATH")
+    seeds, decoded = [*audio_seeds(1.0), *ffmpeg_seeds(1.0)], 0
+    paths = []
+    for number in range(2 * len(seeds)):
+        suffix, data = seeds[number % len(seeds)]
+        path = tmp_path / f"{number}{suffix}"
+        path.write_bytes(mutated(data, random_changes(random.Random(f"ffmpeg/{number}"))))
+        paths.append(path)
+    for path, found in zip(paths, decode_each((path, 0.0, None) for path in paths), strict=True):
+        named(found)
+        if not isinstance(found, AudioError):
+            decoded += 1
+            assert len(found) / SAMPLE_RATE > seconds_by_ffmpeg(path) - 0.1, path
+    assert decoded > 10
 
 
 @settings(max_examples=60, **QUIET)
