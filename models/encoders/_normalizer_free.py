@@ -117,6 +117,7 @@ class StandardisedConv(tf.keras.layers.Layer):
         shape = (*kernel, in_channels // groups, out_channels)
         self.stride = stride
         self.input_scale = input_scale
+        self._groups = groups
         self._folded = seed is None
         self._is_product = self._folded and kernel == (1, 1) and groups == 1
         self.gelu_times = 1.0 if self._is_product else 2.0
@@ -149,7 +150,10 @@ class StandardisedConv(tf.keras.layers.Layer):
         if self._is_product:
             return self._product(x, tf.identity)
         y = tf.nn.conv2d(x, tf.cast(self.kernel(), x.dtype), strides=self.stride, padding="SAME")
-        return tf.nn.bias_add(y, tf.cast(self.bias, x.dtype))
+        bias = tf.cast(self.bias, x.dtype)
+        # On a CPU without oneDNN (in TensorFlow 2.15, one without AVX-512) the graph optimizer makes one operation of a
+        # convolution and `bias_add`, which then refuses groups. A plain sum it leaves alone.
+        return y + bias if self._groups > 1 else tf.nn.bias_add(y, bias)
 
     def activated(self, x: tf.Tensor) -> tf.Tensor:
         """`gelu_times` GELU of the convolution, shapes as in `call`."""

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +223,22 @@ def test_a_saved_model_gives_the_same_numbers(built: Built, tmp_path: Path) -> N
     assert set(given) == set(expected)
     for key, value in expected.items():
         np.testing.assert_array_equal(given[key], value, err_msg=key)
+
+
+def test_a_graph_runs_on_a_cpu_without_onednn() -> None:
+    """TensorFlow's own kernels, which it takes on CPUs without AVX-512, refuse a fused convolution of groups."""
+    script = (
+        "import sys, tensorflow as tf; from models.encoder import load_encoder\n"
+        "for name in sys.argv[1:]:\n"
+        "    record = load_encoder(name); encoder = record.build(0)\n"
+        "    log_mel = record.input_kind == 'log_mel'\n"
+        "    x = tf.ones([2, 98, record.mel_bins, 1] if log_mel else [2, 16000])\n"
+        "    assert tf.function(encoder)(x).shape == (2, record.embedding_size), name\n"
+    )
+    environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-c", script, *TINY]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_name_leads_to_the_longest_matching_module() -> None:
