@@ -262,7 +262,7 @@ class DecoderPool:
             MachineError: as `ask`; nothing is known then of the file that was next.
         """
         source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
-        decoder: Decoder | None = self._take()
+        decoder, lives = self._take(), True
         try:
             while True:
                 for request in islice(source, _AHEAD - len(waiting)):
@@ -274,14 +274,14 @@ class DecoderPool:
                 try:
                     answer = _as_error(decoder.receive(limits))
                 except (_Lost, _TooSlow) as error:
-                    ended, decoder = decoder, None
-                    how, lost = ended.stop(), isinstance(error, _Lost)
+                    lives = False
+                    how, lost = decoder.stop(), isinstance(error, _Lost)
                     outside = lost and not (how in _CRASHES or how == _ALARM or how.startswith("exit code"))
                     deaths += 1
                     again = deaths < (_TRIES if outside else 2) and type(error) is not _TooSlow
                     if outside and not again:
                         raise _killed(waiting[0]["path"], how) from error
-                    decoder = self._take()
+                    decoder, lives = self._take(), True
                     answer = _died(how) if lost and how != _ALARM else limits.too_slow()
                     for request in waiting if again else islice(waiting, 1, None):
                         decoder.send(request, limits)
@@ -291,9 +291,9 @@ class DecoderPool:
                 deaths = 0
                 yield answer
         finally:
-            if decoder is not None and waiting:
+            if lives and waiting:
                 decoder.stop()  # answers that nobody has read would be the next files'
-            elif decoder is not None:
+            elif lives:
                 with self._lock:
                     self._idle.append(decoder)
 
