@@ -7,6 +7,7 @@ pyarrow-hotfix comes before all of TFX: TFX 1.15 holds Arrow at version 10, whic
 holds, and the hotfix refuses such types from the moment it is imported.
 """
 
+import hares  # noqa: F401, I001  # before TensorFlow, for which it sets something
 import pyarrow_hotfix  # noqa: F401
 
 from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
