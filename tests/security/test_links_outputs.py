@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ LOCKS: dict[str, tuple[str, Callable[[Path], None]]] = {
 def test_a_lock_that_is_a_link_changes_no_file(name: str, kind: str, victim: Path, tmp_path: Path) -> None:
     file, lock = LOCKS[name]
     plant(kind, tmp_path / "w" / file, victim)
-    with pytest.raises(OSError):
+    # A second name of the victim is exchanged for a file of the lock's own, the others are refused.
+    with nullcontext() if kind == "hard" else pytest.raises(OSError):
         lock(tmp_path / "w")
     assert victim.read_text() == KEPT
 
