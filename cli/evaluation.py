@@ -19,7 +19,6 @@ from rich.progress import Task as ProgressTask
 from rich.text import Text
 
 from cli.errors import CommandError, ExitCode, claim_folder
-from cli.interruption import Interruptible
 from cli.options import parse_corpus
 from cli.own_packages import OF_A_RUN, check_ours
 from cli.quiet import logging_to
@@ -62,7 +61,7 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
     claim_folder(options.output, "--output")
     claim_folder(options.cache, "--cache")
     log = options.output / "logs" / f"evaluate-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    with _alone(options.output), Interruptible(), logging_to(log) as terminal:
+    with _alone(options.output), logging_to(log) as terminal:
         console = Terminal(quiet=True) if as_json else terminal
         evaluation = _evaluate(options, console, log)
     if as_json:
