@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.lineage import make_store, measure
+from benchmarks.lineage import make_file, measure
 from pipeline.lineage.connection import store_address
 from pipeline.workspace import Workspace
 
@@ -54,7 +54,7 @@ def main() -> None:
         print(f"{'runs':>8}{'graphs':>8}{'seconds':>9}{'cpu':>7}{'MB':>6}{'page MB':>9}{'load ms':>9}")
         for runs in map(int, options.runs.split(",")):
             workspace = Workspace(folder / str(runs))
-            make_store(workspace, store_address("", workspace.store), runs)
+            make_file(workspace, store_address("", workspace.store), runs)
             for graphs in sorted({min(runs, int(number)) for number in options.graphs.split(",")}):
                 page = Path(temporary) / "page.html"
                 command = ["page", "--output", str(page), "--graphs", str(graphs)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode, claim_file, writing_to
+from cli.errors import CommandError, ExitCode, writing_to
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
@@ -37,7 +37,6 @@ def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
     """
     from hares.atomic_files import write_atomically
 
-    claim_file(output, "--output")
     text = _page(address, limits)
     with writing_to(output, "--output"):
         write_atomically(output, text.encode("utf-8", "backslashreplace"))

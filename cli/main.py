@@ -11,8 +11,6 @@ import click
 from cli.errors import CommandError, ExitCode, file_failure
 from cli.own_packages import OF_A_RUN, check_ours, hidden_package
 from cli.quiet import turn_libraries_down
-from cli.terminal import one_line
-from pipeline.interruption import GOES_ON, Interruptible
 
 
 class _Commands(click.Group):
@@ -66,14 +64,17 @@ def main() -> None:
     A signal is an interruption whatever it made a library raise: what ends a command after one is exit code 6.
     """
     turn_libraries_down()
-    interruption = Interruptible()
+    interruption = None
     try:
+        from hares.interruption import Interruptible  # here, so that a package that hides ours is said to
+
+        interruption = Interruptible()
         with interruption:
             hares.main(standalone_mode=False, obj=interruption)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except BaseException as error:
-        code = _said(error, interruption.requested)
+        code = _said(error, interruption is not None and interruption.requested)
         if code is None:
             raise
         sys.exit(code)
@@ -81,6 +82,12 @@ def main() -> None:
 
 def _said(error: BaseException, interrupted: bool) -> int | None:
     """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
+    if isinstance(error, ImportError) and (hidden := hidden_package(error)):
+        click.echo(f"hares: {error}{hidden}", err=True)
+        return int(ExitCode.SETTINGS)
+    from cli.terminal import one_line
+    from hares.interruption import GOES_ON
+
     if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
         click.echo(f"hares: {one_line(error)}{hidden_package(error)}", err=True)
         return int(error.code)
@@ -90,9 +97,6 @@ def _said(error: BaseException, interrupted: bool) -> int | None:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
-    if isinstance(error, ImportError) and (hidden := hidden_package(error)):
-        click.echo(f"hares: {one_line(error)}{hidden}", err=True)
-        return int(ExitCode.SETTINGS)
     if isinstance(error, OSError) and (failure := file_failure(error)):
         click.echo(f"hares: {one_line(failure)}", err=True)
         return int(failure.code)

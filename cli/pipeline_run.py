@@ -16,7 +16,7 @@ from cli.errors import CommandError, ExitCode
 from cli.options import check_places, metadata_address
 from cli.quiet import logging_to
 from cli.terminal import Terminal, joined, styled
-from pipeline.interruption import Interruptible, RunInterruptedError
+from hares.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress

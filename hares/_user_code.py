@@ -87,7 +87,7 @@ def _same_handlers(received: list[int]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             # One that was installed from C cannot be put back; one that has done its work may have put another in its
-            # place, as `pipeline.interruption` does so that a second signal ends the process.
+            # place, as `hares.interruption` does so that a second signal ends the process.
             if handler is not None and (not received or signal.getsignal(number) is note):
                 signal.signal(number, handler)
 

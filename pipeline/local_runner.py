@@ -26,10 +26,10 @@ from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from hares.code_digest import PROJECT
+from hares.interruption import GOES_ON, Interruptible, RunInterruptedError
 from models.training.loop import TrainingInterrupted
 from pipeline.cache import PortableCache
 from pipeline.identity import Identity
-from pipeline.interruption import GOES_ON, Interruptible, RunInterruptedError
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.lineage.tfx_store import TfxStore

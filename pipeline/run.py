@@ -15,10 +15,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from hares.interruption import Interruptible
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
 from pipeline.identity import IDENTITY_FILE
-from pipeline.interruption import Interruptible
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cli.errors import claim_file
 from cli.options import METADATA, metadata_address
 
 WORKSPACE = click.option(
@@ -212,6 +213,8 @@ def page(
         raise click.UsageError("give --output FILE, or --serve")
     from pipeline.lineage.page.data import PageLimits
 
+    if output:
+        claim_file(output, "--output")
     address = metadata_address(metadata, workspace)
     limits = PageLimits(runs=run_count, graphs=graphs, paired=paired)
     if output:

@@ -11,7 +11,6 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
-from cli.terminal import say
 
 
 @click.group()
@@ -83,6 +82,7 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     """
     from ml_metadata.metadata_store import MetadataStore
 
+    from cli.terminal import say
     from pipeline.lineage.migrate import migrate as copy
 
     origin, goal = (metadata_address(text, Path()) for text in (source, target))
@@ -135,6 +135,7 @@ def import_runs(
     of Google's application default credentials.
     """
     from cli.metadata_import import import_from_folder, import_from_vertex
+    from cli.terminal import say
     from pipeline.lineage.importing.foreign import ImportFailedError
     from pipeline.lineage.importing.rest import Patience
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import click
 
 from cli.errors import CommandError, ExitCode
-from cli.terminal import say
 
 
 @click.command()
@@ -80,8 +79,12 @@ class _Lines:
 
     def start(self, step: str, attempt: int, process: int) -> None:
         """An attempt runs."""
+        from cli.terminal import say
+
         say(f"       {step}: attempt {attempt}, process {process}")
 
     def finish(self, step: str, outcome: str, seconds: float) -> None:
         """A step has ended."""
+        from cli.terminal import say
+
         say(f"{outcome:<7}{step}  {seconds:.0f} s")

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from cli.cluster import JSON, cluster_options, opened
-from cli.terminal import say
 
 
 @click.group()
@@ -31,6 +30,8 @@ def command() -> None:
 @JSON
 def list_runs(target: str, cluster: Path, limit: int, as_json: bool) -> None:
     """The newest runs. Example: hares runs list --target kubeflow --cluster cluster.yaml --limit 5."""
+    from cli.terminal import say
+
     with opened(target, cluster) as service:
         runs = service.runs(limit)
     if as_json:
@@ -48,6 +49,8 @@ def list_runs(target: str, cluster: Path, limit: int, as_json: bool) -> None:
 @JSON
 def show(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
     """One run with its steps. Example: hares runs show --target kubeflow --cluster cluster.yaml RUN."""
+    from cli.terminal import say
+
     with opened(target, cluster) as service:
         run = service.run(run_id)
     if as_json:
@@ -67,6 +70,8 @@ def cancel(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
 
     Example: hares runs cancel --target kubeflow --cluster cluster.yaml RUN.
     """
+    from cli.terminal import say
+
     with opened(target, cluster) as service:
         service.cancel(run_id)
         run = service.run(run_id)

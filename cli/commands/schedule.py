@@ -11,7 +11,6 @@ import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
-from cli.terminal import say
 
 
 @click.group()
@@ -64,6 +63,7 @@ def create(
     hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' \\
         --window 4 --source '/mnt/data/span-{SPAN}' hares.yaml
     """
+    from cli.terminal import say
     from kubeflow.cron import checked_cron
 
     try:
@@ -103,6 +103,8 @@ def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> s
 @JSON
 def list_schedules(target: str, cluster: Path, as_json: bool) -> None:
     """All schedules. Example: hares schedule list --target kubeflow --cluster cluster.yaml."""
+    from cli.terminal import say
+
     with opened(target, cluster) as service:
         found = service.schedules()
     if as_json:

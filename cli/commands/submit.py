@@ -14,7 +14,6 @@ import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
-from cli.terminal import Terminal, say
 
 if TYPE_CHECKING:
     from kubeflow.service import ClusterRun, PipelineService
@@ -52,6 +51,8 @@ def command(
 
     With --wait, exit code 5 where the run failed or was cancelled. Exit code 9 where the cluster refused.
     """
+    from cli.terminal import say
+
     parameters = parse_parameters(assignments)
     name = shown_name(name, compiled)
     content = json.dumps(
@@ -76,6 +77,7 @@ def command(
 
 def _wait(service: PipelineService, run: ClusterRun, poll: float, shows: bool) -> ClusterRun:
     from cli.cluster_view import ClusterView
+    from cli.terminal import Terminal
 
     with ClusterView(Terminal(quiet=not shows)) as view:
         while True:

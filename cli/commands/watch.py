@@ -9,7 +9,6 @@ import click
 
 from cli.cluster import cluster_options, opened
 from cli.errors import CommandError, ExitCode
-from cli.terminal import say
 
 
 @click.command()
@@ -46,6 +45,7 @@ def command(
 
     Exit code 9 where the cluster refused, 5 where COMMAND failed; started again, it goes on at that span.
     """
+    from cli.terminal import say
     from kubeflow.watch import Watch, WatchError
 
     try:

@@ -11,7 +11,6 @@ import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
-from cli.terminal import say
 
 if TYPE_CHECKING:
     from pipeline.gc import Garbage
@@ -45,6 +44,7 @@ def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_
 
     Exit code 10 while a run is at work in the workspace. Stopped half way, the same command goes on.
     """
+    from cli.terminal import say
     from pipeline.gc import find_garbage, remove
     from pipeline.keeping import Keeping, other_stores
     from pipeline.workspace import Workspace, WorkspaceBusyError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.interruption import Interruptible, RunInterruptedError
+from hares.interruption import Interruptible, RunInterruptedError
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def test_an_interruption_that_a_library_lost_is_raised_at_the_next_check() -> No
 def test_a_second_signal_ends_the_process_at_once() -> None:
     program = """
 import os, signal
-from pipeline.interruption import Interruptible
+from hares.interruption import Interruptible
 with Interruptible():
     for _ in range(2):
         try:
