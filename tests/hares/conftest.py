@@ -22,15 +22,15 @@ def corpus(tmp_path) -> Path:
         soundfile.write(path, wave, 16_000, subtype="PCM_16")
 
     commands = root / "speech_commands_v2"
-    tested = []
+    tested, validated = [], []
     for kind, word in enumerate(("yes", "no", "up")):
-        for speaker in range(8):
+        for speaker in range(9):
             name = f"{word}/{speaker:08x}_nohash_0.wav"
             tone(commands / name, 300.0 * (kind + 1), 0.9)
             if speaker >= 5:
-                tested.append(name)
+                (tested if speaker < 8 else validated).append(name)
     (commands / "testing_list.txt").write_text("\n".join(tested) + "\n")
-    (commands / "validation_list.txt").write_text("")
+    (commands / "validation_list.txt").write_text("\n".join(validated) + "\n")
     rows = ["filename,fold,target,category,esc10,src_file,take"]
     for fold in range(1, 6):
         for kind in range(2):
