@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from pathlib import Path
 from unittest import mock
@@ -69,6 +70,7 @@ def failing_on_esc50(fail, good_calls: int = 2) -> FrozenEncoder:
     """The floor, but that it fails at a batch of real clips of 5 s, after a few of them."""
     floor, left = load_encoder("log_mel"), [good_calls]
 
+    @functools.wraps(floor.embed)
     def embed(waveforms):
         if waveforms.shape == (4, 80_000) or waveforms.shape[1] != 80_000:  # the pre-flight, or another task
             return floor.embed(waveforms)
