@@ -33,10 +33,14 @@ FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow"
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 
-# Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them, and
-# how Beam is started and ended. Neither they nor what only they import counts.
+# Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them,
+# how Beam is started and ended, how a file is written, and what a user's code may do to the process. Neither they nor
+# what only they import counts.
 DECIDE_NOTHING = frozenset(
-    {"components", "components.artifacts", "components.beam_runner", "components.outputs"}
+    {
+        *("components", "components.artifacts", "components.beam_runner", "components.outputs"),
+        *("hares.atomic_files", "hares._user_code"),
+    }
 )
 
 # By the name that a module imports, the packages whose versions can change a number. A library that is not here counts

@@ -19,24 +19,29 @@ from pipeline.resolve import entry_modules
 # a number?
 CLOSURES = {
     "ingest_esc50": """
-        components.audio_example_gen components.audio_example_gen.executor components.shard_files
-        hares hares._decode_worker hares._decoder hares._decoding hares._digests hares._files hares.audio
-        hares.example hares.folder hares.ingest hares.plain_data hares.reading hares.task hares.tasks
-        hares.tasks._rows hares.tasks.esc50 hares.tfds_source hares.truncation
+        components.audio_example_gen components.audio_example_gen.executor
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio
+        hares.example hares.folder hares.ingest hares.machine hares.plain_data hares.reading
+        hares.task hares.tasks hares.tasks._places hares.tasks._rows hares.tasks.esc50
+        hares.tfds_source hares.truncation
     """,
     "ingest_pretraining": """
-        components.audio_example_gen components.audio_example_gen.executor components.shard_files
-        hares hares._decode_worker hares._decoder hares._decoding hares._digests hares._files hares.audio
-        hares.example hares.folder hares.ingest hares.plain_data hares.reading hares.task hares.tfds_source
-        hares.truncation
+        components.audio_example_gen components.audio_example_gen.executor
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio
+        hares.example hares.folder hares.ingest hares.machine hares.plain_data hares.reading
+        hares.task hares.tfds_source hares.truncation
     """,
     "span_window": """
         components.span_window components.span_window.executor
-        hares hares._decode_worker hares._decoder hares._decoding hares._files hares.audio hares.folder
-        hares.reading hares.task hares.truncation
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio hares.folder
+        hares.machine hares.reading hares.task hares.truncation
     """,
     "transform": """
         components.standard components.standard.batches
+        hares
         models models.frontend
         pipeline pipeline.preprocessing
     """,
@@ -46,14 +51,15 @@ CLOSURES = {
         models models._plugins models.compute_dtype models.encoder models.encoders
         models.encoders._normalizer_free models.encoders.sf_nfnet models.export models.frontend
         models.objective models.objectives models.objectives._contrastive models.objectives.simclr
-        models.training models.training.checkpoints models.training.config models.training.distribution
-        models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.schedule models.training.step models.warm_start
-        models.weights
+        models.training models.training.checkpoints models.training.config
+        models.training.distribution models.training.input_pipeline models.training.loop
+        models.training.mixing models.training.optimizers models.training.schedule
+        models.training.step models.warm_start models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
     """,
     "checkpoints": """
         components.standard components.standard.batches
+        hares
         models models._plugins models.compute_dtype models.encoder models.encoders
         models.encoders._normalizer_free models.encoders.sf_nfnet models.frontend models.objective
         models.objectives models.objectives._contrastive models.objectives.simclr models.training
@@ -63,35 +69,42 @@ CLOSURES = {
         pipeline pipeline.preprocessing
     """,
     "embed_esc50": """
-        components.embedder components.embedder.executor components.model_layout components.shard_files
-        hares hares._decode_worker hares._decoder hares._decoding hares._digests hares._files hares.arrays
+        components.embedder components.embedder.executor components.model_layout
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.arrays
         hares.audio hares.embedding_pass hares.embeddings hares.encoders hares.encoders._arrays
-        hares.encoders.saved_model hares.example hares.own_classifier hares.plain_data hares.protocol
-        hares.task hares.tasks hares.tasks._rows hares.tasks.esc50 hares.truncation
+        hares.encoders.saved_model hares.example hares.machine hares.own_classifier hares.plain_data
+        hares.protocol hares.reading hares.task hares.tasks hares.tasks._places hares.tasks._rows
+        hares.tasks.esc50 hares.truncation
         models models._plugins models.compute_dtype models.encoder models.export models.frontend
         models.weights
     """,
     "evaluator": """
         components.evaluator components.evaluator.executor components.evaluator.shown
-        hares hares._decode_worker hares._decoder hares._decoding hares._files hares._scorable hares.arrays
-        hares.audio hares.averages hares.blessing hares.class_scores hares.embedding_collector
-        hares.embeddings hares.example hares.leakage hares.metrics hares.own_classifier hares.plain_data
-        hares.predictions hares.probes hares.probes._own_classifier hares.probes._standard hares.probes.svm
-        hares.protocol hares.report hares.report.mistakes hares.report.page hares.report.paper
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares._scorable
+        hares.arrays hares.audio hares.averages hares.benchmark hares.blessing hares.class_scores
+        hares.embedding_collector hares.embeddings hares.example hares.leakage hares.machine
+        hares.metrics hares.own_classifier hares.plain_data hares.predictions hares.probes
+        hares.probes._own_classifier hares.probes._standard hares.probes.svm hares.protocol
+        hares.reading hares.report hares.report.mistakes hares.report.page hares.report.paper
         hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring hares.statistics
-        hares.task hares.tasks hares.tasks._nsynth hares.tasks._rows hares.tasks._speech_commands
-        hares.tasks._split hares.tasks.audioset hares.tasks.birdsong hares.tasks.esc50
-        hares.tasks.fluent_speech_commands hares.tasks.magnatagatune hares.tasks.nsynth_instrument
-        hares.tasks.nsynth_pitch hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2
-        hares.tasks.tut18 hares.tasks.voxceleb1 hares.tasks.voxforge hares.truncation
+        hares.task hares.tasks hares.tasks._nsynth hares.tasks._places hares.tasks._rows
+        hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset hares.tasks.birdsong
+        hares.tasks.esc50 hares.tasks.fluent_speech_commands hares.tasks.magnatagatune
+        hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch hares.tasks.speech_commands_v1
+        hares.tasks.speech_commands_v2 hares.tasks.tut18 hares.tasks.voxceleb1 hares.tasks.voxforge
+        hares.truncation
         models models._plugins models.compute_dtype models.encoder models.export models.frontend
         models.weights
     """,
     "hares evaluate": """
-        hares hares._decode_worker hares._decoder hares._decoding hares._digests hares._files hares.arrays
+        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
+        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.arrays
         hares.audio hares.embedding_pass hares.embeddings hares.encoders hares.encoders._arrays
-        hares.encoders.saved_model hares.example hares.folder hares.ingest hares.own_classifier
-        hares.protocol hares.reading hares.task hares.tfds_source hares.truncation
+        hares.encoders.saved_model hares.example hares.folder hares.ingest hares.machine
+        hares.own_classifier hares.protocol hares.reading hares.task hares.tfds_source
+        hares.truncation
     """,
 }
 
