@@ -90,7 +90,7 @@ def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
     made, same = (json.loads(call(line).output) for _ in range(2))
     assert same == made and made["name"] == "golden" and kfp.got["POST", "recurringruns"] == 1
     (stored,) = kfp.things["recurringruns"].values()
-    assert "newest_spans" in stored["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert "newest-spans" in stored["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
     for wrong, said in (
         (line.replace("--window 2", "--window 3"), "compile it with --set pretraining.window=3"),
         (line.replace("--window 2", ""), "give both or neither"),

@@ -71,7 +71,7 @@ def test_once_per_whole_span_over_restarts(
     process = start()
     until(ledger.exists)
     second = start()
-    assert second.wait(60) == 5 and b"another process" in second.stderr.read()
+    assert second.wait(60) == 5 and b"is in use by process" in second.stderr.read()
     process.kill()
     process.wait()
     assert names(kfp) == ["span-1"]

@@ -143,6 +143,31 @@ def test_a_folder_is_whole_and_a_second_import_adds_nothing(tmp_path: Path) -> N
     assert evaluator.custom_properties["old"].int_value == 3
 
 
+def test_inputs_without_types_are_what_made_them_and_the_launchers_log_is_no_output(tmp_path: Path) -> None:
+    """Kubeflow's driver hands inputs over so, and adds that output (kubeflow/pipelines, backend/src/v2/driver)."""
+    run = run_folder(tmp_path)
+    for path in run.glob("*/attempt-*/executor_input.json"):
+        given = json.loads(path.read_text())
+        for name, entry in given.get("inputs", {}).get("artifacts", {}).items():
+            if name != "base":  # nothing of this run made it
+                entry["artifacts"][0]["type"] = {"instanceSchema": ""}
+        logs = {
+            "type": {"schemaTitle": "system.Artifact"},
+            "uri": f"{path.parent}/log",
+            "name": "executor-logs",
+        }
+        given["outputs"]["artifacts"]["executor-logs"] = {"artifacts": [logs]}
+        path.write_text(json.dumps(given))
+    typed, untyped = memory_store(), memory_store()
+    bring(typed, run_folder(tmp_path / "typed"))
+    done = bring(untyped, run)
+    assert (done.executions, done.artifacts, done.events) == (4, 5, 9)
+    for store in (typed, untyped):
+        assert {(a.type, a.uri) for a in store.get_artifacts()} == {
+            (a.type, a.uri) for a in typed.get_artifacts()
+        }
+
+
 def test_an_imported_folder_answers_like_a_local_run(tmp_path: Path) -> None:
     """The model it started from is the one that a local run made: the way goes on there."""
     writer = StoreWriter()

@@ -40,6 +40,8 @@ from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, moment_text
 
 INPUT_FILE, OUTPUT_FILE, PUBLISHED = "executor_input.json", "executor_output.json", "published.json"
 _ATTEMPT = "attempt-"
+_UNTYPED = "system.Artifact"
+_LOGS = "executor-logs"  # which Kubeflow's launcher writes beside what the step does
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,12 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         )
     attempts.sort(key=lambda attempt: (_written(attempt.folder / INPUT_FILE), attempt.step, attempt.number))
     artifacts: dict[str, ForeignArtifact] = {}
+    made = {
+        artifact.uri: artifact
+        for attempt in attempts
+        if attempt.counts
+        for _, _, artifact in _outputs(_read(attempt.folder / INPUT_FILE), attempt)
+    }
     executions, events = [], []
     for attempt in attempts:
         read = _read(attempt.folder / INPUT_FILE)
@@ -92,6 +100,8 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
             sides.append((True, _outputs(read, attempt)))
         for output, lists in sides:
             for name, index, artifact in lists:
+                if artifact.type_name == _UNTYPED:  # Kubeflow hands inputs on without their types
+                    artifact = made.get(artifact.uri, artifact)
                 known = artifacts.get(artifact.key)
                 if known is None or output:
                     artifacts[artifact.key] = artifact
@@ -143,6 +153,8 @@ def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, 
         output = attempt.folder / OUTPUT_FILE
         told = {(name, index): a for name, index, a in _listed(_read(output), output)}
     for name, index, planned in _listed(read.get("outputs", {}), path):
+        if name == _LOGS:
+            continue
         said = told.get((name, index), {})
         merged = {
             **planned,
@@ -189,7 +201,7 @@ def _type(schema: Mapping[str, Any], path: Path) -> str:
             title = yaml.safe_load(schema["instanceSchema"])["title"]
         except (yaml.YAMLError, KeyError, TypeError) as error:
             raise _wrong(path, "an artifact's type.instanceSchema has no title") from error
-    return type_of_title(str(title)) if title else "system.Artifact"
+    return type_of_title(str(title)) if title else _UNTYPED
 
 
 def _parameters(read: Mapping[str, Any], path: Path) -> dict[str, Value]:
