@@ -254,8 +254,8 @@ def test_what_ffmpeg_reads_is_known_by_its_bytes_and_named_where_it_is_cut(
         np.testing.assert_array_equal(decode(tmp_path / name), expected)
     part = decode(tmp_path / "a.wav", 1.0, 2.0)
     assert len(part) == 2 * SAMPLE_RATE
-    # What was resampled differs at its ends, where the resampler knows nothing of what is beyond.
-    np.testing.assert_array_equal(part[500:-500], expected[SAMPLE_RATE + 500 : 3 * SAMPLE_RATE - 500])
+    # What was resampled differs at its ends, where the resampler knows nothing of what is beyond, and rounds otherwise.
+    np.testing.assert_allclose(part[500:-500], expected[SAMPLE_RATE + 500 : 3 * SAMPLE_RATE - 500], atol=1)
     for share in (0.3, 0.6, 0.95):
         for name in (f"a{suffix}", "a.wav"):
             (tmp_path / name).write_bytes(whole[: int(share * len(whole))])
