@@ -14,7 +14,8 @@ from typing import Any
 
 from kubeflow.compiled import CompiledPipeline, CompiledStep
 
-_COMMANDS = (["python", "-m", "kubeflow.entrypoint"], ["python", "-m", "kubeflow.newest_spans"])
+_COPIES = ["python", "-m", "kubeflow.copied_import"]
+_COMMANDS = (["python", "-m", "kubeflow.entrypoint"], ["python", "-m", "kubeflow.newest_spans"], _COPIES)
 _EXECUTOR = re.compile(r"components(\.[a-z_]+)+\.[A-Za-z]*Executor")
 _CLASS, _INPUT, _SPEC = (
     "--executor_class_path",
@@ -53,7 +54,8 @@ def _of_step(step: CompiledStep) -> Iterator[str]:
         if command not in _COMMANDS:
             lines.append(f"it runs {' '.join(map(str, command))[:80]!r}")
         else:
-            lines += _of_arguments(list(container.get("args", [])))
+            # The first of a copy's arguments is what it copies, as data.
+            lines += _of_arguments(list(container.get("args", []))[command == _COPIES :])
         lines += [f"it sets {name}" for name in sorted(set(container) - _CONTAINER)]
     for name, given in step.task.get("inputs", {}).get("parameters", {}).items():
         value = given.get("runtimeValue", {}).get("constant") if isinstance(given, Mapping) else given
