@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from hares.atomic_files import atomically
 from models.encoder import EncoderRecord, built_encoder
 from models.export import METADATA_FILE, read_metadata
 from models.frontend import FrontendConfig
@@ -101,9 +102,8 @@ def _resolved(
     folder = str(workspace.folder / "warm_starts" / digest)
     path = os.path.join(folder, "weights.npz")
     if not tf.io.gfile.exists(path):
-        tf.io.gfile.makedirs(folder)
-        save_arrays(arrays, f"{path}.part")
-        tf.io.gfile.rename(f"{path}.part", path)
+        with atomically(path) as part:
+            save_arrays(arrays, part)
     return WarmStart(path, digest, folder)
 
 
