@@ -35,6 +35,7 @@ from components.artifacts import AudioManifest, Embeddings
 from components.audio_example_gen import executor as ingestion
 from components.beam_runner import DASK_RUNNER, let_go
 from components.embedder import executor as embedding
+from hares.audio import Limits
 from hares.corpus import dataset_root
 from hares.probes import FOLDS
 from hares.protocol import load_protocol
@@ -57,6 +58,7 @@ def run_steps(task: str, corpus: Path, model: Path, out: Path, beam_args: list[s
         "sources": json.dumps({task: str(dataset_root(corpus, load_task(task), {}))}),
         "splits": json.dumps(FOLDS if load_task(task).probe == "svm" else ("train", "validation", "test")),
         "clips_per_shard": CLIPS_PER_SHARD,
+        "limits": json.dumps(dataclasses.asdict(Limits())),
     }
     outputs = {"examples": [examples], "manifest": [manifest]}
     ingestion.Executor(context(out, beam_args)).Do({}, outputs, properties)

@@ -68,7 +68,7 @@ class Place:
             workspace.note_store(self.store.shown)
             facts = RunFacts({}, "demo", "local", "key", {}, identity.id)
             pipeline = three_steps(self.folder, "p")
-            _, results = run_locally(pipeline, Silent(), facts, self.store, identity)
+            _, results = run_locally(pipeline, Silent(), facts, self.store, identity=identity)
         return [result.outcome for result in results]
 
     def keeping(self) -> Keeping:
