@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from lineage_stores import create_store
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
@@ -22,6 +21,7 @@ from benchmarks.faults.published import (
     published,
 )
 from benchmarks.faults.record import BEGIN, END, Record, Row, table
+from kits.lineage_stores import create_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENT, RECORD = PROJECT / "docs" / "reliability.md", PROJECT / "docs" / "reliability.json"

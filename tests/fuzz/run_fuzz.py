@@ -1,7 +1,7 @@
 """The long run: tens of thousands of mutated recordings and index files, and what became of each.
 
-    python tests/fuzz/run_fuzz.py --audio 10000 --indexes 5000 --out FOLDER [--seed 0]
-    python tests/fuzz/run_fuzz.py --coverage 20000
+    PYTHONPATH=tests python -m fuzz.run_fuzz --audio 10000 --indexes 5000 --out FOLDER [--seed 0]
+    PYTHONPATH=tests python -m fuzz.run_fuzz --coverage 20000
 
 Prints counts by reason and the slowest file. A file that kills the decoder, holds it up, makes a library raise what
 nobody expects, or an index that a reader fails on, is kept under FOLDER/faults. With --coverage, atheris (guided by
@@ -23,8 +23,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from fuzz_layouts import check_listing, make_layouts
-from fuzz_mutations import (
+from fuzz.fuzz_layouts import check_listing, make_layouts
+from fuzz.fuzz_mutations import (
     audio_seeds,
     ffmpeg_seeds,
     mutated,
@@ -32,7 +32,6 @@ from fuzz_mutations import (
     seconds_by_ffmpeg,
     with_ogg_sums,
 )
-
 from hares import _files, reading, truncation
 from hares.audio import SAMPLE_RATE, AudioError, decode_each
 from hares.task import Reason, load_task, load_task_module, task_names

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import Listing, check_listing, make_layouts
-from fuzz_mutations import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fuzz.fuzz_layouts import Listing, check_listing, make_layouts
+from fuzz.fuzz_mutations import (
     NUMBERS,
     OPERATIONS,
     TOKENS,
@@ -27,9 +30,6 @@ from fuzz_mutations import (
     seconds_by_ffmpeg,
     with_ogg_sums,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from hares.audio import SAMPLE_RATE, AudioError, decode, decode_each
 from hares.task import Reason, load_task, task_names
 

@@ -23,7 +23,7 @@ from hares._decoding import _mono
 from hares.audio import AudioError, Limits, MachineError, decode, decode_each, seconds
 from hares.task import Reason
 
-DEADLY = (sys.executable, str(Path(__file__).with_name("deadly_decoder.py")))
+DEADLY = (sys.executable, str(Path(__file__).parents[1] / "kits/deadly_decoder.py"))
 GIB = 1 << 30
 PROJECT = Path(__file__).resolve().parents[2]
 

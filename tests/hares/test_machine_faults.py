@@ -27,7 +27,7 @@ from hares.task import UNSETTLED, Reason, Rejected
 
 GIB = 1 << 30
 RATE = 16_000
-DEADLY = (sys.executable, str(Path(__file__).with_name("deadly_decoder.py")))
+DEADLY = (sys.executable, str(Path(__file__).parents[1] / "kits/deadly_decoder.py"))
 NUMBERS = (
     "EACCES",
     "EPERM",

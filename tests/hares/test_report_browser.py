@@ -8,7 +8,6 @@ import subprocess
 
 import numpy as np
 import pytest
-from chromium import CHROMIUM, QUIET
 from PIL import Image
 
 from hares.embeddings import TaskEmbeddings
@@ -19,6 +18,7 @@ from hares.report.runs import load_run
 from hares.report.spectrogram import spectrogram_png
 from hares.scoring import SourceSummary, build_report, score_task
 from hares.task import load_task, task_names
+from kits.chromium import CHROMIUM, QUIET
 
 NAMES = ("tut18", "magnatagatune", "voxceleb1")
 SETTINGS = ProtocolSettings(

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import make_layouts
 
+from fuzz.fuzz_layouts import make_layouts
 from hares import folder, reading
 from hares.corpus import check_corpus
 from hares.embed_once import TaskSource, list_task

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pipeline_runs import environment, made_corpus, project, short_run
+
+from kits.pipeline_runs import environment, made_corpus, project, short_run
 
 __all__ = ["made_corpus", "short_run"]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 from cli.errors import CommandError, ExitCode
 from cli.main import hares
+from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 __all__ = ["kfp"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"

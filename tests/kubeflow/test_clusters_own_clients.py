@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import TOKEN, KfpServer, kfp
-from vertex_kit import vertex_fixture
-from vertex_server import VertexServer
+
+from kits.kfp_server import TOKEN, KfpServer, kfp
+from kits.vertex_kit import vertex_fixture
+from kits.vertex_server import VertexServer
 
 __all__ = ["kfp", "vertex_fixture"]
 GOLDEN = Path(__file__).with_name("golden")

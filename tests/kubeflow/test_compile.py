@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 import yaml
-from small_runs import small_cluster, small_run
+
+from kits.small_runs import small_cluster, small_run
 
 pytest.importorskip("tfx")
 
@@ -91,7 +92,7 @@ def test_the_order_of_hashes_changes_nothing(tmp_path: Path) -> None:
     processes = []
     for seed in ("1", "2"):
         (tmp_path / seed).mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)}
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{PROJECT}:{PROJECT}/tests"}
         command = [sys.executable, __file__, str(tmp_path / seed)]
         processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
     assert [process.wait(timeout=900) for process in processes] == [0, 0]

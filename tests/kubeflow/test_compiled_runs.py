@@ -17,11 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from compiled_kit import CLUSTER, NAMES, compiled, files_of, hares, published, report_of
-from pipeline_runs import FEW_TASKS, SHORT, Finished
-from vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
-from vertex_server import VertexServer
 
+from kits.compiled_kit import CLUSTER, NAMES, compiled, files_of, hares, published, report_of
+from kits.pipeline_runs import FEW_TASKS, SHORT, Finished
+from kits.vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
+from kits.vertex_server import VertexServer
 from kubeflow.compiled import compiled_text, read_compiled, read_documents
 from kubeflow.harness import run_compiled
 from kubeflow.newest_spans import with_newest_spans

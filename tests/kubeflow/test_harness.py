@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from hand_made import step, write_file
 
+from kits.hand_made import step, write_file
 from kubeflow.compiled import CompiledFileError, read_compiled
 from kubeflow.harness import CompiledStepError, run_compiled
 

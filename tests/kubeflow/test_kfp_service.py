@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import PIPELINE, Fault, KfpServer, kfp
 
+from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 from kubeflow.kfp_service import KfpService
 from kubeflow.service import Failure, ServiceError, State
 from kubeflow.service_config import ServiceConfig

@@ -18,10 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from compiled_kit import NAMES, compiled, files_of, published, report_of
-from pipeline_runs import SHORT, Finished
-from pipeline_runs import run as run_here
 
+from kits.compiled_kit import NAMES, compiled, files_of, published, report_of
+from kits.pipeline_runs import SHORT, Finished
+from kits.pipeline_runs import run as run_here
 from kubeflow.compiled import read_compiled
 from kubeflow.harness import run_compiled
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from vertex_kit import (
+
+from kits.vertex_kit import (
     LASTING,
     LOSING,
     RETRIES,
@@ -16,8 +17,7 @@ from vertex_kit import (
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
-from vertex_server import VertexServer
-
+from kits.vertex_server import VertexServer
 from kubeflow.model_registry import RegisteredModel, register
 from kubeflow.service import Failure
 from kubeflow.vertex_api import VertexApi

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
-from hand_made import step, write_file
 
 from hares.reading import source_fingerprint
+from kits.hand_made import step, write_file
 from kubeflow.compiled import ARGO_TASK_NAME, compiled_text, read_compiled, read_documents, with_node_names
 from kubeflow.harness import CompiledStepError, run_compiled
 from kubeflow.newest_spans import STEP, main, newest_whole, with_newest_spans

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from vertex_kit import (
+
+from kits.vertex_kit import (
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
-from vertex_server import VertexServer
-
+from kits.vertex_server import VertexServer
 from kubeflow.executor_input import as_address, as_path
 from kubeflow.registration import Registration
 from kubeflow.vertex_register import RegisteringStep, and_register, main

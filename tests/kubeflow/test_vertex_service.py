@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
-from vertex_kit import (
+
+from kits.vertex_kit import (
     LASTING,
     LOSING,
     RETRIES,
@@ -20,8 +21,7 @@ from vertex_kit import (
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
-from vertex_server import VertexServer
-
+from kits.vertex_server import VertexServer
 from kubeflow.service import Failure, State
 from kubeflow.services import open_service
 from kubeflow.vertex_service import VertexService

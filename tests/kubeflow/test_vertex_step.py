@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1 import types
-from hand_made import step as step_by_hand
-from hand_made import write_file
-from vertex_kit import (
+
+from kits.hand_made import step as step_by_hand
+from kits.hand_made import write_file
+from kits.vertex_kit import (
     path_of_this_environment,  # noqa: F401  (an automatic fixture)
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
-from vertex_server import VertexServer, until
-
+from kits.vertex_server import VertexServer, until
 from kubeflow.compiled import read_compiled
 from kubeflow.hardware import HardwareSpec
 from kubeflow.harness import run_compiled

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format
-from vertex_kit import (
+
+from kits.vertex_kit import (
     LASTING,
     LOSING,
     RETRIES,
@@ -19,8 +20,7 @@ from vertex_kit import (
     settings,
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
-from vertex_server import VertexServer, until
-
+from kits.vertex_server import VertexServer, until
 from kubeflow.hardware import HardwareSpec
 from kubeflow.service import Failure
 from kubeflow.vertex_api import VertexApi

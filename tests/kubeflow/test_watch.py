@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from kfp_server import PIPELINE, Fault, KfpServer, kfp
+
+from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 __all__ = ["kfp"]
 PROJECT = Path(__file__).resolve().parents[2]

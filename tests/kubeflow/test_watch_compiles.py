@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from kfp_server import KfpServer, kfp
-from pipeline_runs import environment, project
+
+from kits.kfp_server import KfpServer, kfp
+from kits.pipeline_runs import environment, project
 
 __all__ = ["kfp"]
 pytestmark = [pytest.mark.full, pytest.mark.timeout(1200)]

@@ -18,8 +18,9 @@ from models.encoders._batch_norm import BatchNorm
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """Logical devices must be made before TensorFlow starts, so a process of its own compares."""
-    script, root = Path(__file__).with_name("batch_norm_figures.py"), Path(__file__).parents[2]
-    own = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    root = Path(__file__).parents[2]
+    script = root / "tests/kits/batch_norm_figures.py"
+    own = {"PYTHONPATH": f"{root}:{root}/tests", "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, str(script), str(tmp_path_factory.mktemp("clips"))],
         cwd=root, env={**os.environ, **own}, capture_output=True, text=True, timeout=300,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
+from kits import training_kit as KIT
 from models.objective import Replicas, load_objective
 from models.objectives._log_mel_augmentations import AxisCrop, log_mixup_exp, random_resize_crop
 from models.training import loop
@@ -20,7 +19,6 @@ from models.training.config import TrainingConfig
 from models.training.loop import train
 from models.training.step import replica_gradients, trainable_variables
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CLIPS, FRAMES, MEL = 6, 20, 16
 SETTINGS = {"queue_size": 10, "hidden_size": 8, "projection_size": 4}
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import scipy.special
 import tensorflow as tf
 
+from kits import training_kit as KIT
 from models.objective import Replicas, load_objective
 from models.training.config import TrainingConfig
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CLIPS, FRAMES, MEL, SIZE = 6, 20, 16, 4
 
 

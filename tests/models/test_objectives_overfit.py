@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +13,7 @@ from hares.audio import decode
 from hares.corpus import dataset_root
 from hares.reading import scan
 from hares.task import Clip, load_task
+from kits import training_kit as KIT
 from models.encoder import Encoder, EncoderRecord, load_encoder
 from models.frontend import FrontendConfig, log_mel
 from models.objective import load_objective
@@ -23,7 +21,6 @@ from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.loop import train
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CLIPS, SAMPLES = 64, 8000
 FRAME_ENCODERS = {
     "cpc": "bidir_cpc_tiny",

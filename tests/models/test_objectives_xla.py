@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kits import replica_figures as FIGURES
 from models.training.distribution import make_strategy
 from models.training.step import replica_gradients
-
-FIGURES = SimpleNamespace(
-    **runpy.run_path(str(Path(__file__).with_name("replica_figures.py")), run_name="figures")
-)
 
 
 @pytest.mark.parametrize("name", FIGURES.SETTINGS)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
 
+from kits import training_kit as KIT
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 FILES, CLIPS, BATCH, CROP = 4, 7, 6, 10  # 28 clips: 4 batches of 6 an epoch
 
 

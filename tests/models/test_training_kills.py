@@ -10,17 +10,16 @@ from __future__ import annotations
 import json
 import os
 import random
-import runpy
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
+from kits import training_kit as KIT
+
 STEPS, INTERRUPTED = 40, 5  # as in killed_runs.py
 
 
@@ -63,8 +62,13 @@ def runs(tmp_path_factory):
     """Folder of all runs, and what became of each."""
     folder = tmp_path_factory.mktemp("kills")
     KIT.write_random_clips(folder)
-    script, root = Path(__file__).with_name("killed_runs.py"), Path(__file__).parents[2]
-    environment = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    root = Path(__file__).parents[2]
+    script = root / "tests/kits/killed_runs.py"
+    environment = {
+        "PYTHONPATH": f"{root}:{root}/tests",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     done = subprocess.run(
         [sys.executable, str(script), str(folder), json.dumps(PLAN)],
         cwd=root, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600, check=False,

@@ -6,17 +6,16 @@ import dataclasses
 import json
 import logging
 import os
-import runpy
 import shutil
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
+from kits import training_kit as KIT
 from models.training import loop
 from models.training.checkpoints import read_encoder_weights
 from models.training.config import TrainingConfig
@@ -24,7 +23,6 @@ from models.training.loop import NonFiniteLossError, TrainingInterrupted, train
 from models.training.pictures import ViewPictures
 from models.weights import save_arrays, save_weights
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CONFIG = TrainingConfig(
     encoder="toy", steps=10, batch_size=6, warmup_steps=2, peak_learning_rate=1e-3, crop_seconds=0.35,
     projector_sizes=(12,), projection_size=6, steps_per_loop=2, checkpoint_every_steps=4, seed=3,

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kits import training_kit as KIT
 from models.frontend import FrontendConfig
 from models.objective import Objective
 from models.training.input_pipeline import InputSpec
 from models.training.pictures import ViewPictures
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CLIPS = 5
 
 

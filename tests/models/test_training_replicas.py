@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
+from kits import training_kit as KIT
+
 # Two replicas hold every objective; more of them, and processes, what those could do otherwise.
 OBJECTIVES = {
     2: ("simclr", "classification", "byola", "cola", "clmr", "cpc", "wav2vec2"),
@@ -27,8 +26,9 @@ WITH_STATE = ("simclr", "classification", "byola")
 
 def start(folder, kind, replicas, objectives, **environment):
     """Logical devices and workers must be made before TensorFlow starts, so processes of their own compare."""
-    script, root = Path(__file__).with_name("replica_figures.py"), Path(__file__).parents[2]
-    own = {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
+    root = Path(__file__).parents[2]
+    script = root / "tests/kits/replica_figures.py"
+    own = {"PYTHONPATH": f"{root}:{root}/tests", "TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.Popen(
         [sys.executable, str(script), str(folder), kind, str(replicas), *objectives],
         cwd=root, env={**os.environ, **own, **environment},

@@ -8,15 +8,13 @@ encoder that fits, by name, so that a new one is tested the moment it is there; 
 from __future__ import annotations
 
 import os
-import runpy
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
+from kits import training_kit as KIT
 from models.encoder import encoder_names, load_encoder
 from models.frontend import FrontendConfig
 from models.objective import load_objective, objective_names
@@ -28,7 +26,6 @@ from models.training.step import compile_steps
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 FRONTEND = FrontendConfig(num_mel_bins=16)
 CROP_SECONDS = {"log_mel": 0.18, "waveform": 1.0}
 

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("tfx")  # components.beam_runner is below a package that imports it
 
-from small_runs import small_run
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 
 from components.beam_runner import DASK_RUNNER
+from kits.small_runs import small_run
 from pipeline.beam_args import by_step, checked_beam_args
 from pipeline.config import load_config
 from pipeline.pipeline import create_pipeline

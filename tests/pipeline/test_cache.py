@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lineage_stores import StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 from tfx.proto.orchestration import executable_spec_pb2, pipeline_pb2
 from tfx.types.standard_artifacts import Examples, Model
 
+from kits.lineage_stores import StoreWriter
 from pipeline.cache import PortableCache
 from pipeline.identity import Identity
 from pipeline.relocation import note_workspace

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from pipeline_runs import PROJECT, Finished, run
 
 from hares.task import DOMAINS, load_task, task_names
+from kits.pipeline_runs import PROJECT, Finished, run
 
 REQUIRED = {"domain", "metric", "value", "chance", "untrained", "clips", "expected_clips", "deviations"}
 

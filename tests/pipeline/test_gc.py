@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lineage_stores import RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.lineage_stores import RUNNING, StoreWriter
 from pipeline.gc import Garbage, find_garbage, remove
 from pipeline.keeping import Keeping
 from pipeline.lineage.connection import sqlite_config

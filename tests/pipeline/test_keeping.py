@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from lineage_stores import CACHED, RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.lineage_stores import CACHED, RUNNING, StoreWriter
 from pipeline.gc import find_garbage, remove
 from pipeline.identity import recorded_identity
 from pipeline.keeping import Keeping, OtherStores, other_stores

@@ -8,9 +8,9 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from lineage_stores import CACHED, FAILED, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
+from kits.lineage_stores import CACHED, FAILED, StoreWriter
 from pipeline.lineage.diff import diff
 from pipeline.lineage.export import openlineage, prov
 from pipeline.lineage.impact import impact_of_artifact, impact_of_file

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
-from pipeline_runs import FEW_TASKS, Finished, environment, project, run
 
+from kits.pipeline_runs import FEW_TASKS, Finished, environment, project, run
 from pipeline.lineage.store import open_store
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, database_server
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 from ml_metadata.proto import metadata_store_service_pb2 as service
-from three_steps import three_steps
 
+from kits.database_servers import KINDS, database_server
+from kits.three_steps import three_steps
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.exact_store import BACKSLASH, replace_in
 from pipeline.lineage.record import RunFacts

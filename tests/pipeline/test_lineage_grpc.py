@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from certificates import make_certificates
-from grpc_store_server import grpc_server
-from lineage_stores import StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
+from kits.certificates import make_certificates
+from kits.grpc_store_server import grpc_server
+from kits.lineage_stores import StoreWriter
 from pipeline.lineage.connection import StoreUnreachableError, sqlite_config, store_address
 
 PROJECT = Path(__file__).resolve().parents[2]

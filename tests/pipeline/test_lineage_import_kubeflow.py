@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec
-from lineage_stores import StoreWriter, memory_store
 from ml_metadata.metadata_store import MetadataStore
 
 from cli.commands.metadata import command
+from kits.lineage_stores import StoreWriter, memory_store
 from pipeline.lineage.importing.foreign import ImportFailedError, properties_of_json, type_of_title
 from pipeline.lineage.importing.kubeflow import read_run
 from pipeline.lineage.importing.writer import Imported, write_run

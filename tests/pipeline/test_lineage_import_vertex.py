@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from google.cloud.aiplatform_v1.types import execution
 from google.protobuf import json_format
-from lineage_stores import StoreWriter, memory_store
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
-from vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, serving, two_runs
 
 from cli.commands.metadata import command as metadata_command
 from cli.errors import CommandError, ExitCode
+from kits.lineage_stores import StoreWriter, memory_store
+from kits.vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, serving, two_runs
 from pipeline.lineage.diff import diff
 from pipeline.lineage.importing.foreign import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, Patience, RestClient
@@ -380,16 +380,17 @@ def test_the_command_killed_and_run_again(service: Service, tmp_path: Path) -> N
 def test_the_importer_killed_while_it_writes(service: Service, tmp_path: Path) -> None:
     file = tmp_path / "metadata.sqlite"
     script = (
-        "import os, sys; sys.path.insert(0, sys.argv[3]);"
+        "import os, sys; sys.path[:0] = sys.argv[3:];"
         "from pathlib import Path; from test_lineage_import_vertex import *;"
-        "from types import SimpleNamespace as N; from lineage_stores import create_store;"
+        "from types import SimpleNamespace as N; from kits.lineage_stores import create_store;"
         "Cut.__getattr__ = lambda s, name: os.kill(os.getpid(), 9) if name == 'put_lineage_subgraph'"
         " else getattr(s._store, name);"
         "client = client_of(N(url=sys.argv[1]), Path(sys.argv[2]));"
         f"bring(client, Cut(create_store(Path(sys.argv[2]) / 'metadata.sqlite'), 0), '{FIRST}')"
     )
+    here = Path(__file__).parent
     killed = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", script, service.url, str(tmp_path), str(Path(__file__).parent)],
+        [sys.executable, "-W", "ignore", "-c", script, service.url, str(tmp_path), str(here), str(here.parent)],
         env=environment(), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr

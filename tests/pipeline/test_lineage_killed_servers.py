@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, DatabaseServer, database_server
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
-from three_steps import STEPS, done, three_steps
 
+from kits.database_servers import KINDS, DatabaseServer, database_server
+from kits.three_steps import STEPS, done, three_steps
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError, store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepResult, run_locally

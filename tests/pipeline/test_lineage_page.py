@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, Page
-from lineage_pages import RunWriter, digest
-from lineage_stores import StoreWriter, set_properties
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.chromium import CHROMIUM, Page
+from kits.lineage_pages import RunWriter, digest
+from kits.lineage_stores import StoreWriter, set_properties
 from pipeline.lineage.diff import diff, paired_scores
 from pipeline.lineage.page.data import PageLimits, page_data
 from pipeline.lineage.page.render import render_lineage_page

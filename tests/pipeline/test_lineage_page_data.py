@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from lineage_pages import RunWriter
-from lineage_stores import StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
 from cli.commands.lineage import command
 from cli.errors import CommandError, ExitCode
+from kits.lineage_pages import RunWriter
+from kits.lineage_stores import StoreWriter
 from pipeline.lineage.connection import PASSWORD_VARIABLE, sqlite_config
 from pipeline.lineage.graph import upstream
 from pipeline.lineage.page import render

@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from lineage_stores import StoreWriter
 
+from kits.lineage_stores import StoreWriter
 from pipeline.lineage import record
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run, revision_of
 from pipeline.lineage.runs import config_of, find_run

@@ -6,8 +6,8 @@ import operator
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from lineage_stores import StoreWriter
 
+from kits.lineage_stores import StoreWriter
 from pipeline.lineage.record import moment_text
 from pipeline.lineage.runs import RunFilter, find_run, list_runs, parse_moment, quoted, run_before
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, DatabaseServer, database_server
-from lineage_stores import RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 
+from kits.database_servers import KINDS, DatabaseServer, database_server
+from kits.lineage_stores import RUNNING, StoreWriter
 from pipeline.lineage.connection import sqlite_config, store_address
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.runs import RunFilter, find_run, list_runs

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
-from lineage_stores import RUNNING, StoreWriter, memory_store
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
-from test_lineage_walks import stores
 
 from cli.commands.metadata import command
 from cli.errors import CommandError, ExitCode
+from kits.lineage_stores import RUNNING, StoreWriter, memory_store, stores
 from pipeline.gc import find_garbage
 from pipeline.keeping import Keeping, other_stores
 from pipeline.lineage.check import check, mend

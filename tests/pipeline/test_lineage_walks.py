@@ -6,59 +6,14 @@ from collections.abc import Iterator
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lineage_stores import CACHED, COMPLETE, FAILED, RUNNING, StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.lineage_stores import StoreWriter, stores
 from pipeline.lineage.graph import downstream, in_order, places, upstream
 from pipeline.lineage.impact import impact_of_artifact
 from pipeline.lineage.targets import Target
 from pipeline.lineage.trace import trace
-
-TYPES = ("Examples", "Model", "components.AudioManifest", "components.Embeddings", "PushedModel")
-
-
-@st.composite
-def stores(draw: st.DrawFn) -> StoreWriter:
-    """A few runs of random steps: some cached, some that failed, artifacts from nowhere, URIs that mislead."""
-    writer = StoreWriter()
-    known = [
-        writer.artifact(draw(st.sampled_from(TYPES)), f"/imported/{i}")
-        for i in range(draw(st.integers(1, 3)))
-    ]
-    finished: list[tuple[str, list[tuple[str, int]], list[tuple[str, int]]]] = []
-    executions = 0
-    for number in range(draw(st.integers(1, 14))):
-        run = f"run{draw(st.integers(0, 3))}"
-        executions += 1
-        if finished and draw(st.booleans()):
-            node, inputs, outputs = draw(st.sampled_from(finished))
-            writer.step(run, node, inputs, outputs, CACHED)
-            continue
-        node = f"node{draw(st.integers(0, 4))}"
-        chosen = draw(st.lists(st.sampled_from(known), max_size=4))
-        inputs = [(f"in{draw(st.integers(0, 2))}", i) for i in dict.fromkeys(chosen)]
-        state = draw(st.sampled_from([COMPLETE, COMPLETE, COMPLETE, FAILED, RUNNING]))
-        outputs = []
-        if state == COMPLETE:
-            for i in range(draw(st.integers(0, 3))):
-                # As TFX names it, after another execution, or in no such way.
-                last = draw(st.sampled_from([executions, executions + 1, executions + 2, 1, "x"]))
-                kind = draw(st.sampled_from(TYPES))
-                says = {"run": run, "node": node} if draw(st.booleans()) else {}
-                outputs.append(
-                    (
-                        f"out{i}",
-                        writer.artifact(kind, f"/artifacts/{node}/{number}-{i}/{last}", pushed=1, **says),
-                    )
-                )
-            finished.append((node, inputs, outputs))
-            if draw(st.booleans()):  # an import may bring a copy before what it is a copy of
-                writer.step(run, node, inputs, outputs, CACHED)
-                executions += 1
-        writer.step(run, node, inputs, outputs, state)
-        known += [i for _, i in outputs]
-    return writer
 
 
 def artifact_ids(store: MetadataStore) -> list[int]:

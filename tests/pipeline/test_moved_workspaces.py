@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from database_servers import database_server
 from ml_metadata.proto import metadata_store_pb2 as pb
-from pipeline_runs import FEW_TASKS, Finished, environment, project, run
-from three_steps import STEPS, done, three_steps
 
+from kits.database_servers import database_server
+from kits.pipeline_runs import FEW_TASKS, Finished, environment, project, run
+from kits.three_steps import STEPS, done, three_steps
 from pipeline.gc import find_garbage
 from pipeline.identity import IDENTITY_FILE, IdentityError, present_identity, recorded_identity
 from pipeline.keeping import Keeping, other_stores

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from pipeline_runs import run
+
+from kits.pipeline_runs import run
 
 
 @pytest.mark.parametrize("objective", ["classification", "simclr"])

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
-from pipeline_runs import Finished, run
 
+from kits.pipeline_runs import Finished, run
 from models.export import read_metadata
 from pipeline.lineage.store import open_store
 

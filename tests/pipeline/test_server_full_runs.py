@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from database_servers import KINDS, DatabaseServer, database_server
-from pipeline_runs import environment, project
-from server_runs import FEW, WatchedRun, dump, made_from, run_ids, start_run, watch
 
 from hares.task import task_names
+from kits.database_servers import KINDS, DatabaseServer, database_server
+from kits.pipeline_runs import environment, project
+from kits.server_runs import FEW, WatchedRun, dump, made_from, run_ids, start_run, watch
 from pipeline.lineage.connection import PASSWORD_VARIABLE, store_address
 
 CANARY = "canary-0ddba11"

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pipeline_runs import copy_project
 
 from hares import code_digest
 from hares.code_digest import PROJECT, closure, locked_versions
 from hares.embedding_cache import _PREPARING
 from hares.task import task_names
+from kits.pipeline_runs import copy_project
 from pipeline.config import load_config
 from pipeline.resolve import entry_modules
 

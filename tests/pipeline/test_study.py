@@ -10,12 +10,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import study_signals
 from ml_metadata.proto import metadata_store_pb2 as pb
-from pipeline_runs import environment, project
-from study_signals import PHASES, TWO_CELLS, sent_in, study_options
 
 from cli.main import main
+from kits import study_signals
+from kits.pipeline_runs import environment, project
+from kits.study_signals import PHASES, TWO_CELLS, sent_in, study_options
 from models._plugins import PREFIX
 from pipeline.grid import Cell, load_grid
 from pipeline.lineage.store import open_store

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lineage_stores import create_store
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.lineage_stores import create_store
 from pipeline.lineage.study import (
     COMPLETE,
     FAILED,

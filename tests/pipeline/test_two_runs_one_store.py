@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from database_servers import DatabaseServer, database_server
-from pipeline_runs import Finished, environment, project
-from server_runs import FEW, WatchedRun, dump, made_from, run_ids, start_run, watch
 
+from kits.database_servers import DatabaseServer, database_server
+from kits.pipeline_runs import Finished, environment, project
+from kits.server_runs import FEW, WatchedRun, dump, made_from, run_ids, start_run, watch
 from pipeline.lineage.connection import PASSWORD_VARIABLE, store_address
 
 CANARY = "canary-c0ffee-27"

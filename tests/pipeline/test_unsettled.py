@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from lineage_stores import create_store
 from tfx.orchestration.pipeline import Pipeline
 
 from components.audio_example_gen.component import AudioExampleGen
 from hares._decoder import pool
 from hares.audio import Limits, MachineError
+from kits.lineage_stores import create_store
 from pipeline.lineage.connection import store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally

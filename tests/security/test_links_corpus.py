@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import check_listing, make_layouts, only_below
 
+from fuzz.fuzz_layouts import check_listing, make_layouts, only_below
 from hares import folder
 from hares._files import shown
 from hares.audio import AudioError, decode

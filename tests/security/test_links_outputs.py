@@ -231,7 +231,7 @@ def test_a_corpus_is_not_made_in_a_folder_that_is_a_link(tmp_path: Path) -> None
 
 
 def test_the_folder_of_a_compiled_run_has_no_links(tmp_path: Path) -> None:
-    from hand_made import step, write_file
+    from kits.hand_made import step, write_file
 
     (tmp_path / "elsewhere").mkdir()
     path = write_file(tmp_path / "p.yaml", {"one": step("write('out', 'made'); say()")})

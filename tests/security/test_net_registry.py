@@ -7,8 +7,8 @@ import hashlib
 import json
 
 import pytest
-from hostile_web import Answer, Asked, Strangers, in_json, redirect, web_fixture  # noqa: F401
 
+from kits.hostile_web import Answer, Asked, Strangers, in_json, redirect, web_fixture  # noqa: F401
 from kubeflow.doctor import registry
 from kubeflow.doctor.registry import labels_of, parse_image
 

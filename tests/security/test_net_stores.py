@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from certificates import make_certificates
-from database_servers import database_server
 from ml_metadata.metadata_store import MetadataStore
-from rogue_databases import rogue
 
+from kits.certificates import make_certificates
+from kits.database_servers import database_server
+from kits.rogue_databases import rogue
 from pipeline.hosts import is_loopback
 from pipeline.lineage.connection import StoreUnreachableError, store_address
 

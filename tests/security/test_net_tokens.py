@@ -13,12 +13,12 @@ import google.auth
 import pytest
 import requests
 import yaml
-from hostile_web import Strangers, in_json, redirect, web_fixture  # noqa: F401
-from kfp_server import TOKEN
-from kfp_server import serving as serving_kubeflow
-from vertex_kit import settings
-from vertex_server import serving
 
+from kits.hostile_web import Strangers, in_json, redirect, web_fixture  # noqa: F401
+from kits.kfp_server import TOKEN
+from kits.kfp_server import serving as serving_kubeflow
+from kits.vertex_kit import settings
+from kits.vertex_server import serving
 from kubeflow.config import load_cluster
 from kubeflow.kfp_service import KfpService
 from kubeflow.service import Failure, ServiceError

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM, Page
 from click.testing import CliRunner
-from lineage_stores import StoreWriter
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from cli.main import hares
+from kits.chromium import CHROMIUM, Page
+from kits.lineage_stores import StoreWriter
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is chromium")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chromium import CHROMIUM, QUIET
 
 from hares.embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.scoring import SourceSummary, build_report, score_task
 from hares.task import Slot, load_task, task_names
+from kits.chromium import CHROMIUM, QUIET
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is chromium")
 SETTINGS = ProtocolSettings(name="quick", max_steps=20, bootstrap_resamples=20, probe_seeds=1)

@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("ml_metadata")
 
-from lineage_stores import StoreWriter, create_store
+from kits.lineage_stores import StoreWriter, create_store
 
 PROJECT = Path(__file__).resolve().parents[2]
 RUN = "run-of-the-user"

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
-from hand_made import step, write_file
 
 from cli.commands.run_compiled import _without_secrets
 from cli.errors import CommandError
 from cli.main import hares
+from kits.hand_made import step, write_file
 from kubeflow.compiled import read_compiled
 from kubeflow.harness import run_compiled
 from kubeflow.own_steps import foreign_code

@@ -20,7 +20,6 @@ import pytest
 
 pytest.importorskip("ml_metadata")
 
-from lineage_stores import StoreWriter, create_store
 from rich.table import Table
 
 from cli import doctor_view
@@ -29,6 +28,7 @@ from cli.main import main
 from cli.quiet import logging_to
 from cli.terminal import Terminal, joined, lines, one_line, styled
 from hares.report.runs import REPORT_FILE
+from kits.lineage_stores import StoreWriter, create_store
 from kubeflow import services
 from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
 
@@ -159,7 +159,7 @@ def test_reports(
 def test_a_corpus(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fuzz_layouts import make_layouts
+    from fuzz.fuzz_layouts import make_layouts
 
     make_layouts(tmp_path / "all")
     shutil.copytree(tmp_path / "all/esc50", tmp_path / "c/esc50")

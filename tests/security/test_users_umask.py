@@ -12,11 +12,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fuzz_layouts import make_layouts
+
+from fuzz.fuzz_layouts import make_layouts
 
 pytest.importorskip("ml_metadata")
-
-from lineage_stores import StoreWriter, create_store
 
 from cli.lineage_page import write_page
 from cli.quiet import logging_to
@@ -24,6 +23,7 @@ from hares.atomic_files import write_atomically
 from hares.embedding_cache import EmbeddingCache
 from hares.lock import held
 from hares.synthesis import make_corpus
+from kits.lineage_stores import StoreWriter, create_store
 from kubeflow.watch import Watch
 from models.weights import save_arrays
 from pipeline.lineage.connection import store_address

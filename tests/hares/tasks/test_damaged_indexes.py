@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import Listing, check_listing, make_layouts
 
+from fuzz.fuzz_layouts import Listing, check_listing, make_layouts
 from hares.corpus import check_corpus
 from hares.ingest import build_manifest, count_listed
 from hares.reading import scan

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzz_layouts import make_layouts
 
+from fuzz.fuzz_layouts import make_layouts
 from hares.corpus import check_corpus
 from hares.reading import scan
 from hares.task import Clip, Reason, Rejected, load_task, task_names

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from doctor_setups import BASE, Loopback, Setup, git, serving
+
+from kits.doctor_setups import BASE, Loopback, Setup, git, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_setups import BASE, Setup, git
 
+from kits.doctor_setups import BASE, Setup, git
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.checks.machine import LEAST_MEMORY, available_memory
 from kubeflow.doctor.finding import Finding, Severity, Subject
@@ -264,8 +264,7 @@ def test_a_store_that_does_not_answer(setup: Setup) -> None:
 
 
 def test_settings_that_the_last_run_did_not_have(setup: Setup) -> None:
-    from lineage_stores import create_store
-
+    from kits.lineage_stores import create_store
     from pipeline.lineage.record import RunFacts, begin_run
 
     store = create_store(setup.folder / "workspace" / "metadata.sqlite")

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from doctor_setups import BASE, Loopback, git
-from pipeline_runs import copy_project
+
+from kits.doctor_setups import BASE, Loopback, git
+from kits.pipeline_runs import copy_project
 
 PROJECT = Path(__file__).resolve().parents[3]
 GOLDEN = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
@@ -112,8 +113,7 @@ def whole(
     request: pytest.FixtureRequest, tmp_path: Path, loopback: Loopback, key_text: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Whole:  # fmt: skip
-    from lineage_stores import create_store
-
+    from kits.lineage_stores import create_store
     from pipeline.config import load_config
     from pipeline.lineage.record import RunFacts, begin_run
     from pipeline.settings import as_dict

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from database_servers import DatabaseServer
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
-from pipeline_runs import Finished, command, environment, project
+
+from kits.database_servers import DatabaseServer
+from kits.pipeline_runs import Finished, command, environment, project
 
 FEW = ("tasks=[birdsong]", "training.encoder=mean", "training.steps=10", "compare_untrained=false")
 # An encoder that is traced in no time: these tests are about what stands around it.

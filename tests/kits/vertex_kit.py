@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vertex_server import VertexServer, serving
 
+from kits.vertex_server import VertexServer, serving
 from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig
 

@@ -23,20 +23,18 @@ import contextlib
 import json
 import os
 import re
-import runpy
 import signal
 import struct
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
+from kits import training_kit as KIT
 from models.export import METADATA_FILE, export_saved_model
 from models.frontend import FrontendConfig
 from models.training import loop
 from models.training.config import TrainingConfig
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 CONFIG = TrainingConfig(
     encoder="toy", steps=40, batch_size=6, warmup_steps=2, peak_learning_rate=1e-3, crop_seconds=0.35,
     projector_sizes=(512, 512), projection_size=6, steps_per_loop=1, checkpoint_every_steps=2, seed=3,

@@ -21,7 +21,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import json_format, timestamp_pb2
-from vertex_messages import (
+
+from kits.vertex_messages import (
     Refused,
     as_dict,
     check_job,

@@ -7,14 +7,13 @@ replica_figures.py FOLDER multi_worker COUNT OBJECTIVE ...   processes, of which
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
 
+from kits import training_kit as KIT
 from models.encoder import load_encoder
 from models.objective import Replicas, load_objective
 from models.training import loop
@@ -23,7 +22,6 @@ from models.training.distribution import make_strategy
 from models.training.step import replica_gradients, trainable_variables
 
 CLIPS = 8
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 SETTINGS = {
     "byola": {"queue_size": 12, "hidden_size": 8, "projection_size": 6, "decay": 0.5},
     "cola": {"projection_size": 6},

@@ -6,21 +6,19 @@ batch_norm_figures.py FOLDER
 from __future__ import annotations
 
 import json
-import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import tensorflow as tf
 
+from kits import training_kit as KIT
 from models.encoders._batch_norm import BatchNorm
 from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.distribution import make_strategy
 from models.weights import canonical_variables
 
-KIT = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("training_kit.py"))))
 SHAPE = (8, 5, 4, 3)
 X = np.random.default_rng(0).normal(2.0, 3.0, SHAPE).astype(np.float32)
 WEIGHTS = np.random.default_rng(1).normal(size=SHAPE).astype(np.float32)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from lineage_stores import StoreWriter
 
 from hares.atomic_files import write_atomically
 from hares.predictions import Predictions, encode_predictions
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
 from hares.task import load_task
+from kits.lineage_stores import StoreWriter
 
 CLIPS = 40
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from certificates import make_certificates
+
+from kits.certificates import make_certificates
 
 # Whatever a client may ask for; the certificate is good for all of them, so that nothing but the client holds it back.
 NAMES = (

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from certificates import Certificates
 
+from kits.certificates import Certificates
 from pipeline.lineage.connection import PASSWORD_VARIABLE, StoreUnreachableError, store_address
 
 KINDS = ("mariadb", "postgresql")

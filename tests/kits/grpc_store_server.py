@@ -1,6 +1,6 @@
 """ML Metadata's gRPC service in a process of its own, over the wheel's own C++ store.
 
-    python tests/pipeline/grpc_store_server.py STORE.sqlite [--key FILE --certificate FILE --ca FILE]
+    python tests/kits/grpc_store_server.py STORE.sqlite [--key FILE --certificate FILE --ca FILE]
 
 Google publishes the server as a container image alone; the wheel has the service's definition and the C++ library
 behind it, so every call of the service is answered here by the function of that name. Prints its port, then serves

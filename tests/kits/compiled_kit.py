@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pipeline_runs import environment, project
+
+from kits.pipeline_runs import environment, project
 
 CLUSTER = {"image": "images.example/hares:1", "pipeline_root": "gs://bucket/hares"}
 NAMES = {"kubeflow": "pipeline.yaml", "vertex": "pipeline.json"}

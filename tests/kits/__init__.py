@@ -1,0 +1,1 @@
+"""What tests share: servers, made runs and corpora, and processes that tests start and kill."""
