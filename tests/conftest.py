@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: where the recordings and the reference outputs are."""
+"""What all tests share: where the recordings are, and the order of the folders."""
 
 from __future__ import annotations
 
@@ -14,23 +14,13 @@ BEGIN_WITH = ("pipeline", "kubeflow", "models")
 SHARED = Path(os.environ.get("HARES_SHARED", Path(__file__).resolve().parents[2] / "shared"))
 
 
-def _shared_folder(name: str) -> Path:
-    folder = SHARED / name
-    if not folder.is_dir():
-        pytest.skip(f"no {name} folder at {folder}; set HARES_SHARED to the folder that holds it")
-    return folder
-
-
 @pytest.fixture(scope="session")
 def shared_corpus() -> Path:
     """The real recordings in the twelve native layouts."""
-    return _shared_folder("corpus")
-
-
-@pytest.fixture(scope="session")
-def golden_dir() -> Path:
-    """Outputs of the original encoder implementations for seeded weights."""
-    return _shared_folder("golden")
+    folder = SHARED / "corpus"
+    if not folder.is_dir():
+        pytest.skip(f"no corpus of real recordings at {folder}: CONTRIBUTING.md says how to have one")
+    return folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,8 @@ from models.encoder import load_encoder
 from models.encoders.sf_nfnet import SlowFastNFNet
 from models.weights import load_weights
 
+GOLDEN = Path(__file__).with_name("golden")  # README.md and ENCODERS.md there say how they were made
+
 
 def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(f"1:{name}".encode())))
@@ -32,8 +34,8 @@ def golden_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def sf_nfnet_golden(golden_dir: Path) -> dict[str, np.ndarray]:
-    with np.load(golden_dir / "sf_nfnet_f0.npz") as archive:
+def sf_nfnet_golden() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "sf_nfnet_f0.npz") as archive:
         return {name: archive[name] for name in archive.files}
 
 
@@ -130,11 +132,11 @@ def module_stats(value: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def torch_golden(golden_dir: Path) -> Callable[[str], TorchGolden]:
+def torch_golden() -> Callable[[str], TorchGolden]:
     """Reads the file of an encoder by its name."""
 
     def read(encoder: str) -> TorchGolden:
-        with np.load(golden_dir / f"{encoder}.npz") as archive:
+        with np.load(GOLDEN / f"{encoder}.npz") as archive:
             values = {name: archive[name] for name in archive.files}
         weights = {}
         for name, shape, kind, first, total in zip(

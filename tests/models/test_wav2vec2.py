@@ -25,8 +25,8 @@ def reference_weight(name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray
 
 
 @pytest.fixture(scope="module")
-def golden(golden_dir: Path) -> dict[str, np.ndarray]:
-    with np.load(golden_dir / "wav2vec2_base.npz") as archive:
+def golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "golden" / "wav2vec2_base.npz") as archive:
         return {name: archive[name] for name in archive.files}
 
 
