@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from kits.database_servers import database_server
-from kits.pipeline_runs import FEW_TASKS, Finished, environment, project, run
+from kits.pipeline_runs import FEW_TASKS, Finished, command, environment, project, run
 from kits.three_steps import STEPS, done, three_steps
 from pipeline.gc import find_garbage
 from pipeline.identity import IDENTITY_FILE, IdentityError, present_identity, recorded_identity
@@ -326,7 +327,7 @@ def test_paths_of_any_letters_are_moved_in_json_too(old: str, new: str) -> None:
 def hares(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "cli.main", *arguments],
-        cwd=project(), env=environment(project()), capture_output=True, text=True, timeout=300, check=False,
+        cwd=project(), env=environment(project()), capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
 
 
@@ -351,3 +352,48 @@ def test_hares_run_in_a_copied_and_then_renamed_workspace(
     found = [Path(artifact["uri"]) for artifact in json.loads(traced.stdout)["artifacts"]]
     assert found and all(path.is_relative_to(renamed) and path.is_dir() for path in found)
     assert contents(short_run.workspace) == before
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["sqlite", "mariadb", "postgresql"])
+def test_twelve_tasks_in_a_copied_a_renamed_and_a_moved_workspace(
+    kind: str, made_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 31 steps come from the cache at each new place, whatever the store."""
+    monkeypatch.setenv("HARES_METADATA_PASSWORD", PASSWORD)
+    with contextlib.ExitStack() as stack:
+        at = []
+        if kind != "sqlite":
+            at = ["--metadata", stack.enter_context(database_server(kind, PASSWORD)).address("twelve")]
+
+        def succeeds(*arguments: str) -> str:
+            done = hares(*arguments, *at)
+            assert done.returncode == 0, done.stdout + done.stderr
+            return done.stdout
+
+        original = tmp_path / "original"
+        done = succeeds(*command(made_corpus, original)[3:])
+        assert len(Finished(0, done, "", original).steps("done")) == 31
+        before = contents(original)
+
+        copy, renamed, moved = tmp_path / "copy", tmp_path / "renamed", tmp_path / "other" / "moved"
+        moved.parent.mkdir()
+        for place in (copy, renamed, moved):
+            if place == copy:
+                shutil.copytree(original, place)
+            else:
+                (copy if place == renamed else renamed).rename(place)
+            artifacts = {p: d for p, d in contents(place).items() if p.startswith("artifacts")}
+            workspace = ("--workspace", str(place))
+            for arguments in (("check",), ("check", "--mend")):
+                succeeds("metadata", *arguments, *workspace)
+            succeeds("workspace", "gc", "--yes", *workspace)
+            assert {p: d for p, d in contents(place).items() if p.startswith("artifacts")} == artifacts
+            again = Finished(0, succeeds(*command(made_corpus, place)[3:]), "", place)
+            assert len(again.steps("cached")) == 31
+            traced = json.loads(succeeds("lineage", "trace", "hares", *workspace, "--json"))["artifacts"]
+            here = [Path(artifact["uri"]).is_relative_to(place) for artifact in traced]
+            print(f"{kind}, {place.name}: 31 cached; {sum(here)} of {len(here)} artifacts of the trace here")
+            assert len(here) > 31 and all(here)
+            assert all(Path(artifact["uri"]).exists() for artifact in traced)
+        assert contents(original) == before

@@ -71,10 +71,11 @@ def test_killed_in_the_trainer_it_starts_at_the_trainer_and_ends_the_same(
         command(made_corpus, tmp_path, FEW_TASKS), cwd=project(), env=environment(project()),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("checkpoints/*/*-10*.index")):
+    deadline = time.monotonic() + 900
+    # With that of step 15 begun, that of step 10 is one to go on from.
+    while not list(tmp_path.glob("checkpoints/*/*-15*.index")):
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no checkpoint of step 10"
+        assert time.monotonic() < deadline, "no checkpoint of step 15"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
