@@ -24,7 +24,7 @@ PHASES = {
     "transform": ("pipeline.preprocessing", "log_mel", 1),
     "training": ("models.training.loop", "_require_finite", 1),
     "embedding": ("components.embedder.executor", "embed_shard", 1),
-    "evaluation": ("components.evaluator.executor", "score_task", 1),
+    "evaluation": ("hares.benchmark", "score_task", 1),
     "recording a cell": ("pipeline.study", "attach_run", 1),
     "writing the page": ("pipeline.study", "render_study", 1),
     "writing its files": ("pipeline.study", "write_atomically", 2),

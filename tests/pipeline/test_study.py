@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import subprocess
@@ -133,6 +134,11 @@ def hares(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
     finally:
         forget_plugins()
     return 0
+
+
+def test_every_phase_is_a_call_of_the_product() -> None:
+    for module, name, _ in PHASES.values():
+        assert callable(getattr(importlib.import_module(module), name)), f"{module}.{name}"
 
 
 @pytest.mark.tfx
