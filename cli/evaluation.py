@@ -130,7 +130,8 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
         raise CommandError(f"{error}{more}", ExitCode.SETTINGS) from error
     except OSError as error:  # a full disk, a folder one may not write to
-        raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.STEP) from error
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise CommandError(f"{named}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
 def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:

@@ -56,9 +56,11 @@ def atomically(path: str | os.PathLike[str]) -> Iterator[str]:
         with open(part, "rb") as written:
             os.fsync(written.fileno())
         os.replace(part, target)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             os.unlink(part)
+        if isinstance(error, OSError) and error.errno and error.filename is None:
+            error.filename = target  # a failed write names no file
         raise
 
 
