@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubeflow.executor_input import (
+from kubeflow.compiled.executor_input import (
     FOLDERS,
     as_address,
     as_path,
@@ -30,7 +30,7 @@ from kubeflow.executor_input import (
     executor_input,
     with_executor_input,
 )
-from kubeflow.postprocess import SYSTEM_TYPES
+from kubeflow.compiled.postprocess import SYSTEM_TYPES
 
 
 def main() -> None:

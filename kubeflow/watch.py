@@ -17,7 +17,7 @@ from pathlib import Path
 from hares.atomic_files import write_atomically
 from hares.folder import spans
 from hares.lock import BusyError, held
-from kubeflow.service import ClusterRun, PipelineService
+from kubeflow.clusters import ClusterRun, PipelineService
 
 
 class WatchError(RuntimeError):

@@ -35,9 +35,9 @@ def command(compiled: Path, folder: Path, trust: bool) -> None:
     from cli.score_table import score_table
     from cli.terminal import Terminal
     from hares.report.runs import REPORT_FILE
-    from kubeflow.compiled import CompiledFileError, read_compiled
-    from kubeflow.harness import CompiledStepError, run_compiled
-    from kubeflow.own_steps import foreign_code
+    from kubeflow.compiled.file import CompiledFileError, read_compiled
+    from kubeflow.compiled.local_run import CompiledStepError, run_compiled
+    from kubeflow.compiled.own_steps import foreign_code
 
     console = Terminal()
     try:

@@ -8,7 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-Target = Literal["local", "vertex", "kubeflow"]
+# Where the pipeline runs: this machine, or a kind of cluster.
+Platform = Literal["local", "vertex", "kubeflow"]
 
 
 class Severity(str, Enum):
@@ -55,7 +56,7 @@ class Subject:
         components: folder of the sources that define artifact types.
     """
 
-    target: Target
+    target: Platform
     workspace: Path
     metadata: str = ""
     lock: Path | None = None

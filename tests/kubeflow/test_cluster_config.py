@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow.config import STEP_KINDS, Resources, Target, check_beam_flags, load_cluster
-from kubeflow.hardware import HardwareSpec
-from kubeflow.registration import Registration
+from kubeflow.cluster_file import STEP_KINDS, Resources, check_beam_flags, load_cluster
+from kubeflow.clusters import ClusterKind
+from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from pipeline.config import PipelineConfig
 from pipeline.settings import SettingError
 
@@ -110,7 +110,7 @@ def test_steps_that_speak_to_vertex(tmp_path: Path) -> None:
     assert cluster.resources_of("trainer") == Resources(
         custom_job=HardwareSpec("ct5lp-hightpu-4t", tpu_topology="2x2"), retries=5
     )
-    assert cluster.model_registry == Registration("hares-sf-nfnet-f0", ("blessed", "nightly"))
+    assert cluster.model_registry == ModelRegistrySettings("hares-sf-nfnet-f0", ("blessed", "nightly"))
     assert (cluster.step_service.project, cluster.step_service.token_file) == ("audio", "")
     plain = VERTEX.replace("custom_job: {machine_type: ct5lp-hightpu-4t, tpu_topology: 2x2}, ", "")
     plain = "\n".join(line for line in plain.splitlines() if not line.startswith(("model_", "service")))
@@ -155,7 +155,7 @@ def test_kubeflow_has_no_custom_jobs_and_no_registry(tmp_path: Path) -> None:
 
 def test_every_step_of_the_pipeline_has_a_kind() -> None:
     """The kinds are the first words of the ids that `pipeline.pipeline` gives."""
-    from kubeflow.config import step_kind
+    from kubeflow.cluster_file import step_kind
 
     ids = ("ingest_esc50", "ingest_pretraining_span_3", "base_model", "schema", "statistics", "transform", "trainer",
            "embed_voxceleb1", "evaluator", "pusher")  # fmt: skip
@@ -167,7 +167,7 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
 @pytest.mark.parametrize(
     "page, target", [("vertex", "vertex"), ("kubeflow", "kubeflow"), ("compile", "kubeflow")]
 )
-def test_the_documents_cluster_files_are_taken(page: str, target: Target, tmp_path: Path) -> None:
+def test_the_documents_cluster_files_are_taken(page: str, target: ClusterKind, tmp_path: Path) -> None:
     document = Path(__file__).resolve().parents[2] / "docs" / f"{page}.md"
     (text,) = re.findall(r"```yaml\n(target: .*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
     cluster = load_cluster(written(tmp_path, text), target)

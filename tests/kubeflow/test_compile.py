@@ -31,9 +31,9 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model
 
-from kubeflow.compile import compile_pipeline
-from kubeflow.compiled import with_node_names
-from kubeflow.postprocess import complete
+from kubeflow.compiled.compile import compile_pipeline
+from kubeflow.compiled.file import with_node_names
+from kubeflow.compiled.postprocess import complete
 from pipeline.pipeline import create_pipeline
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -141,14 +141,14 @@ def _settings(container: dict[str, Any], module: str) -> tuple[dict[str, Any], l
 def test_on_vertex_the_trainer_waits_for_a_job_and_the_pusher_registers(tmp_path: Path) -> None:
     executors = spec_of(compiled("vertex", tmp_path))["deploymentSpec"]["executors"]
     trainer, pusher = (executors[f"{name}_executor"]["container"] for name in ("trainer", "pusher"))
-    step, command = _settings(trainer, "kubeflow.vertex_step")
+    step, command = _settings(trainer, "kubeflow.vertex.custom_job")
     assert step["hardware"]["machine_type"] == "cloud-tpu" and step["hardware"]["accelerator"] == "TPU_V3"
     assert step["image"] == "images.example/hares-tpu:1" and trainer["image"] == "images.example/hares:1"
     assert "resources" not in trainer
     assert command[:4] == [
         "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}", "python", "-m", "kubeflow.entrypoint",
     ]  # fmt: skip
-    pushes, command = _settings(pusher, "kubeflow.vertex_register")
+    pushes, command = _settings(pusher, "kubeflow.vertex.model_registry")
     assert pushes["registration"]["model_id"] == "hares-golden"
     assert pushes["labels"] == {"cost_centre": "audio", "revision": REVISION, "run_key": "run-key"}
     assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]

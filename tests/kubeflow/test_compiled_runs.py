@@ -22,9 +22,9 @@ from kits.compiled_kit import CLUSTER, NAMES, compiled, files_of, hares, publish
 from kits.pipeline_runs import FEW_TASKS, SHORT, Finished
 from kits.vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
 from kits.vertex_server import VertexServer
-from kubeflow.compiled import compiled_text, read_compiled, read_documents
-from kubeflow.harness import run_compiled
-from kubeflow.newest_spans import with_newest_spans
+from kubeflow.compiled.file import compiled_text, read_compiled, read_documents
+from kubeflow.compiled.local_run import run_compiled
+from kubeflow.compiled.newest_spans_step import with_newest_spans
 
 
 class Quiet:

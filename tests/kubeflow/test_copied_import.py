@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kubeflow.copied_import import with_copies
+from kubeflow.kfp.volume_import import with_copies
 
 MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from kits.hand_made import step, write_file
-from kubeflow.compiled import CompiledFileError, read_compiled
-from kubeflow.harness import CompiledStepError, run_compiled
+from kubeflow.compiled.file import CompiledFileError, read_compiled
+from kubeflow.compiled.local_run import CompiledStepError, run_compiled
 
 
 class Seen:
@@ -282,7 +282,7 @@ def test_a_name_that_argo_refuses_is_an_error(tmp_path: Path) -> None:
 def test_nothing_of_the_pipeline_is_there_where_its_file_is_run() -> None:
     """The parent has the file alone: neither our pipeline nor TFX, which could tell it more, are imported."""
     script = (
-        "import sys, cli.commands.run_compiled, kubeflow.compiled, kubeflow.harness\n"
+        "import sys, cli.commands.run_compiled, kubeflow.compiled.file, kubeflow.compiled.local_run\n"
         "from hares.report.runs import REPORT_FILE\nfrom cli.score_table import score_table\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules}"
         " & {'pipeline', 'components', 'models', 'tfx', 'ml_metadata', 'kfp', 'tensorflow', 'apache_beam'}))"

@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
-from kubeflow.kfp_service import KfpService
-from kubeflow.service import Failure, ServiceError, State
-from kubeflow.service_config import ServiceConfig
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError, State
+from kubeflow.kfp.service import KfpService
 
 __all__ = ["kfp"]
 RETRIES = 2
@@ -240,5 +239,5 @@ def test_a_token_file_is_read_for_every_call(
 
 
 def test_no_tfx_is_imported() -> None:
-    code = "import sys, kubeflow.kfp_service, kubeflow.services; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, kubeflow.kfp.service, kubeflow.clusters; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

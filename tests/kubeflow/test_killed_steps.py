@@ -22,8 +22,8 @@ import pytest
 from kits.compiled_kit import NAMES, compiled, files_of, published, report_of
 from kits.pipeline_runs import SHORT, Finished
 from kits.pipeline_runs import run as run_here
-from kubeflow.compiled import read_compiled
-from kubeflow.harness import run_compiled
+from kubeflow.compiled.file import read_compiled
+from kubeflow.compiled.local_run import run_compiled
 
 ONE_TASK = "tasks=[birdsong]"
 KILLED = ("ingest_birdsong", "transform", "trainer", "embed_birdsong", "evaluator", "pusher")

@@ -18,18 +18,18 @@ from kits.vertex_kit import (
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from kits.vertex_server import VertexServer
-from kubeflow.model_registry import RegisteredModel, register
-from kubeflow.service import Failure
-from kubeflow.vertex_api import VertexApi
+from kubeflow.clusters import Failure
+from kubeflow.vertex.api import VertexApi
+from kubeflow.vertex.model_registry import RegisteredModel, register
+from kubeflow.vertex.settings import ModelRegistrySettings
 
 UPLOAD = "POST models:upload"
 MODEL = RegisteredModel(
-    model_id="hares-sf-nfnet-f0",
+    ModelRegistrySettings("hares-sf-nfnet-f0", ("candidate",)),
     display_name="HARES SF NFNet-F0",
     artifact_uri="gs://bucket/hares/trainer_7/model",
     weights_digest="a1" * 32,
     scores={"esc50": 0.911, "speech_commands": 1 / 3},
-    aliases=("candidate",),
     labels={"revision": "0296b4a"},
 )
 
@@ -64,11 +64,11 @@ def test_the_same_weights_are_uploaded_once(vertex: VertexServer, api: VertexApi
     others = [replace(MODEL, weights_digest=f"{n}" * 64) for n in (2, 3, 4)]
     for model in (MODEL, *others):
         register(api, model)
-    again = register(api, replace(MODEL, aliases=("blessed", "candidate")))
+    again = register(api, replace(MODEL, settings=replace(MODEL.settings, aliases=("blessed", "candidate"))))
     assert again.version == "1"
     assert {"blessed", "candidate", "default"} == set(again.aliases)
     assert register(api, others[1]).version == "3"
-    assert vertex.count(UPLOAD) == len(vertex.stored["models"][MODEL.model_id]) == 4
+    assert vertex.count(UPLOAD) == len(vertex.stored["models"][MODEL.settings.model_id]) == 4
 
 
 @pytest.mark.parametrize(("does", "failure"), LASTING)
@@ -79,9 +79,9 @@ def test_an_upload_that_keeps_failing_is_one_error(
     for n in range(versions_before):
         register(api, replace(MODEL, weights_digest=f"{n}" * 64))
     vertex.plant(UPLOAD, does, times=99)
-    fails(lambda: register(api, MODEL), failure, vertex.url, MODEL.model_id)
+    fails(lambda: register(api, MODEL), failure, vertex.url, MODEL.settings.model_id)
     assert vertex.count(UPLOAD) == versions_before + (RETRIES + 1 if failure is Failure.BUSY else 1)
-    assert len(vertex.stored["models"].get(MODEL.model_id, [])) == versions_before
+    assert len(vertex.stored["models"].get(MODEL.settings.model_id, [])) == versions_before
     vertex.faults.clear()
     assert register(api, MODEL).version == str(versions_before + 1)
 
@@ -92,7 +92,7 @@ def test_an_upload_whose_answer_is_lost_is_found_and_not_sent_again(
 ) -> None:
     vertex.plant(UPLOAD, does, after=True)
     assert register(api, MODEL).version == "1"
-    assert vertex.count(UPLOAD) == len(vertex.stored["models"][MODEL.model_id]) == 1
+    assert vertex.count(UPLOAD) == len(vertex.stored["models"][MODEL.settings.model_id]) == 1
 
 
 def test_an_upload_that_fails_later_is_said(vertex: VertexServer, api: VertexApi) -> None:
@@ -103,9 +103,7 @@ def test_an_upload_that_fails_later_is_said(vertex: VertexServer, api: VertexApi
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"model_id": "HARES"}, "model_id"),
         ({"weights_digest": "xyz"}, "weights_digest"),
-        ({"aliases": ("1st",)}, "aliases"),
         ({"scores": {"esc50": float("nan")}}, "esc50 is nan"),
         ({"labels": {"Cost": "x"}}, "Cost"),
         ({"labels": {f"l{n}": "" for n in range(64)}}, "Vertex takes 64"),

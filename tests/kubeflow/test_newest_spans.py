@@ -11,9 +11,15 @@ from google.protobuf import json_format
 
 from hares.reading import source_fingerprint
 from kits.hand_made import step, write_file
-from kubeflow.compiled import ARGO_TASK_NAME, compiled_text, read_compiled, read_documents, with_node_names
-from kubeflow.harness import CompiledStepError, run_compiled
-from kubeflow.newest_spans import STEP, main, newest_whole, with_newest_spans
+from kubeflow.compiled.file import (
+    ARGO_TASK_NAME,
+    compiled_text,
+    read_compiled,
+    read_documents,
+    with_node_names,
+)
+from kubeflow.compiled.local_run import CompiledStepError, run_compiled
+from kubeflow.compiled.newest_spans_step import STEP, main, newest_whole, with_newest_spans
 
 GOLDEN = Path(__file__).with_name("golden")
 SOURCE = "/mnt/corpora/span-{SPAN}"

@@ -20,8 +20,8 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_compiler
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2
 
-from kubeflow.compiled import read_compiled
-from kubeflow.harness import run_compiled
+from kubeflow.compiled.file import read_compiled
+from kubeflow.compiled.local_run import run_compiled
 
 
 class Silent:

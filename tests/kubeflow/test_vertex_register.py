@@ -13,9 +13,9 @@ from kits.vertex_kit import (
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from kits.vertex_server import VertexServer
-from kubeflow.executor_input import as_address, as_path
-from kubeflow.registration import Registration
-from kubeflow.vertex_register import RegisteringStep, and_register, main
+from kubeflow.compiled.executor_input import as_address, as_path
+from kubeflow.vertex.model_registry import RegistryStep, and_register, main
+from kubeflow.vertex.settings import ModelRegistrySettings
 
 # What the pusher does as far as its step's output file shows it; every push has a folder of its own.
 PUSHER = """
@@ -41,8 +41,8 @@ def arguments(vertex: VertexServer, folder: Path, does: str, weights: str = "a1"
         "inputs": {"artifacts": {k: {"artifacts": [{"metadata": m}]} for k, m in artifacts.items()}},
         "outputs": {"outputFile": str(folder / "executor_output.json"), "artifacts": {}},
     }
-    step = RegisteringStep(
-        settings(vertex, folder), Registration("hares-demo"), "hares-demo", {"run_key": "ab"}
+    step = RegistryStep(
+        settings(vertex, folder), ModelRegistrySettings("hares-demo"), "hares-demo", {"run_key": "ab"}
     )
     container = {
         "image": "images.example/hares:1",

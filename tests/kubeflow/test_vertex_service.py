@@ -22,9 +22,8 @@ from kits.vertex_kit import (
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from kits.vertex_server import VertexServer
-from kubeflow.service import Failure, State
-from kubeflow.services import open_service
-from kubeflow.vertex_service import VertexService
+from kubeflow.clusters import Failure, State, open_service
+from kubeflow.vertex.service import VertexService
 
 JOB = {
     "displayName": "hares",

@@ -23,11 +23,11 @@ from kits.vertex_kit import (
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from kits.vertex_server import VertexServer, until
-from kubeflow.compiled import read_compiled
-from kubeflow.hardware import HardwareSpec
-from kubeflow.harness import run_compiled
-from kubeflow.vertex_replica import own_command
-from kubeflow.vertex_step import CustomJobStep, in_custom_job, main
+from kubeflow.compiled.file import read_compiled
+from kubeflow.compiled.local_run import run_compiled
+from kubeflow.vertex.custom_job import CustomJobStep, in_custom_job, main
+from kubeflow.vertex.replica import own_command
+from kubeflow.vertex.settings import HardwareSpec
 
 CREATE = "POST customJobs$"
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -164,7 +164,7 @@ def test_a_worker_without_an_executor_input_is_refused() -> None:
 def test_cancelling_the_step_cancels_the_job(vertex: VertexServer, tmp_path: Path) -> None:
     arguments = _step_arguments(vertex, tmp_path, SLEEP)
     step = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "kubeflow.vertex_step", *arguments],
+        [sys.executable, "-W", "ignore", "-m", "kubeflow.vertex.custom_job", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parents[2],

@@ -21,15 +21,15 @@ from kits.vertex_kit import (
     vertex_fixture,  # noqa: F401  (the fixture `vertex`)
 )
 from kits.vertex_server import VertexServer, until
-from kubeflow.hardware import HardwareSpec
-from kubeflow.service import Failure
-from kubeflow.vertex_api import VertexApi
-from kubeflow.vertex_trainer import (
+from kubeflow.clusters import Failure
+from kubeflow.vertex.api import VertexApi
+from kubeflow.vertex.custom_job import (
     CustomJobCancelled,
     CustomJobError,
     custom_job,
     run_custom_job,
 )
+from kubeflow.vertex.settings import HardwareSpec
 
 CREATE = "POST customJobs$"
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]

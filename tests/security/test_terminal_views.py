@@ -30,7 +30,7 @@ from cli.terminal import Terminal, joined, lines, one_line, styled
 from hares.report.runs import REPORT_FILE
 from kits.lineage_stores import StoreWriter, create_store
 from kubeflow import services
-from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
+from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceError, State, StepState
 
 TITLE, CLEAR, C1 = "\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x9b31m\x85\x90q"
 BIDI = "\u202egnp.\u2066\u200f\u200b\u2028\u2029"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubeflow.config import load_cluster
+from kubeflow.cluster_file import load_cluster
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from pipeline.settings import SettingError
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-from kubeflow.compiled import ARGO_TASK_NAME
+from kubeflow.compiled.executor_input import FOLDERS
+from kubeflow.compiled.file import ARGO_TASK_NAME
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.executor_input import FOLDERS
 
 # What the Kubeflow Pipelines compiler accepts as a type's name.
 _TYPE_NAME = re.compile(r"^[a-z][a-z0-9-_]{2,20}[.][A-Z][a-zA-Z0-9-_]{2,49}$")

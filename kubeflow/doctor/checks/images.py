@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.doctor.registry import (
+from kubeflow.doctor.image_registry import (
     ImageMissingError,
     ImageRefusedError,
     UnreachableError,

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
-from kubeflow.image.dockerfile import (
+from kits.image.dockerfile import (
     Arg,
     Copy,
     Dockerfile,

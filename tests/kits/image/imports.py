@@ -1,10 +1,10 @@
-"""Imports everything that our packages import, at their head or inside a function, and tells what is missing.
+"""Imports everything that our packages import, at their head or inside a function, and reports what is missing.
 
-    python -m kubeflow.image.imports
+    python imports.py
 
-Run inside an image (or the folder that stands for one) it finds a package that only the tests' environment has. What
-an extra brings (`pip install hares-tfx[torch]`), and what is imported within `try ... except ImportError`, may be
-missing.
+A script of the standard library alone: run inside an image, or the folder that stands for one, it finds a package that
+only the tests' environment has. Packages of an extra (`pip install hares-tfx[torch]`), and imports within
+`try ... except ImportError`, may be missing.
 """
 
 from __future__ import annotations

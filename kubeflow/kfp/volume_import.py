@@ -4,7 +4,7 @@ Kubeflow's own importer takes addresses of buckets alone, and a warm start's mod
 a volume (`/mnt/hares/pushed/7`). `with_copies` puts a container in the place of each importer of a path. What it copies
 keeps the importer's properties, and says in `copied_from` where it came from.
 
-    python -m kubeflow.copied_import PROPERTIES --json_serialized_invocation_args EXECUTOR_INPUT
+    python -m kubeflow.kfp.volume_import PROPERTIES --json_serialized_invocation_args EXECUTOR_INPUT
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeflow.executor_input import FLAG, FOLDERS, as_path, executor_input, output_file
+from kubeflow.compiled.executor_input import FLAG, FOLDERS, as_path, executor_input, output_file
 
 OUTPUT = "result"  # of TFX's importers
 
@@ -31,7 +31,7 @@ def with_copies(spec: dict[str, Any], image: str) -> None:
             properties = json.dumps({**importer.get("metadata", {}), "copied_from": uri}, sort_keys=True)
             executor["container"] = {
                 "image": image,
-                "command": ["python", "-m", "kubeflow.copied_import"],
+                "command": ["python", "-m", "kubeflow.kfp.volume_import"],
                 "args": [properties, FLAG, "{{$}}"],
             }
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from kubeflow.compiled import parameter_defaults
-from kubeflow.config import ClusterConfig, step_kind
-from kubeflow.copied_import import with_copies
+from kubeflow.cluster_file import ClusterConfig, step_kind
+from kubeflow.compiled.file import parameter_defaults
+from kubeflow.kfp.volume_import import with_copies
 
 # Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
 # is.
@@ -142,13 +142,11 @@ def _on_vertex(
     if not hardware and not registers:
         return container
     # Every step imports this module for the types above, and few need Vertex's client, which takes seconds.
-    from kubeflow.vertex_register import RegisteringStep, and_register
-    from kubeflow.vertex_step import CustomJobStep, in_custom_job
+    from kubeflow.vertex.custom_job import CustomJobStep, in_custom_job
+    from kubeflow.vertex.model_registry import RegistryStep, and_register
 
     if registers:
-        container = and_register(
-            container, RegisteringStep(cluster.step_service, registers, pipeline, labels)
-        )
+        container = and_register(container, RegistryStep(cluster.step_service, registers, pipeline, labels))
     if hardware:
         step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind))
         container = in_custom_job({**container, "image": cluster.image}, step)

@@ -34,8 +34,7 @@ from google.cloud.aiplatform_v1.services.schedule_service.transports.rest import
 from google.longrunning import operations_pb2
 from google.protobuf import json_format
 
-from kubeflow.service import Failure, ServiceError
-from kubeflow.service_config import ServiceConfig
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError
 from pipeline.hosts import host_of, is_google, meant_for, service_address
 from pipeline.http import careful
 

@@ -1,23 +1,22 @@
-"""What a compiled pipeline needs to know of a cluster: images, storage, and what each step runs on.
+"""The cluster file (`--cluster FILE`, YAML): images, storage, and what each kind of step runs on.
 
-One YAML file (`--cluster FILE`); its `service` group (`kubeflow.service_config`) says how to reach the cluster, and is
-read here only for steps that speak to it themselves.
+Its group `service` says how the cluster is reached (`kubeflow.clusters`). It is read here only where steps call the
+cluster's API themselves.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import yaml
 
-from kubeflow.hardware import HardwareSpec
-from kubeflow.registration import Registration
-from kubeflow.service_config import ServiceConfig, load_service
+from kubeflow.clusters import ClusterKind, ServiceConfig, checked_service
+from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.hosts import without_user
 from pipeline.settings import SettingError, check_path, override, refuse_secrets
@@ -25,7 +24,6 @@ from pipeline.settings import SettingError, check_path, override, refuse_secrets
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-Target = Literal["vertex", "kubeflow"]
 # Kinds of steps, each with images and resources of its own; `pipeline.pipeline` names the steps.
 STEP_KINDS = (
     "ingest",
@@ -109,7 +107,7 @@ class ClusterConfig:
         service: how steps that speak to the cluster reach it: those with a custom job, and the pusher that registers.
     """
 
-    target: Target = "kubeflow"
+    target: ClusterKind = "kubeflow"
     image: str = ""
     images: Mapping[str, str] = field(default_factory=dict)
     pipeline_root: str = ""
@@ -119,7 +117,7 @@ class ClusterConfig:
     labels: Mapping[str, str] = field(default_factory=dict)
     beam_args: tuple[str, ...] = ()
     beam_image: str = ""
-    model_registry: Registration | None = None
+    model_registry: ModelRegistrySettings | None = None
     service: ServiceConfig | None = None
 
     def __post_init__(self) -> None:
@@ -137,9 +135,6 @@ class ClusterConfig:
                 f"workspace: got {self.workspace!r}; accepted is a path from the root, as steps see it"
             )
         check_path("workspace", self.workspace, below_it_patterns=True)
-        for group in ("images", "volumes", "resources", "labels"):
-            if not isinstance(getattr(self, group), Mapping):
-                raise SettingError(f"{group}: got {getattr(self, group)!r}; accepted are settings by name")
         for group in ("images", "resources"):
             for kind in getattr(self, group):
                 if kind not in STEP_KINDS:
@@ -219,7 +214,7 @@ def _check_custom_job(name: str, kind: str, hardware: HardwareSpec | None, targe
         )
 
 
-def load_cluster(path: Path, target: Target) -> ClusterConfig:
+def load_cluster(path: Path, target: ClusterKind) -> ClusterConfig:
     """The cluster file's settings for a target.
 
     Raises:
@@ -233,43 +228,35 @@ def load_cluster(path: Path, target: Target) -> ClusterConfig:
         raise SettingError(f"--cluster {path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise SettingError(f"--cluster {path}: expected settings as `key: value` lines")
-    values.pop("service", None)
+    service = values.pop("service", None)
     written = values.pop("target", target)
     if written != target:
         raise SettingError(f"--cluster {path}: it is for target {written}, and --target is {target}")
     try:
-        return _cluster(values, target, path)
-    except SettingError as error:
+        return _cluster(values, service, target)
+    except ValueError as error:
         raise SettingError(f"--cluster {path}: {error}") from error
 
 
-def _cluster(values: dict[str, Any], target: Target, path: Path) -> ClusterConfig:
+def _cluster(values: dict[str, Any], service: Any, target: ClusterKind) -> ClusterConfig:
     refuse_secrets(values)
-    groups = values.get("resources") or {}
+    given = {name: value for name, value in values.items() if value is not None}
+    groups = given.get("resources", {})
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
         raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
-    resources = {kind: _resources(kind, group) for kind, group in groups.items()}
-    registration = _registration(values.get("model_registry"))
-    known = [field.name for field in fields(ClusterConfig) if field.name not in ("target", "service")]
-    beam_args = values.get("beam_args") or []
-    if not isinstance(beam_args, list):
-        raise SettingError(
-            f"beam_args: got {beam_args!r}; accepted is a list, as in ['--runner=DataflowRunner']"
-        )
-    for name in values:
-        if name not in known:
-            raise SettingError(f"unknown setting {name}. There are: {', '.join(known)}, service, target")
-    speaks = registration or any(resource.custom_job for resource in resources.values())
-    return ClusterConfig(
-        target, str(values.get("image", "")), values.get("images") or {}, str(values.get("pipeline_root", "")),
-        str(values.get("workspace", "")), values.get("volumes") or {}, resources, values.get("labels") or {},
-        tuple(map(str, beam_args)), str(values.get("beam_image") or ""), registration,
-        _service(path, target) if speaks and target == "vertex" else None,
-    )  # fmt: skip
+    given["resources"] = {kind: _resources(kind, group) for kind, group in groups.items()}
+    if "model_registry" in given:
+        given["model_registry"] = _model_registry(given["model_registry"])
+    speaks = "model_registry" in given or any(r.custom_job for r in given["resources"].values())
+    if speaks and target == "vertex":
+        given["service"] = checked_service(service, target)
+    # These three have no default: what stands for them here is overridden, by "" where the file leaves one out.
+    blank = ClusterConfig(target, image="-", pipeline_root="gs://-", workspace="/-")
+    return override(blank, {**dict.fromkeys(_EXAMPLES, ""), **given})
 
 
 def _resources(kind: str, group: dict[str, Any]) -> Resources:
-    """A step's resources; `custom_job` is a group of its own and empty where nothing but the defaults is wanted."""
+    """A step's resources; an empty `custom_job` asks for one with the defaults."""
     given = dict(group)
     where = f"resources.{kind}."
     if "custom_job" in given:
@@ -281,21 +268,12 @@ def _resources(kind: str, group: dict[str, Any]) -> Resources:
     return override(Resources(), given, where)
 
 
-def _registration(group: Any) -> Registration | None:
-    if group is None:
-        return None
+def _model_registry(group: Any) -> ModelRegistrySettings:
     if not isinstance(group, dict) or "model_id" not in group:
         raise SettingError(
             "model_registry: accepted is a group with model_id, as in {model_id: hares-sf-nfnet-f0}"
         )
-    return override(Registration("hares"), group, "model_registry.")
-
-
-def _service(path: Path, target: Target) -> ServiceConfig:
-    try:
-        return load_service(path, target)
-    except ValueError as error:
-        raise SettingError(str(error).removeprefix(str(path)).lstrip(": ")) from error
+    return override(ModelRegistrySettings("hares"), group, "model_registry.")
 
 
 def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:

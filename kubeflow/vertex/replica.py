@@ -5,7 +5,7 @@ the step's; the others' would be written over them. So here every output of the 
 `replicas/TYPE-INDEX/` beside the executor's output file, TYPE and INDEX from TF_CONFIG. Checkpoints are not outputs,
 and are kept apart by the trainer itself.
 
-    python -m kubeflow.vertex_replica PROGRAM ARGUMENTS...
+    python -m kubeflow.vertex.replica PROGRAM ARGUMENTS...
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubeflow.executor_input import output_file, with_executor_input
+from kubeflow.compiled.executor_input import output_file, with_executor_input
 
 
 def own_command(command: Sequence[str], task: Mapping[str, Any]) -> list[str]:

@@ -19,9 +19,8 @@ from typing import Any
 import kfp_server_api as api
 import yaml
 
-from kubeflow.kfp_api import KfpApi, LostAnswerError
-from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
-from kubeflow.service_config import ServiceConfig
+from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
+from kubeflow.kfp.api import KfpApi, LostAnswerError
 
 _MARK = "hares-key:"
 _PAGE = 100

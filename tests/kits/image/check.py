@@ -1,10 +1,10 @@
 """Builds an image's target in a clean folder without an engine, and tries what it installed.
 
-    python -m kubeflow.image.check [--target pipeline] [--folder DIR]
+    PYTHONPATH=tests python -m kits.image.check [--target pipeline] [--folder DIR]
 
-Parses the Dockerfile, executes its steps (`kubeflow/image/executed.py` says what differs from an engine), then with
-nothing else on the path and an empty environment: imports everything our packages import, and runs
-`hares doctor --target local` in an empty folder. Takes minutes and gigabytes: it installs the whole lock file.
+Parses the Dockerfile and executes its steps (`kits.image.executed` says how this differs from an engine). Then, with
+nothing else on the path and an empty environment, it imports everything that our packages import and runs
+`hares doctor --target local` in an empty folder. It installs the whole lock file, which takes minutes and gigabytes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,11 +20,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeflow.image.dockerfile import DockerfileError, parse
-from kubeflow.image.executed import Built, execute
+from kits.image.dockerfile import DockerfileError, parse
+from kits.image.executed import Built, execute
 
-PROJECT = Path(__file__).resolve().parents[2]
-DOCKERFILE = Path(__file__).with_name("Dockerfile")
+PROJECT = Path(__file__).resolve().parents[3]
+DOCKERFILE = PROJECT / "kubeflow" / "image" / "Dockerfile"
+IMPORTS = Path(__file__).with_name("imports.py")
 # Where the package index is belongs to the machine and not to the image.
 _INDEX = "PIP_"
 
@@ -48,10 +50,11 @@ def check(target: str, folder: Path, say: Callable[[str], None]) -> tuple[Built,
     built = execute(file, target, PROJECT, folder, build_arguments(PROJECT), passed, say)
     clean = folder / "clean"
     clean.mkdir()
+    shutil.copy(IMPORTS, clean)
     trials = [
         trial(built, clean, words)
         for words in (
-            ("python", "-m", "kubeflow.image.imports"),
+            ("python", IMPORTS.name),
             ("hares", "doctor", "--target", "local", "--workspace", "workspace"),
         )
     ]

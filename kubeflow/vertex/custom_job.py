@@ -1,29 +1,45 @@
-"""Training in a custom job of Vertex AI: how one job a key is started, found again and cancelled.
+"""A step of the pipeline as a custom job of Vertex AI: on TPUs, on several workers, on larger machines.
 
-Vertex gives custom jobs their ids, so a job carries its key as a label and is looked for by it. Two that are started
-at the same moment both see themselves listed: the younger is cancelled.
+`in_custom_job` puts this module in front of a compiled step's command. The step then starts a custom job that runs
+that command, executor input included, and waits for it. The executor inside the job reads and writes what it would
+have in the step, its output file too, so nothing else in the pipeline changes.
+
+There is one job for each run and task. Vertex chooses the ids of custom jobs, so a job carries its key as a label, and
+a retried step finds the job by it. If the retried step has other output paths than the attempt that started the job, it
+takes over the job's output file, which says where the artifacts are. If two jobs are started at the same moment, both
+are listed, and the younger is cancelled. Cancelling the pipeline ends the step with SIGTERM, which cancels the job.
+
+    python -m kubeflow.vertex.custom_job SETTINGS KEY PROGRAM ARGUMENTS...
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
+import signal
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import duration_pb2, json_format
 
-from kubeflow.executor_input import with_executor_input
-from kubeflow.hardware import HardwareSpec
-from kubeflow.service import Failure, ServiceError
-from kubeflow.vertex_api import VertexApi
-from kubeflow.vertex_service import KEY_LABEL, key_digest
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError
+from kubeflow.compiled.executor_input import executor_input, output_file, with_executor_input
+from kubeflow.vertex.api import VertexApi
+from kubeflow.vertex.service import KEY_LABEL, key_digest
+from kubeflow.vertex.settings import HardwareSpec
 
+# Vertex fills these in; both stay as they are when a step is tried again.
+_KEY = "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}"
+_MODULE = ("python", "-m", "kubeflow.vertex.custom_job")
 _CONTENT_LABEL = "hares_content"
-_REPLICA = ("python", "-m", "kubeflow.vertex_replica")
+_REPLICA = ("python", "-m", "kubeflow.vertex.replica")
 _ESCAPED = "$$("
 _STATES = types.JobState
 _ACCELERATORS: Any = types.AcceleratorType  # its own types do not tell that it is an enumeration
@@ -34,6 +50,63 @@ _ENDED = (
     _STATES.JOB_STATE_CANCELLED,
     _STATES.JOB_STATE_EXPIRED,
 )
+_TERMINATED = 128 + signal.SIGTERM
+
+
+@dataclass(frozen=True)
+class CustomJobStep:
+    """How a step's job is started.
+
+    Attributes:
+        service: connection as the step has it: its own credentials, not those of who submits.
+        hardware: what the job runs on.
+        image: of the job; the step itself only waits, and keeps its own.
+        poll_seconds: between two looks at the job.
+    """
+
+    service: ServiceConfig
+    hardware: HardwareSpec
+    image: str
+    poll_seconds: float = 30.0
+
+
+def in_custom_job(container: Mapping[str, Any], step: CustomJobStep) -> dict[str, Any]:
+    """A compiled step's container, changed to run its command in a custom job; its own resources are left off."""
+    settings = json.dumps(dataclasses.asdict(step), sort_keys=True)
+    return {
+        "image": container["image"],
+        "command": list(_MODULE),
+        "args": [settings, _KEY, *container.get("command", []), *container.get("args", [])],
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the command in a custom job; 0 if it succeeded, 143 if it was cancelled, 1 otherwise."""
+    settings, key, *command = arguments
+    given = json.loads(settings)
+    step = CustomJobStep(
+        ServiceConfig(**given["service"]),
+        HardwareSpec(**given["hardware"]),
+        given["image"],
+        given["poll_seconds"],
+    )
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    job = custom_job(
+        f"hares {key.rsplit('/', 1)[-1]}", step.hardware, step.image, command, step.service.service_account
+    )
+    try:
+        done = run_custom_job(VertexApi(step.service), key, job, stopped, step.poll_seconds)
+    except CustomJobCancelled as cancelled:
+        print(cancelled, file=sys.stderr)
+        return _TERMINATED
+    except (CustomJobError, ServiceError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    _hand_on(command_of(done), command)
+    print(f"{done.display_name}: {done.name} has succeeded")
+    return 0
 
 
 class CustomJobError(RuntimeError):
@@ -53,7 +126,7 @@ def custom_job(
         name: shown in Vertex's pages.
         hardware: what on.
         image: container image.
-        command: program and arguments. Workers other than the chief get it behind `kubeflow.vertex_replica`, which
+        command: program and arguments. Workers other than the chief get it behind `kubeflow.vertex.replica`, which
             keeps them from writing over the chief's outputs.
         service_account: runs as this one; "" is the project's default.
     """
@@ -225,3 +298,17 @@ def _content(job: types.CustomJob) -> str:
 
 def _without_outputs(given: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key != "outputs"}
+
+
+def _hand_on(ran: Sequence[str], command: Sequence[str]) -> None:
+    """Gives the step the output file of its job, where an earlier attempt's command ran and not this one's."""
+    if list(ran) == list(command):
+        return
+    theirs, ours = (Path(output_file(executor_input(words))) for words in (ran, command))
+    if theirs != ours:
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        ours.write_bytes(theirs.read_bytes())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

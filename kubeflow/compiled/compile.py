@@ -12,9 +12,9 @@ from pathlib import Path
 
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
-from kubeflow.compiled import compiled_text, with_argo_names
-from kubeflow.config import ClusterConfig
-from kubeflow.postprocess import complete, platform_spec
+from kubeflow.cluster_file import ClusterConfig
+from kubeflow.compiled.file import compiled_text, with_argo_names
+from kubeflow.compiled.postprocess import complete, platform_spec
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun
 

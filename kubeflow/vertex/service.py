@@ -16,9 +16,8 @@ from typing import Any
 from google.cloud.aiplatform_v1 import types
 from google.protobuf import field_mask_pb2, json_format
 
-from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
-from kubeflow.service_config import ServiceConfig
-from kubeflow.vertex_api import VertexApi
+from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
+from kubeflow.vertex.api import VertexApi
 
 KEY_LABEL = "hares_key"  # marks runs as ours and says what they were started for
 _PAGE = 100  # Vertex gives at most this many at a time

@@ -12,10 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubeflow.compiled import CompiledPipeline, CompiledStep
+from kubeflow.compiled.file import CompiledPipeline, CompiledStep
 
-_COPIES = ["python", "-m", "kubeflow.copied_import"]
-_COMMANDS = (["python", "-m", "kubeflow.entrypoint"], ["python", "-m", "kubeflow.newest_spans"], _COPIES)
+_COPIES = ["python", "-m", "kubeflow.kfp.volume_import"]
+_COMMANDS = (
+    ["python", "-m", "kubeflow.entrypoint"],
+    ["python", "-m", "kubeflow.compiled.newest_spans_step"],
+    _COPIES,
+)
 _EXECUTOR = re.compile(r"components(\.[a-z_]+)+\.[A-Za-z]*Executor")
 _CLASS, _INPUT, _SPEC = (
     "--executor_class_path",

@@ -15,8 +15,7 @@ import requests
 from kfp_server_api import ApiClient
 from urllib3.exceptions import NewConnectionError
 
-from kubeflow.service import Failure, ServiceError
-from kubeflow.service_config import ServiceConfig
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError
 from pipeline.hosts import CredentialRefusedError, service_address
 from pipeline.http import Answer, Client, Credential
 

@@ -1,15 +1,14 @@
-"""Runs a compiled pipeline from its file alone, on this machine: what the cluster would do, without a cluster.
+"""Runs a compiled file on this machine, step by step, as its cluster would.
 
-Every step's own command is executed as a process, with the executor input that the cluster would put in place of
-`{{$}}`, and with names of run and task in place of theirs; drivers (`lifecycle.preCacheCheck`) first. Only the
-interpreter's name is replaced by this one's path, since no image is pulled. What a step gives is read from its output
-file, as the cluster reads it.
+Each step's own command is executed as a process. `{{$}}` in it is replaced by the executor input that the cluster would
+put there, and the names of run and task are replaced likewise; drivers (`lifecycle.preCacheCheck`) run first. `python`
+becomes this interpreter, since no image is pulled. A step's outputs are read from its output file, as the cluster does.
 
-The steps of a Kubeflow file are treated no better than Kubeflow treats them: input artifacts come without a type, the
-log is among the outputs, and an importer takes addresses with a scheme alone (`kubeflow.executor_input.as_tfx_expects`
-and `_import` name the sources).
+The steps of a Kubeflow file get what Kubeflow would give them and no more: input artifacts without a type, the log
+among the outputs, importers of addresses with a scheme only (`executor_input.as_tfx_expects` and `_import` name the
+sources).
 
-On disk, below the folder of the run:
+The folder of a run holds:
 
 | path | what |
 |---|---|
@@ -17,10 +16,10 @@ On disk, below the folder of the run:
 | STEP/task-DIGEST/ | of a Vertex file: outputs and `executor_output.json` of all attempts at the same input |
 | STEP/published.json | which attempt counts, its artifacts and parameters, and the digest of its executor input |
 
-`published.json` is written last and in one go: an attempt that was killed is never read. From a Kubeflow file a new one
-starts in a folder of its own; from a Vertex file it is given the same addresses, with what the killed one left there,
-and has to do away with it (`kubeflow.entrypoint`). A run that was stopped goes on behind the steps that are published
-with the same input.
+`published.json` is written last and atomically, so the outputs of a killed attempt are never read. After a kill, a step
+of a Kubeflow file starts again in a folder of its own. A step of a Vertex file gets the same addresses again, together
+with what the killed attempt left there, and has to remove it (`kubeflow.entrypoint`). A run that was stopped skips the
+steps that are published with the same input.
 """
 
 from __future__ import annotations
@@ -42,8 +41,8 @@ from typing import IO, Any, Protocol
 
 from hares.atomic_files import write_atomically
 from hares.links import no_link, refuse_links
-from kubeflow.compiled import CompiledFileError, CompiledPipeline, CompiledStep
-from kubeflow.executor_input import EXECUTOR_LOGS
+from kubeflow.compiled.executor_input import EXECUTOR_LOGS
+from kubeflow.compiled.file import CompiledFileError, CompiledPipeline, CompiledStep
 
 PLACEHOLDER = "{{$}}"
 RUN, TASK = "{{$.pipeline_job_resource_name}}", "{{$.pipeline_task_name}}"
@@ -60,7 +59,7 @@ class CompiledStepError(RuntimeError):
         self.step = step
 
 
-class HarnessObserver(Protocol):
+class AttemptObserver(Protocol):
     """Who is told how the steps go."""
 
     def start(self, step: str, attempt: int, process: int) -> None:
@@ -107,12 +106,12 @@ class _Given:
 def run_compiled(
     pipeline: CompiledPipeline,
     folder: Path,
-    observer: HarnessObserver,
+    observer: AttemptObserver,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Artifacts]:
     """Runs every step that is not published yet.
 
-    The file's programs are executed: `kubeflow.own_steps` tells whether they are ours.
+    The file's programs are executed: `kubeflow.compiled.own_steps` tells whether they are ours.
 
     Args:
         pipeline: what `read_compiled` gave.
@@ -157,7 +156,7 @@ def _run_step(
     home: Path,
     task: Path | None,
     digest: str,
-    observer: HarnessObserver,
+    observer: AttemptObserver,
     environment: Mapping[str, str],
 ) -> _Given:
     """Tries a step as often as its policy says; `task` is the folder of all its attempts, None for one each."""

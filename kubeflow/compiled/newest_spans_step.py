@@ -13,7 +13,7 @@ have one key.
 What stays as compiled: the tasks' data, the baseline and the model to start from. A resolver (of the cluster's) is
 still none: the step is a container as every other.
 
-    python -m kubeflow.newest_spans --json_serialized_invocation_args EXECUTOR_INPUT
+    python -m kubeflow.compiled.newest_spans_step --json_serialized_invocation_args EXECUTOR_INPUT
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import Any
 
 from hares.folder import FOLDER, spans
 from hares.reading import source_fingerprint
-from kubeflow.compiled import rename_tasks, with_argo_names, with_node_names
-from kubeflow.executor_input import FLAG, executor_input, output_file
+from kubeflow.compiled.executor_input import FLAG, executor_input, output_file
+from kubeflow.compiled.file import rename_tasks, with_argo_names, with_node_names
 
 STEP = "newest_spans"
 _INGEST = re.compile(r"ingest_pretraining_span_\d+")
@@ -177,7 +177,7 @@ def _add_step(spec: dict[str, Any], beside: Mapping[str, Any], settings: Mapping
     executors[f"{STEP}_executor"] = {
         "container": {
             "image": executors[component["executorLabel"]]["container"]["image"],
-            "command": ["python", "-m", "kubeflow.newest_spans"],
+            "command": ["python", "-m", "kubeflow.compiled.newest_spans_step"],
             "args": [FLAG, "{{$}}"],
         }
     }

@@ -1,0 +1,1 @@
+"""Compiled pipelines: `compile` makes one, `file` reads and writes it, `local_run` runs it on this machine."""
