@@ -24,7 +24,7 @@ from pipeline.settings import SettingError, check_path, override, refuse_secrets
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-# Kinds of steps, each with images and resources of its own; `pipeline.pipeline` names the steps.
+# Kinds of steps; the cluster file gives images and resources by kind. `pipeline.pipeline` names the steps.
 STEP_KINDS = (
     "ingest",
     "base",
@@ -45,7 +45,7 @@ _MEMORY = re.compile(r"[1-9][0-9]*(\.[0-9]+)?(Gi|G|Mi|M)")
 
 @dataclass(frozen=True)
 class Resources:
-    """What a step's pod or machine has; "" and 0 leave it to the cluster.
+    """What a step's pod or machine gets; "" and 0 leave it to the cluster.
 
     Attributes:
         cpu: cores, as in "4" or "0.5".
@@ -54,9 +54,9 @@ class Resources:
             "nvidia.com/gpu" or "google.com/tpu".
         accelerator_count: how many.
         node_selector: labels that the node must have, Kubeflow only.
-        retries: how often a failed step is tried again.
-        cache: whether the cluster may take the result of an earlier, equal step.
-        custom_job: machines that the step's command runs on, in a custom job for which the step waits; Vertex only.
+        retries: how often a failed step is repeated.
+        cache: whether the cluster may reuse the result of an earlier step with the same inputs.
+        custom_job: machines of a custom job that runs the step's command while the step waits; Vertex only.
     """
 
     cpu: str = ""
@@ -93,18 +93,18 @@ class ClusterConfig:
 
     Attributes:
         target: "vertex" or "kubeflow".
-        image: what every step runs in.
-        images: kind of step (`STEP_KINDS`) to another image, as for a trainer on TPUs.
+        image: container image of every step.
+        images: other images by kind of step (`STEP_KINDS`), as for a trainer on TPUs.
         pipeline_root: address of all artifacts, as in "gs://bucket/hares".
-        workspace: folder of checkpoints, pushed models and imported files, by a path that every step and the machine
-            that compiles see: a mounted volume, or on Vertex the bucket's "/gcs/BUCKET/...".
-        volumes: name of a persistent volume claim to the path at which every step has it, Kubeflow only.
+        workspace: folder of checkpoints, pushed models and imported files, at one path for every step and for the
+            machine that compiles: a mounted volume, or on Vertex the bucket's "/gcs/BUCKET/...".
+        volumes: name of a persistent volume claim to the path where every step mounts it, Kubeflow only.
         resources: kind of step to `Resources`.
         labels: put on the run, as in {"cost_centre": "audio"}.
         beam_args: flags for the Beam steps, after the pipeline's own, as in "--runner=DataflowRunner".
-        beam_image: what Beam's workers run in, where they are others than the step's own pod; "" leaves it to Beam.
-        model_registry: where pushed models become versions of a model, Vertex only; None for nowhere.
-        service: how steps that speak to the cluster reach it: those with a custom job, and the pusher that registers.
+        beam_image: container image of Beam's workers, if they run outside the step's own pod; "" leaves it to Beam.
+        model_registry: registers pushed models as versions of a model, Vertex only; None for no registration.
+        service: how steps reach the cluster's API, if they call it: for custom jobs and the model registry.
     """
 
     target: ClusterKind = "kubeflow"
@@ -132,17 +132,17 @@ class ClusterConfig:
             )
         if not Path(self.workspace).is_absolute():
             raise SettingError(
-                f"workspace: got {self.workspace!r}; accepted is a path from the root, as steps see it"
+                f"workspace: got {self.workspace!r}; accepted is an absolute path, as steps see it"
             )
         check_path("workspace", self.workspace, below_it_patterns=True)
         for group in ("images", "resources"):
             for kind in getattr(self, group):
                 if kind not in STEP_KINDS:
                     raise SettingError(
-                        f"{group}.{kind}: no such kind of step; there are {', '.join(STEP_KINDS)}"
+                        f"{group}.{kind}: unknown kind of step; there are {', '.join(STEP_KINDS)}"
                     )
         if self.volumes and self.target == "vertex":
-            raise SettingError("volumes: Vertex mounts none; its steps see buckets below /gcs")
+            raise SettingError("volumes: Vertex mounts none; remove it, its steps see buckets below /gcs")
         for kind, resources in self.resources.items():
             if resources.node_selector and self.target == "vertex":
                 raise SettingError(
@@ -165,18 +165,18 @@ class ClusterConfig:
 
     @property
     def speaks_to_cluster(self) -> bool:
-        """Whether a step asks something of the cluster's own API."""
+        """Whether a step calls the cluster's own API."""
         return bool(self.model_registry) or any(r.custom_job for r in self.resources.values())
 
     @property
     def step_service(self) -> ServiceConfig:
-        """How a step reaches the API: with its own account's credentials, since the submitter's files are not there."""
+        """How a step reaches the API: with its own account's credentials, since it lacks the submitter's files."""
         assert self.service is not None  # __post_init__ has checked it
         return replace(self.service, token_file="", ca_file="")
 
     @property
     def beam_flags(self) -> tuple[str, ...]:
-        """What the Beam steps are told beside the pipeline's own flags."""
+        """The Beam steps' flags, beside the pipeline's own."""
         image = (f"--sdk_container_image={self.beam_image}",) if self.beam_image else ()
         return (*self.beam_args, *image)
 
@@ -197,7 +197,7 @@ _EXAMPLES = {
 
 
 def _check_accelerator(name: str, accelerator: str, target: str) -> None:
-    """Kubernetes counts resources, which have a domain in their name; Vertex has types of its own."""
+    """Kubernetes names an accelerator by resource, with a domain in the name; Vertex has types of its own."""
     if accelerator and ("/" in accelerator) != (target == "kubeflow"):
         example = "nvidia.com/gpu" if target == "kubeflow" else "NVIDIA_TESLA_T4"
         raise SettingError(f"{name}: got {accelerator!r}; accepted on {target} are names as in {example}")
@@ -215,7 +215,7 @@ def _check_custom_job(name: str, kind: str, hardware: HardwareSpec | None, targe
 
 
 def load_cluster(path: Path, target: ClusterKind) -> ClusterConfig:
-    """The cluster file's settings for a target.
+    """Reads the cluster file for a target.
 
     Raises:
         SettingError: no such file, not YAML, or a wrong setting; the message names it.
@@ -277,11 +277,11 @@ def _model_registry(group: Any) -> ModelRegistrySettings:
 
 
 def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:
-    """Checks what the Beam steps will be told: the pipeline's flags and the cluster's after them. Nothing is contacted.
+    """Checks the flags of the Beam steps: the pipeline's, then the cluster's. Nothing is contacted.
 
     Raises:
-        SettingError: Beam would refuse them, the cluster's are none that a file may set and the command line does not
-            give either, or they name the DaskRunner, which cannot take every Beam step.
+        SettingError: Beam would refuse them; the cluster file sets one that only the command line may set; or it
+            names the DaskRunner, which cannot run every Beam step.
     """
     if not cluster.beam_flags:
         return  # the pipeline's own are checked when its settings are read
@@ -294,7 +294,7 @@ def check_beam_flags(cluster: ClusterConfig, config: PipelineConfig) -> None:
 
     if runner_of(cluster.beam_flags) == DASK:
         raise SettingError(
-            f"the cluster file's beam_args: got --runner={DASK}, and they go to every Beam step, of which it can take "
+            f"the cluster file's beam_args: got --runner={DASK}, and they go to every Beam step, but it can run "
             "ingestion and embedding alone; give it in the pipeline's own beam_args"
         )
 
@@ -303,5 +303,5 @@ def step_kind(step: str) -> str:
     """The kind of a step, by its id in the pipeline: embed_esc50 is "embed"."""
     head = step.split("_", 1)[0]
     if head not in STEP_KINDS:
-        raise ValueError(f"step {step}: no such kind; there are {', '.join(STEP_KINDS)}")
+        raise ValueError(f"step {step}: unknown kind; there are {', '.join(STEP_KINDS)}")
     return head

@@ -46,15 +46,15 @@ _NEEDED = {"kubeflow": ("host",), "vertex": ("project", "region", "pipeline_root
 
 
 def check_shown_name(what: str, name: str) -> None:
-    """Raises ValueError where a cluster would refuse a name that it shows: of a run, a schedule or an experiment."""
+    """Raises ValueError if a cluster would refuse this name of a run, schedule or experiment."""
     if not 1 <= len(name) <= 128 or not name.isprintable() or name != name.strip():
         raise ValueError(
-            f"{what}: got {name!r}; accepted are 1 to 128 characters that can be printed, no blank at either end"
+            f"{what}: got {name!r}; accepted are 1 to 128 printable characters without a blank at either end"
         )
 
 
 class State(str, Enum):
-    """How far a run or a step is, in one vocabulary for all clusters."""
+    """The state of a run or step, in one vocabulary for all clusters."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -65,12 +65,12 @@ class State(str, Enum):
 
     @property
     def ended(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether the run or step is over."""
         return self not in (State.PENDING, State.RUNNING)
 
 
 class Failure(str, Enum):
-    """Kinds of failure, by what the user has to do about them."""
+    """Kinds of failure; each has a remedy of its own."""
 
     UNAUTHENTICATED = "unauthenticated"
     FORBIDDEN = "forbidden"
@@ -93,7 +93,7 @@ class ServiceError(RuntimeError):
 
 @dataclass(frozen=True)
 class StepState:
-    """A step of a run: its name in the compiled file, how far it is, and the cluster's message if it failed."""
+    """A step of a run: its name in the compiled file, its state, and the cluster's message if it failed."""
 
     name: str
     state: State
@@ -102,7 +102,7 @@ class StepState:
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """A run as the cluster knows it; `created` is ISO 8601 in UTC, `url` where a browser shows it, or ""."""
+    """A run as the cluster knows it. `created` is ISO 8601 in UTC; `url` is its page in a browser, or ""."""
 
     run_id: str
     name: str
@@ -133,7 +133,7 @@ class PipelineService(Protocol):
         Args:
             compiled: file that `hares compile` wrote for this kind of cluster.
             name: shown beside the run.
-            key: idempotency key: a second submission with it gives the first one's run and starts none.
+            key: idempotency key: a second submission with the same key returns the first one's run and starts none.
             parameters: values of the pipeline's parameters.
         """
 
@@ -144,12 +144,12 @@ class PipelineService(Protocol):
         """The newest runs, newest first, without steps."""
 
     def cancel(self, run_id: str) -> None:
-        """Asks the cluster to stop a run; one that has ended is left as it is."""
+        """Asks the cluster to stop a run; does nothing if it has ended."""
 
     def create_schedule(
         self, compiled: Path, name: str, cron: str, max_concurrent: int, parameters: Mapping[str, Any]
     ) -> Schedule:
-        """Starts runs by the clock. Creating one that is there with the same content gives that one."""
+        """Starts runs by the clock. If the schedule exists with the same content, it is returned."""
 
     def schedules(self) -> list[Schedule]:
         """All schedules."""
@@ -168,20 +168,20 @@ class ServiceConfig:
     Attributes:
         host: address of Kubeflow Pipelines' API, e.g. `https://pipelines.example.org`; a path before
             `/apis/v2beta1` is kept.
-        namespace: profile whose runs are meant, on a multi-user Kubeflow; "" on a single-user one.
-        experiment: group of runs in Kubeflow's pages; made where it is not there.
-        ca_file: certificates that sign the host's own; the system's where empty.
+        namespace: profile that the runs belong to, on a multi-user Kubeflow; "" on a single-user one.
+        experiment: group of runs in Kubeflow's pages; created if it does not exist.
+        ca_file: certificates of the authority that signed the host's; "" for the system's.
         project: Google Cloud project.
         region: Vertex AI's region.
         endpoint: address in place of `https://{region}-aiplatform.googleapis.com`: a private endpoint, or a
             server on loopback.
-        service_account: account that the steps run as; the cluster's default where empty.
-        pipeline_root: URI under which the steps write; Kubeflow's default where empty.
-        token_env: environment variable with the bearer token; it is used where it is set.
-        token_file: file with the bearer token, read again for every call since clusters rotate them.
+        service_account: account that the steps run as; "" for the cluster's default.
+        pipeline_root: URI under which the steps write; "" for Kubeflow's default.
+        token_env: environment variable with the bearer token; it goes before `token_file`.
+        token_file: file with the bearer token, read again for every call because clusters rotate tokens.
         timeout_seconds: longest wait for an answer.
-        retries: how often a call that may be sent again is sent again.
-        backoff_seconds: wait before the first retry; each further one doubles it.
+        retries: how often a failed call is repeated, if repeating it is safe.
+        backoff_seconds: wait before the first retry; doubled for each further one.
     """
 
     host: str = ""
@@ -200,7 +200,7 @@ class ServiceConfig:
     backoff_seconds: float = 1.0
 
     def token(self) -> str:
-        """The bearer token, or "" where neither the variable nor the file is set.
+        """The bearer token, or "" if neither the variable nor the file is set.
 
         Raises:
             ValueError: `token_file` cannot be read, or is empty.

@@ -1,8 +1,8 @@
 """The pipeline as one file that a cluster runs: PipelineJob JSON for Vertex, schema 2.1 YAML for Kubeflow.
 
-TFX's compiler makes the graph from the same `create_pipeline` that runs here; `postprocess` adds what it leaves out.
-Span window, fingerprints, baseline and warm start were resolved from our store before (`pipeline.run.prepare`): they
-stand in the file as parameters and importers, so that the cluster resolves nothing.
+TFX's compiler builds the graph from the same `create_pipeline` that runs here; `postprocess` adds what it leaves out.
+`pipeline.run.prepare` has already resolved span window, fingerprints, baseline and warm start from our store. They are
+in the file as parameters and importers, and the cluster resolves nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     """The compiled file's text; the same input gives the same bytes.
 
     Args:
-        run: settings and data, made concrete.
+        run: the resolved settings and data.
         cluster: images, storage and resources.
         revision: git revision of the code in the images, for the labels.
 

@@ -1,14 +1,15 @@
-"""The executor input within a step's command: what the cluster hands to TFX's entry point, read and changed.
+"""Reads and changes the executor input in a step's command: what the cluster passes to TFX's entry point.
 
-It is the word behind `--json_serialized_invocation_args`, or joined to it by "=". Artifacts have addresses (`gs://`,
-`s3://`, `minio://`), and both clusters put their files below folders: Vertex mounts a bucket at `/gcs/BUCKET`, Kubeflow
-copies inputs there before the step and outputs from there after it.
+It is the word after `--json_serialized_invocation_args`, or joined to it by "=". Artifacts have addresses (`gs://`,
+`s3://`, `minio://`), and both clusters provide their files in folders: Vertex mounts a bucket at `/gcs/BUCKET`, and
+Kubeflow copies inputs there before the step and outputs from there afterwards.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 FLAG = "--json_serialized_invocation_args"
@@ -20,7 +21,7 @@ FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 def with_executor_input(
     command: Sequence[str], change: Callable[[dict[str, Any]], dict[str, Any]]
 ) -> list[str]:
-    """The command with its executor input replaced by what `change` makes of it.
+    """The command with its executor input changed.
 
     Raises:
         ValueError: the command has no executor input.
@@ -31,16 +32,16 @@ def with_executor_input(
         if word.startswith(f"{FLAG}="):
             given = json.loads(word.split("=", 1)[1])
             return [*command[:at], f"{FLAG}={json.dumps(change(given))}", *command[at + 1 :]]
-    raise ValueError(f"the command has no {FLAG}; it is not that of an executor of TFX")
+    raise ValueError(f"the command has no {FLAG}; it does not run an executor of TFX")
 
 
 def as_tfx_expects(command: Sequence[str]) -> list[str]:
-    """The command with two things of Kubeflow's set right that TFX's entry point does not expect.
+    """The command without two peculiarities of Kubeflow that TFX's entry point does not expect.
 
-    - Input artifacts come without a type, `{"instanceSchema": ""}` (kubeflow/pipelines 2.2 to 2.17,
-      backend/src/v2/metadata/client.go, "figure out how to get schema"). The compiled command says what they are.
-    - From 2.5 on the driver adds an output `executor-logs` of type `system.Artifact` (backend/src/v2/driver/driver.go),
-      to which the launcher is writing while the step runs. It is not the step's, which has to leave it alone.
+    - Input artifacts have no type, `{"instanceSchema": ""}` (kubeflow/pipelines 2.2 to 2.17,
+      backend/src/v2/metadata/client.go, "figure out how to get schema"). The types are taken from the compiled command.
+    - Since 2.5 the driver adds an output `executor-logs` of type `system.Artifact` (backend/src/v2/driver/driver.go).
+      The launcher writes to it while the step runs, so the step must not touch it.
     """
     types = _declared_input_types(command)
 
@@ -56,7 +57,7 @@ def as_tfx_expects(command: Sequence[str]) -> list[str]:
 
 
 def _declared_input_types(command: Sequence[str]) -> dict[str, Any]:
-    """Name to `artifactType` of a step's input artifacts, as its component declares them."""
+    """The `artifactType` of a step's inputs by name, as its component declares them."""
     for at, word in enumerate(command):
         flag, joined, value = word.partition("=")
         if flag == INPUTS_SPEC_FLAG:
@@ -82,7 +83,7 @@ def executor_input(command: Sequence[str]) -> dict[str, Any]:
 
 
 def output_file(given: Mapping[str, Any]) -> str:
-    """Path of the file in which a step tells the cluster about its outputs.
+    """Path of the file in which a step reports its outputs to the cluster.
 
     Raises:
         ValueError: the executor input names none.
@@ -93,8 +94,15 @@ def output_file(given: Mapping[str, Any]) -> str:
     return as_path(named)
 
 
+def write_output(given: Mapping[str, Any], outputs: Mapping[str, Any]) -> None:
+    """Writes a step's output file: its artifacts and parameters, as the cluster reads them."""
+    path = Path(output_file(given))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(outputs), encoding="utf-8")
+
+
 def as_path(uri: str, folders: Mapping[str, str] = FOLDERS) -> str:
-    """Where a step finds the files of an address; a path stays as it is."""
+    """The path at which a step finds the files of an address; a path is returned unchanged."""
     for beginning, folder in folders.items():
         if uri.startswith(beginning):
             return folder + uri.removeprefix(beginning)
@@ -102,5 +110,5 @@ def as_path(uri: str, folders: Mapping[str, str] = FOLDERS) -> str:
 
 
 def as_address(path: str, folders: Mapping[str, str] = FOLDERS) -> str:
-    """The cluster's address of a path; another path stays as it is."""
+    """The cluster's address of a path; a path that has none is returned unchanged."""
     return as_path(path, {folder: beginning for beginning, folder in folders.items()})

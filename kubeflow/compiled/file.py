@@ -1,4 +1,4 @@
-"""Compiled pipelines as files: their text, and one read back from its file alone, its steps in order of dependence."""
+"""Reads and writes compiled pipelines."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 import yaml
 
 SCHEMA = "2.1.0"
-# Kubeflow makes Argo's task names of a file's, and Argo's validator takes no others: a run with one is never created
+# Kubeflow passes task names on to Argo, whose validator takes no others; a run with another name is never created
 # (argo-workflows, workflow/validate/validate.go, workflowFieldNameFmt; kubeflow/pipelines,
 # backend/src/apiserver/resource/resource_manager.go, which validates before it creates).
 ARGO_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 
 
 class CompiledFileError(ValueError):
-    """Not a compiled pipeline that can be run here; the message names the file and what is wrong."""
+    """The file is no compiled pipeline, or cannot be run here; the message names the file and the cause."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class CompiledStep:
     """One task of the compiled graph.
 
     Attributes:
-        name: its id in the pipeline, as in `embed_esc50` (`embed-esc50` in a file for Kubeflow).
-        task: the task: where inputs come from, dependencies, retry policy.
+        name: its id in the pipeline, as "embed_esc50" ("embed-esc50" in a file for Kubeflow).
+        task: where inputs come from, dependencies, retry policy.
         component: its input and output definitions.
         executor: its container, or its importer.
     """
@@ -47,7 +47,7 @@ class CompiledStep:
 
     @property
     def upstream(self) -> set[str]:
-        """Steps that come before it: those it names, and those whose outputs it takes."""
+        """Steps that run before it: those it names, and those whose outputs it takes."""
         inputs = self.task.get("inputs", {})
         sources = [*inputs.get("artifacts", {}).values(), *inputs.get("parameters", {}).values()]
         outputs = [s.get("taskOutputArtifact", s.get("taskOutputParameter")) for s in sources]
@@ -56,20 +56,20 @@ class CompiledStep:
 
     @property
     def retries(self) -> int:
-        """How often a failed step is tried again."""
+        """How often a failed step is repeated."""
         return int(self.task.get("retryPolicy", {}).get("maxRetryCount", 0))
 
 
 @dataclass(frozen=True)
 class CompiledPipeline:
-    """A file.
+    """The content of a compiled file.
 
     Attributes:
         name: of the pipeline.
-        steps: in the order of their dependence.
+        steps: in an order in which they can run.
         parameters: name to value.
-        for_vertex: whether it is a file for Vertex. There a step that is tried again gets the addresses of the attempt
-            before, and a mounted bucket keeps what that one wrote; Kubeflow's pods begin with empty folders.
+        for_vertex: whether the file is for Vertex. There a retried step gets the addresses of the attempt before, and
+            finds what that one wrote; Kubeflow's pods start with empty folders.
     """
 
     name: str
@@ -82,8 +82,8 @@ def read_compiled(path: Path) -> CompiledPipeline:
     """Reads a Vertex PipelineJob (JSON) or Kubeflow pipeline (YAML).
 
     Raises:
-        CompiledFileError: it is not one, has a step that no container and no importer does, or, for Kubeflow, a
-            step whose name Argo refuses.
+        CompiledFileError: it is neither, has a step that is neither a container nor an importer, or, for Kubeflow,
+            a step whose name Argo refuses.
     """
     documents = read_documents(path)
     job = documents[0] if documents and isinstance(documents[0], dict) else {}
@@ -103,7 +103,9 @@ def read_compiled(path: Path) -> CompiledPipeline:
             f"{path}: not a compiled pipeline: {error} is missing; make one with `hares compile`"
         ) from error
     if schema != SCHEMA:
-        raise CompiledFileError(f"{path}: its schema is {schema}, and that of `hares compile` is {SCHEMA}")
+        raise CompiledFileError(
+            f"{path}: its schema is {schema}, and `hares compile` writes {SCHEMA}; compile again"
+        )
     order = {step.name: sorted(step.upstream) for step in steps.values()}
     unknown = sorted({before for befores in order.values() for before in befores} - set(steps))
     if unknown:
@@ -121,7 +123,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
 
 
 def pipeline_name(path: Path) -> str | None:
-    """The pipeline's name in a compiled file; None where the file is none, which whoever runs it will say."""
+    """The pipeline's name in a compiled file; None if it is no such file, which is reported when it is run."""
     try:
         job = read_documents(path)[0]
         return str(job.get("pipelineSpec", job)["pipelineInfo"]["name"])
@@ -130,10 +132,10 @@ def pipeline_name(path: Path) -> str | None:
 
 
 def read_documents(path: Path) -> list[Any]:
-    """What stands in the file: one document of JSON, or those of YAML.
+    """The documents in the file: one of JSON, or those of YAML.
 
     Raises:
-        CompiledFileError: it cannot be read, or is neither.
+        CompiledFileError: it cannot be read, or is neither JSON nor YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -145,21 +147,21 @@ def read_documents(path: Path) -> list[Any]:
 
 
 def with_argo_names(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A pipeline's specification with "-" for "_" in its tasks' names, which Kubeflow hands to Argo as they are."""
+    """A pipeline's specification with "-" for "_" in the names of tasks, as Argo requires."""
     done = copy.deepcopy(dict(spec))
     rename_tasks(done, {name: name.replace("_", "-") for name in done["root"]["dag"]["tasks"]})
     return done
 
 
 def with_node_names(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The reverse of `with_argo_names`: no node's id in the pipeline has a "-"."""
+    """The reverse of `with_argo_names`; no node's id in our pipeline has a "-"."""
     done = copy.deepcopy(dict(spec))
     rename_tasks(done, {name: name.replace("-", "_") for name in done["root"]["dag"]["tasks"]})
     return done
 
 
 def rename_tasks(spec: dict[str, Any], names: Mapping[str, str]) -> None:
-    """Renames tasks in place, wherever another task refers to them; components keep their names."""
+    """Renames tasks in place, also where other tasks refer to them; components keep their names."""
     tasks = spec["root"]["dag"]["tasks"]
     for old in list(tasks):
         tasks[names.get(old, old)] = tasks.pop(old)
@@ -175,7 +177,7 @@ def rename_tasks(spec: dict[str, Any], names: Mapping[str, str]) -> None:
 
 
 def compiled_text(documents: Sequence[Mapping[str, Any]]) -> str:
-    """A file's text: JSON for Vertex's job, YAML for Kubeflow's documents; the same content gives the same bytes."""
+    """A file's text: JSON for Vertex's job, YAML for Kubeflow's documents. Equal content gives equal bytes."""
     if "pipelineSpec" in documents[0]:
         return json.dumps(documents[0], indent=1, sort_keys=True) + "\n"
     text: str = yaml.dump_all(documents, Dumper=_Blocks, sort_keys=True, width=1 << 20)
@@ -183,7 +185,7 @@ def compiled_text(documents: Sequence[Mapping[str, Any]]) -> str:
 
 
 class _Blocks(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, so that a person can read a file and a change in it."""
+    """Writes texts of several lines as blocks, for readable files and diffs."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -194,7 +196,7 @@ _Blocks.add_representer(str, _represent_text)
 
 
 def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Name to default of the pipeline's own parameters; those without one are left out."""
+    """The defaults of the pipeline's parameters, by name; parameters without one are left out."""
     defined = spec["root"].get("inputDefinitions", {}).get("parameters", {})
     return {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
 
@@ -220,6 +222,6 @@ def _step(
     if executor is None or not ({"container", "importer"} & set(executor)):
         kinds = ", ".join(executor or ["none"])
         raise CompiledFileError(
-            f"{path}: step {name} has executor {kinds}; containers and importers can be run"
+            f"{path}: step {name} has executor {kinds}; only containers and importers can be run"
         )
     return CompiledStep(name, task, component, executor)

@@ -60,18 +60,18 @@ class CompiledStepError(RuntimeError):
 
 
 class AttemptObserver(Protocol):
-    """Who is told how the steps go."""
+    """Is notified of every attempt and of the end of every step."""
 
     def start(self, step: str, attempt: int, process: int) -> None:
-        """An attempt runs, as the process of this number."""
+        """An attempt runs as the process with this number."""
 
     def finish(self, step: str, outcome: str, seconds: float) -> None:
         """A step has ended: "ran", "kept" from an earlier run, or "failed"."""
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where a step's attempt writes: log and input into its own folder, the rest into the task's."""
+class _AttemptPaths:
+    """Where an attempt writes: log and input into its own folder, the rest into the task's."""
 
     attempt: Path
     task: Path
@@ -96,8 +96,8 @@ Artifacts = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
-class _Given:
-    """What a step gives to those after it."""
+class _Outputs:
+    """What a step produced, for the steps after it."""
 
     artifacts: Artifacts
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -109,30 +109,30 @@ def run_compiled(
     observer: AttemptObserver,
     environment: Mapping[str, str] | None = None,
 ) -> dict[str, Artifacts]:
-    """Runs every step that is not published yet.
+    """Runs every step that is not yet published.
 
-    The file's programs are executed: `kubeflow.compiled.own_steps` tells whether they are ours.
+    The file's programs are executed; `kubeflow.compiled.trust` tells whether they are ours.
 
     Args:
         pipeline: what `read_compiled` gave.
-        folder: of this run; made where it is not there.
-        observer: told of every attempt.
-        environment: of the steps' processes; None for this one's, with all tokens that are in it.
+        folder: of this run; created if it does not exist.
+        observer: notified of every attempt.
+        environment: of the steps' processes; None for this process's own, with all its tokens.
 
     Returns:
         Step to output name to the artifacts' uri, type and metadata.
 
     Raises:
-        CompiledStepError: a step failed in every attempt; those after it were not started.
+        CompiledStepError: a step failed in every attempt; the steps after it were not started.
     """
-    done: dict[str, _Given] = {}
+    done: dict[str, _Outputs] = {}
     refuse_links(folder, [step.name for step in pipeline.steps])
     for step in pipeline.steps:
         if not _enabled(step):
             raise CompiledStepError(step.name, f"step {step.name}: conditional steps cannot be run here")
         began = time.monotonic()
         if step.container is None:
-            done[step.name] = _Given(_import(step, pipeline.for_vertex))
+            done[step.name] = _Outputs(_import(step, pipeline.for_vertex))
             continue
         inputs = _inputs(step, pipeline, done)
         if not pipeline.for_vertex:
@@ -158,20 +158,20 @@ def _run_step(
     digest: str,
     observer: AttemptObserver,
     environment: Mapping[str, str],
-) -> _Given:
-    """Tries a step as often as its policy says; `task` is the folder of all its attempts, None for one each."""
+) -> _Outputs:
+    """Tries a step as often as its policy says; `task` is the folder that its attempts share, if they do."""
     began, code, log = time.monotonic(), 0, home
     for _ in range(step.retries + 1):
         attempt = _next_attempt(home)
         folder = home / f"attempt-{attempt}"
         folder.mkdir(parents=True)
-        place = _Place(folder, task or folder)
-        place.task.mkdir(exist_ok=True)
-        log = place.log_file
+        paths = _AttemptPaths(folder, task or folder)
+        paths.task.mkdir(exist_ok=True)
+        log = paths.log_file
         started = functools.partial(observer.start, step.name, attempt)
-        code = _run_attempt(step, inputs, place, started, environment)
+        code = _run_attempt(step, inputs, paths, started, environment)
         if code == 0:
-            given = _collect(step, place)
+            given = _collect(step, paths)
             record = {"attempt": attempt, "digest": digest, **asdict(given)}
             write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True))
             return given
@@ -186,95 +186,95 @@ def _run_step(
 def _run_attempt(
     step: CompiledStep,
     inputs: dict[str, Any],
-    place: _Place,
+    paths: _AttemptPaths,
     started: Callable[[int], None],
     environment: Mapping[str, str],
 ) -> int:
-    """Exit code of the driver, where there is one and it failed, else of the step's own command."""
+    """Exit code of the driver if it failed, else of the step's own command."""
     container = step.container
     assert container is not None
     driver = container.get("lifecycle", {}).get("preCacheCheck")
-    given = {"inputs": inputs, "outputs": _outputs(step, place)}
+    given = {"inputs": inputs, "outputs": _planned_outputs(step, paths)}
     environment = {**environment, **{e["name"]: e["value"] for e in container.get("env", [])}}
-    with open(place.log_file, "ab", opener=no_link) as log:
+    with open(paths.log_file, "ab", opener=no_link) as log:
         if driver is not None:
-            code = _execute(driver, _handed(given, place), environment, place, log, started)
+            code = _execute(driver, _placeholders(given, paths), environment, paths, log, started)
             if code != 0:
                 return code
-            given = _with_driver_output(given, _read_output(place))
-        return _execute(container, _handed(given, place), environment, place, log, started)
+            given = _with_driver_output(given, _read_output(paths))
+        return _execute(container, _placeholders(given, paths), environment, paths, log, started)
 
 
-def _handed(given: dict[str, Any], place: _Place) -> dict[str, str]:
-    """What goes in place of each placeholder; the executor input is kept beside the log.
+def _placeholders(given: dict[str, Any], paths: _AttemptPaths) -> dict[str, str]:
+    """The value of each placeholder; the executor input is also written beside the log.
 
-    The run is named by its folder, so that every attempt has the same names.
+    The run is named by its folder, so every attempt gets the same names.
     """
     text = json.dumps(given, sort_keys=True)
-    place.input_file.write_text(text, encoding="utf-8")
-    home = place.attempt.parent
+    paths.input_file.write_text(text, encoding="utf-8")
+    home = paths.attempt.parent
     return {PLACEHOLDER: text, RUN: str(home.parent), TASK: home.name}
 
 
 def _execute(
     command: Mapping[str, Any],
-    handed: Mapping[str, str],
+    filled: Mapping[str, str],
     environment: Mapping[str, str],
-    place: _Place,
+    paths: _AttemptPaths,
     log: IO[bytes],
     started: Callable[[int], None],
 ) -> int:
     words = [*command.get("command", []), *command.get("args", [])]
     for word in words:
-        if set(_PLACEHOLDERS.findall(word)) - set(handed):
+        if set(_PLACEHOLDERS.findall(word)) - set(filled):
             raise CompiledFileError(
-                f"{word!r}: of placeholders, {', '.join(handed)} alone can be filled in here"
+                f"{word!r}: only the placeholders {', '.join(filled)} can be filled in here"
             )
-    words = [_PLACEHOLDERS.sub(lambda match: handed[match[0]], word) for word in words]
+    words = [_PLACEHOLDERS.sub(lambda match: filled[match[0]], word) for word in words]
     if words[0] in ("python", "python3"):
         words[0] = sys.executable
-    # In a folder of its own: `python -m` imports from the current one before it looks for what is installed.
+    # In a folder of its own, because `python -m` imports from the current folder first.
     process = subprocess.Popen(
         words, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=dict(environment),
-        cwd=place.attempt, start_new_session=True,
+        cwd=paths.attempt, start_new_session=True,
     )  # fmt: skip
     started(process.pid)
     try:
         return process.wait()
-    finally:  # with what it started: a worker that outlives its step could write into the next attempt's data
+    finally:  # with its children: a worker that outlives its step could write into the next attempt's data
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _with_driver_output(given: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
-    """What the step itself is handed after its driver: parameters and properties as the driver left them."""
+def _with_driver_output(given: dict[str, Any], written: dict[str, Any]) -> dict[str, Any]:
+    """The executor input of the step itself: parameters and properties as the driver left them."""
     inputs, outputs = given["inputs"], given["outputs"]
     artifacts = {
-        key: {"artifacts": [_merged(entry["artifacts"][0], said, key)]}
+        key: {"artifacts": [_merged(entry["artifacts"][0], written, key)]}
         for key, entry in outputs["artifacts"].items()
     }
-    values = {**inputs["parameterValues"], **said.get("parameterValues", {})}
+    values = {**inputs["parameterValues"], **written.get("parameterValues", {})}
     return {"inputs": {**inputs, "parameterValues": values}, "outputs": {**outputs, "artifacts": artifacts}}
 
 
-def _read_output(place: _Place) -> dict[str, Any]:
-    """What a step or driver wrote into its output file; nothing where it wrote none."""
-    if not place.output_file.is_file():
+def _read_output(paths: _AttemptPaths) -> dict[str, Any]:
+    """What a step or driver wrote into its output file; {} if it wrote none."""
+    if not paths.output_file.is_file():
         return {}
-    content: dict[str, Any] = json.loads(place.output_file.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(paths.output_file.read_text(encoding="utf-8"))
     return content
 
 
-def _merged(planned: dict[str, Any], said: dict[str, Any], key: str) -> dict[str, Any]:
-    """An artifact with address and properties as the output file has them; its type stays."""
-    (own,) = said.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
+def _merged(planned: dict[str, Any], written: dict[str, Any], key: str) -> dict[str, Any]:
+    """An artifact with the address and properties of the output file; its type stays."""
+    (own,) = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
     metadata = {**planned["metadata"], **own.get("metadata", {})}
     return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
 
 
-def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _Given]) -> dict[str, Any]:
-    """`ExecutorInput.inputs`: upstream artifacts as they were published, and parameters."""
+def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _Outputs]) -> dict[str, Any]:
+    """`ExecutorInput.inputs`: published artifacts of earlier steps, and parameters."""
     wanted = step.task.get("inputs", {})
     artifacts = {}
     for key, source in wanted.get("artifacts", {}).items():
@@ -293,61 +293,59 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _
 
 
 def _without_types(artifacts: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as Kubeflow's driver hands them over."""
+    """Inputs as Kubeflow's driver passes them on."""
     return {
         key: {"artifacts": [{**one, "type": {"instanceSchema": ""}} for one in entry["artifacts"]]}
         for key, entry in artifacts.items()
     }
 
 
-def _outputs(step: CompiledStep, place: _Place) -> dict[str, Any]:
+def _planned_outputs(step: CompiledStep, paths: _AttemptPaths) -> dict[str, Any]:
     artifacts: dict[str, Any] = {}
-    if place.task == place.attempt:  # of a Kubeflow file
+    if paths.task == paths.attempt:  # of a Kubeflow file
         kind = {"schemaTitle": "system.Artifact"}
-        log = {"name": EXECUTOR_LOGS, "type": kind, "uri": str(place.log_file), "metadata": {}}
+        log = {"name": EXECUTOR_LOGS, "type": kind, "uri": str(paths.log_file), "metadata": {}}
         artifacts[EXECUTOR_LOGS] = {"artifacts": [log]}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
         one = {
-            "name": f"{step.name}/{key}/{place.task.name}",
+            "name": f"{step.name}/{key}/{paths.task.name}",
             "type": definition["artifactType"],
-            "uri": str(place.uri(key)),
+            "uri": str(paths.uri(key)),
             "metadata": {**definition.get("metadata", {})},
         }
         artifacts[key] = {"artifacts": [one]}
-    return {"artifacts": artifacts, "outputFile": str(place.output_file)}
+    return {"artifacts": artifacts, "outputFile": str(paths.output_file)}
 
 
-def _collect(step: CompiledStep, place: _Place) -> _Given:
-    """The artifacts as the step was handed them, its driver's properties included, and as its output file has them.
+def _collect(step: CompiledStep, paths: _AttemptPaths) -> _Outputs:
+    """A step's outputs: the artifacts of its executor input, updated from its output file, and its parameters.
 
-    The output file may leave artifacts out, and never their types, and no parameter.
+    The output file may leave out artifacts, but no parameter.
     """
-    said = _read_output(place)
-    handed = json.loads(place.input_file.read_text(encoding="utf-8"))["outputs"]["artifacts"]
+    written = _read_output(paths)
+    planned = json.loads(paths.input_file.read_text(encoding="utf-8"))["outputs"]["artifacts"]
     artifacts = {
-        key: [_merged(entry["artifacts"][0], said, key)]
-        for key, entry in handed.items()
+        key: [_merged(entry["artifacts"][0], written, key)]
+        for key, entry in planned.items()
         if key != EXECUTOR_LOGS
     }
     wanted = step.component.get("outputDefinitions", {}).get("parameters", {})
-    parameters = {key: said.get("parameterValues", {}).get(key) for key in wanted}
+    parameters = {key: written.get("parameterValues", {}).get(key) for key in wanted}
     missing = sorted(key for key, value in parameters.items() if value is None)
     if missing:
         raise CompiledStepError(step.name, f"step {step.name}: its output file has no {', '.join(missing)}")
-    return _Given(artifacts, parameters)
+    return _Outputs(artifacts, parameters)
 
 
 def _import(step: CompiledStep, for_vertex: bool) -> Artifacts:
     importer = step.executor["importer"]
     value = importer["artifactUri"].get("constant")
     if not value:
-        raise CompiledFileError(
-            f"step {step.name}: of importers, those of a constant address alone can be run"
-        )
+        raise CompiledFileError(f"step {step.name}: only importers with a constant address can be run here")
     if not for_vertex and "://" not in value:
         # kubeflow/pipelines, backend/src/v2/component/importer_launcher.go: "no provider scheme found".
         raise CompiledFileError(
-            f"step {step.name}: Kubeflow imports from gs://, s3:// and minio:// alone, and this is {value}"
+            f"step {step.name}: Kubeflow imports only from gs://, s3:// and minio://, and this is {value}"
         )
     one = {
         "name": f"{step.name}/result",
@@ -358,12 +356,12 @@ def _import(step: CompiledStep, for_vertex: bool) -> Artifacts:
     return {key: [one] for key in step.component["outputDefinitions"]["artifacts"]}
 
 
-def _published(home: Path, digest: str) -> _Given | None:
+def _published(home: Path, digest: str) -> _Outputs | None:
     try:
         record = json.loads((home / PUBLISHED).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    return _Given(record["artifacts"], record["parameters"]) if record["digest"] == digest else None
+    return _Outputs(record["artifacts"], record["parameters"]) if record["digest"] == digest else None
 
 
 def _digest(step: CompiledStep, inputs: dict[str, Any]) -> str:

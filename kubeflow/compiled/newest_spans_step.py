@@ -1,17 +1,14 @@
-"""A schedule's runs on the newest spans: a small first step that finds them, put into a compiled file.
+"""A first step that finds the newest spans when a scheduled run starts, and how it is put into a compiled file.
 
-`hares compile` writes down which spans a run takes, and a schedule starts the same file again and again. So
-`with_newest_spans` puts a step in front that looks for the newest whole spans (their folder holds the marker file) when
-the run starts, and gives each ingestion its folder, its number and the fingerprint of what is in it. Ingestions are no
-longer named by their span, but by their place in the window: 1 is the newest.
+`hares compile` fixes the spans of a run, but a schedule starts the same file again and again. `with_newest_spans` adds
+a step in front that looks for the newest complete spans (folders with the marker file), and gives each ingestion the
+folder, number and fingerprint of its span. Ingestions are then named by their place in the window: 1 is the newest.
 
-Clusters' caches count the values of parameters into their keys: a span whose files have changed, or another span, is
-ingested anew, and one that an earlier run ingested in another place of the window comes from the cache. The step itself
-is never cached. The run key becomes a digest of the compiled one and the fingerprints, so that different data never
-have one key.
+The keys of the clusters' caches contain parameters: a new or changed span is ingested, and one that an earlier run
+ingested in another place of the window comes from the cache. The step itself is never cached. The run key becomes a
+digest of the compiled key and the fingerprints, so that runs on different data have different keys.
 
-What stays as compiled: the tasks' data, the baseline and the model to start from. A resolver (of the cluster's) is
-still none: the step is a container as every other.
+The tasks' data, the baseline and the model to start from stay as compiled.
 
     python -m kubeflow.compiled.newest_spans_step --json_serialized_invocation_args EXECUTOR_INPUT
 """
@@ -29,7 +26,7 @@ from typing import Any
 
 from hares.folder import FOLDER, spans
 from hares.reading import source_fingerprint
-from kubeflow.compiled.executor_input import FLAG, executor_input, output_file
+from kubeflow.compiled.executor_input import FLAG, executor_input, write_output
 from kubeflow.compiled.file import rename_tasks, with_argo_names, with_node_names
 
 STEP = "newest_spans"
@@ -40,19 +37,19 @@ _OUTPUTS = {"sources": "STRING", "fingerprint": "STRING", "span": "NUMBER_INTEGE
 def with_newest_spans(
     documents: Sequence[Mapping[str, Any]], source: str, window: int, marker: str
 ) -> list[dict[str, Any]]:
-    """A compiled pipeline whose runs take the newest spans.
+    """Changes a compiled pipeline to run on the newest spans.
 
     Args:
-        documents: the file's, one of JSON for Vertex, one or two of YAML for Kubeflow.
+        documents: of the file: one of JSON for Vertex, one or two of YAML for Kubeflow.
         source: pattern of the spans' folders, with `{SPAN}` once, as the steps see them.
         window: how many spans.
-        marker: name of the file that says a span's folder is whole.
+        marker: name of the file that marks a span as complete.
 
     Returns:
         New documents.
 
     Raises:
-        ValueError: the file takes another number of spans, or spans of another source.
+        ValueError: the file was compiled with another number of spans, or with another source.
     """
     done = [copy.deepcopy(dict(document)) for document in documents]
     for_kubeflow = "pipelineSpec" not in done[0]
@@ -85,42 +82,40 @@ def with_newest_spans(
     return done
 
 
-def newest_whole(source: str, window: int, marker: str) -> list[tuple[int, Path]]:
-    """Numbers and folders of the newest spans that are whole, newest first.
+def newest_complete(source: str, window: int, marker: str) -> list[tuple[int, Path]]:
+    """Numbers and folders of the newest complete spans, newest first.
 
     Raises:
         ValueError: there are fewer.
     """
-    whole = [(number, path) for number, path in spans(source).items() if (path / marker).is_file()]
-    if len(whole) < window:
+    complete = [(number, path) for number, path in spans(source).items() if (path / marker).is_file()]
+    if len(complete) < window:
         raise ValueError(
-            f"{source}: {len(whole)} spans have a {marker}, and the window takes {window}; wait for more, or schedule "
-            "a file with a smaller window"
+            f"{source}: {len(complete)} spans have a {marker}, but the window takes {window}; wait for more, or "
+            "schedule a file with a smaller window"
         )
-    return sorted(whole, reverse=True)[:window]
+    return sorted(complete, reverse=True)[:window]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Finds the spans and writes them into the step's output file; 1 where there are too few."""
+    """Finds the spans and writes them into the step's output file. Returns 1 if there are too few."""
     given = executor_input(arguments)
     values = given["inputs"]["parameterValues"]
     try:
-        found = newest_whole(values["source"], int(values["window"]), values["marker"])
+        found = newest_complete(values["source"], int(values["window"]), values["marker"])
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
-    said: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     fingerprints = []
     for place, (number, path) in enumerate(found, 1):
         fingerprints.append(source_fingerprint(path))
-        said[f"sources_{place}"] = json.dumps({FOLDER: str(path.resolve())})
-        said[f"fingerprint_{place}"] = fingerprints[-1]
-        said[f"span_{place}"] = number
+        outputs[f"sources_{place}"] = json.dumps({FOLDER: str(path.resolve())})
+        outputs[f"fingerprint_{place}"] = fingerprints[-1]
+        outputs[f"span_{place}"] = number
         print(f"span {number}: {path}")
-    said["run_key"] = hashlib.sha256(json.dumps([values["run_key"], *fingerprints]).encode()).hexdigest()
-    path = Path(output_file(given))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"parameterValues": said}), encoding="utf-8")
+    outputs["run_key"] = hashlib.sha256(json.dumps([values["run_key"], *fingerprints]).encode()).hexdigest()
+    write_output(given, {"parameterValues": outputs})
     return 0
 
 
@@ -139,13 +134,13 @@ def _check_folder(source: str, folder: str, span: int) -> None:
     match = re.fullmatch(f"{re.escape(before)}([0-9]+){re.escape(after.rstrip('/'))}", folder)
     if not found or match is None or int(match[1]) != span:
         raise ValueError(
-            f"--source {source}: the file was compiled with span {span} at {folder}, which is none of it; give the "
-            "pattern as the steps see it, from the root, with {SPAN} for the number"
+            f"--source {source}: the file was compiled with span {span} at {folder}, which does not match; give the "
+            "absolute pattern as the steps see it, with {SPAN} for the number"
         )
 
 
 def _take(spec: dict[str, Any], job: dict[str, Any], name: str, key: str, output: str) -> None:
-    """A task's parameter comes from the new step; the pipeline's own of it goes, but for the run key, which stays."""
+    """Takes a task's parameter from the new step, and drops the pipeline's own parameter, except the run key."""
     task = spec["root"]["dag"]["tasks"][name]
     before = task["inputs"]["parameters"][key]
     task["inputs"]["parameters"][key] = {

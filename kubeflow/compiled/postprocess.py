@@ -1,9 +1,7 @@
-"""What TFX's compiler leaves out of the file: parameters, retries, resources, images, labels, caching, node selectors.
+"""Adds what TFX's compiler leaves out of the file: parameters, retries, resources, images, labels, caching, selectors.
 
-On Vertex also what a step does beside its executor's work: run in a custom job, register what was pushed.
-
-Works on the compiled dict alone and returns a new one. Order within the file never depends on the run of Python, so
-that the same input gives the same bytes.
+On Vertex it also puts steps into custom jobs and lets the pusher register its model. It works on the compiled dict
+alone and returns a new one. The order within the file is fixed, so that equal input gives equal bytes.
 """
 
 from __future__ import annotations
@@ -17,29 +15,28 @@ import yaml
 
 from kubeflow.cluster_file import ClusterConfig, step_kind
 from kubeflow.compiled.file import parameter_defaults
-from kubeflow.kfp.volume_import import with_copies
+from kubeflow.kfp.volume_import import with_volume_imports
 
-# Steps whose work the cluster's cache may keep. The pusher and the importers are cheap, and must see the world as it
-# is.
+# Steps whose results the cluster may cache. The pusher and the importers are cheap, and must see the current state.
 CACHED_KINDS = ("ingest", "schema", "statistics", "transform", "trainer", "embed", "evaluator")
-# Steps that are Beam pipelines, and may hand their work to another runner.
+# Steps that are Beam pipelines, and may run on another Beam runner.
 BEAM_KINDS = ("ingest", "statistics", "transform", "embed")
-# Types of ours that the clusters' pages know how to show under their own names; `kubeflow.entrypoint` maps them back.
+# Our types that the clusters' pages can show, under the clusters' names; `kubeflow.entrypoint` maps them back.
 SYSTEM_TYPES = {"components.ScoreMetrics": "system.Metrics", "components.ReportPage": "system.HTML"}
-# What was resolved before compiling and becomes a parameter of the pipeline: a run's page shows it, and a later
-# submission of the same file may give another value.
+# Resolved values that become parameters of the pipeline: a run's page shows them, and a later submission of the same
+# file may set others.
 PARAMETERS = {"ingest": ("sources", "fingerprint"), "evaluator": ("baseline", "run_key")}
 _BACKOFF = "30s"
-_UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, which the schema counts in
+_UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, the unit of the schema
 
 
 def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str, str]) -> dict[str, Any]:
-    """A compiled job with everything added.
+    """The compiled job with everything added.
 
     Args:
         job: what `KubeflowV2DagRunner.run(write_out=False)` returns.
         cluster: images, storage and resources.
-        facts: labels of this run, as in {"revision": ...}; characters that labels do not take become "-".
+        facts: labels of this run, as in {"revision": ...}; characters that labels cannot have become "-".
 
     Raises:
         ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
@@ -47,7 +44,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
     if cluster.target == "kubeflow":
-        with_copies(spec, cluster.image)
+        with_volume_imports(spec, cluster.image)
     labels = {
         **{key: str(value) for key, value in cluster.labels.items()},
         **{key: _label(value) for key, value in facts.items()},
@@ -56,7 +53,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
         _, executor = _executor(spec, task)
         if "resolver" in executor:
             raise ValueError(
-                f"step {step}: a resolver, which the cluster does not execute; resolve it before compiling"
+                f"step {step} is a resolver, which the cluster does not execute; resolve it before compiling"
             )
         kind = step_kind(step)
         cached = kind in CACHED_KINDS and cluster.resources_of(kind).cache
@@ -75,7 +72,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
                 }  # fmt: skip
         for key in PARAMETERS.get(kind, ()):
             if key not in task["inputs"]["parameters"]:
-                continue  # the window's node joins what other nodes ingested
+                continue  # the node of the window joins what others ingested, and has no such parameter
             _make_parameter(spec, step, key, key if kind == "evaluator" else f"{step}_{key}")
     _use_system_types(spec)
     done["labels"] = {
@@ -87,7 +84,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
         **done.get("runtimeConfig", {}),
         "gcsOutputDirectory": cluster.pipeline_root,
     }
-    # Clusters look for the defaults here, and the compiler drops them.
+    # The compiler drops the defaults, and clusters look for them here.
     defaults = parameter_defaults(spec)
     if defaults:
         done["runtimeConfig"]["parameterValues"] = defaults
@@ -95,7 +92,7 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
 
 
 def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
-    """Kubeflow's second document: node selectors, volumes and labels of each step's pod; {} where there are none."""
+    """Kubeflow's second document: node selectors, volumes and labels of each step's pod; {} if there are none."""
     pods = {}
     spec = job["pipelineSpec"]
     for step, task in spec["root"]["dag"]["tasks"].items():
@@ -115,7 +112,7 @@ def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, A
 
 
 def _executor(spec: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Label and content of what executes a task; an importer's too."""
+    """Label and content of a task's executor, which may be an importer."""
     label = spec["components"][task["componentRef"]["name"]].get("executorLabel", "")
     return label, spec["deploymentSpec"]["executors"].get(label, {})
 
@@ -136,12 +133,12 @@ def _add_resources(container: dict[str, Any], cluster: ClusterConfig, kind: str)
 def _on_vertex(
     container: dict[str, Any], cluster: ClusterConfig, kind: str, pipeline: str, labels: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The container with what it does beside its executor's work; the same one where that is nothing."""
+    """The container, changed to register its model or to run in a custom job if the cluster file says so."""
     hardware = cluster.resources_of(kind).custom_job
     registers = cluster.model_registry if kind == "pusher" else None
     if not hardware and not registers:
         return container
-    # Every step imports this module for the types above, and few need Vertex's client, which takes seconds.
+    # Imported here: every step imports this module for SYSTEM_TYPES, and Vertex's client takes seconds.
     from kubeflow.vertex.custom_job import CustomJobStep, in_custom_job
     from kubeflow.vertex.model_registry import RegistryStep, and_register
 

@@ -1,8 +1,8 @@
-"""Calls of the Kubeflow Pipelines API v2beta1 over HTTP: one clear error for each failure, and careful retries.
+"""Calls to the Kubeflow Pipelines API v2beta1 over HTTP: one clear error for each failure, and careful retries.
 
-A call that changes nothing when it comes twice (every GET, stopping, pausing, deleting) is sent again after 429, 503,
-500, a timeout or a cut connection. One that makes something is sent again here only where the server cannot have seen
-it; after a lost answer `LostAnswerError` leaves it to the caller to look first.
+A call that is safe to repeat (GET, stop, pause, delete) is repeated after 429, 503, 500, a timeout or a cut connection.
+A call that creates something is sent once. If its answer is lost, `LostAnswerError` tells the caller to look whether it
+was carried out.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from pipeline.http import Answer, Client, Credential
 
 _KINDS = {
     400: (Failure.INVALID, "the request is refused; compile the file again with this release"),
-    401: (Failure.UNAUTHENTICATED, "the token is missing or no longer good; renew it"),
+    401: (Failure.UNAUTHENTICATED, "the token is missing or has expired; renew it"),
     403: (Failure.FORBIDDEN, "this account may not do that; ask for the role in this namespace"),
-    404: (Failure.NOT_FOUND, "there is no such thing there; check the id, host and namespace"),
-    409: (Failure.CONFLICT, "something with this name is there already; choose another"),
-    429: (Failure.BUSY, "the service is asked too much; try again later"),
+    404: (Failure.NOT_FOUND, "it does not exist; check the id, host and namespace"),
+    409: (Failure.CONFLICT, "something with this name exists already; choose another name"),
+    429: (Failure.BUSY, "the service gets too many requests; try again later"),
     503: (Failure.BUSY, "the service is not available; try again later"),
 }
 _REFUSED_UNSEEN = (429, 503)
 
 
 class LostAnswerError(ServiceError):
-    """A call may or may not have been carried out: its answer was lost on the way, or was a server's error."""
+    """A call may have been carried out: its answer was lost, or was a server error."""
 
 
 class KfpApi:
     """Sends calls to one host."""
 
     def __init__(self, config: ServiceConfig):
-        """Nothing is sent yet. Raises ValueError: no address, or one with a user or password in it."""
+        """Sends nothing yet. Raises ValueError if the host is no address, or has a user or password in it."""
         self._config = config
         self._host = service_address(config.host, "service.host")
         self._base = f"{self._host}/apis/v2beta1"
@@ -50,7 +50,7 @@ class KfpApi:
         return self.repeat("GET", path, query)
 
     def repeat(self, method: str, path: str, query: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A call that may come twice without harm. Raises ServiceError."""
+        """A call that is safe to repeat. Raises ServiceError."""
         for attempt in range(self._config.retries + 1):
             try:
                 return self._send(method, path, query, None)
@@ -65,11 +65,11 @@ class KfpApi:
         raise AssertionError("the last attempt returns or raises")
 
     def create(self, path: str, body: Any) -> dict[str, Any]:
-        """POST of a message of kfp_server_api, sent once.
+        """Posts a message of kfp_server_api, once.
 
         Raises:
-            LostAnswerError: it may have been carried out.
-            ServiceError: it was not.
+            LostAnswerError: the call may have been carried out.
+            ServiceError: it was not carried out.
         """
         return self._send("POST", path, None, ApiClient().sanitize_for_serialization(body))
 
@@ -88,7 +88,7 @@ class KfpApi:
         except ValueError as error:
             raise ServiceError(Failure.UNAUTHENTICATED, str(error)) from error
         try:
-            # No redirection is followed: a login page is a refusal, and a POST that became a GET is none.
+            # Redirections are not followed: a login page means refusal, and a POST must not become a GET.
             answer = self._client.send(method, self._base + path, credential, params=query, json=body)
         except requests.exceptions.SSLError as error:
             raise ServiceError(
@@ -104,7 +104,8 @@ class KfpApi:
         except requests.exceptions.ConnectionError as error:
             if isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError):
                 raise ServiceError(
-                    Failure.UNREACHABLE, f"{what}: nothing answers there; check service.host and the network"
+                    Failure.UNREACHABLE,
+                    f"{what}: no server answers there; check service.host and the network",
                 ) from error
             raise LostAnswerError(
                 Failure.UNREACHABLE, f"{what}: the connection was cut before the answer came; try again"
@@ -120,13 +121,14 @@ class KfpApi:
             content = None
         if 300 <= answer.status < 400:
             raise ServiceError(
-                Failure.UNAUTHENTICATED, f"{what}: sent on to a login page; set a bearer token"
+                Failure.UNAUTHENTICATED, f"{what}: redirected to a login page; set a bearer token"
             )
         if answer.status < 300:
             if isinstance(content, dict):
                 return content
             raise LostAnswerError(
-                Failure.SERVER, f"{what}: the answer is not the Kubeflow Pipelines API's; check service.host"
+                Failure.SERVER,
+                f"{what}: the answer does not come from the Kubeflow Pipelines API; check service.host",
             )
         said = content.get("message") or content.get("error") if isinstance(content, dict) else None
         detail = f"{what}: {answer.status} {said or answer.reason}"
@@ -136,7 +138,7 @@ class KfpApi:
             if answer.status >= 500
             else (Failure.INVALID, "the request is refused"),
         )
-        # Another 5xx says nothing about how far the server came.
+        # After any other 5xx the server may have carried out the call.
         lost = answer.status >= 500 and answer.status not in _REFUSED_UNSEEN
         raise (LostAnswerError if lost else ServiceError)(failure, f"{detail}; {remedy}")
 

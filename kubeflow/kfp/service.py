@@ -1,11 +1,11 @@
 """Runs and schedules on Kubeflow Pipelines: the REST API v2beta1.
 
-No run is started twice. Kubeflow itself takes any number of runs with one name, so a run carries its idempotency key
-in its description, and it is looked for there before every sending: a run whose answer was lost is found, not made
-again. After a timeout nothing is sent again at all, since the server may still be at work on it. Two processes that
-submit one key in the same moment are not kept apart here; `hares watch` does it with its lock.
+No run is started twice. Kubeflow accepts any number of runs with one name, so a run carries its idempotency key in its
+description, and is looked for by it before every attempt to create it: a run whose answer was lost is found, not
+created again. After a timeout nothing is sent again, since the server may still be working on it. Two processes that
+submit one key at the same moment are not kept apart here; the lock of `hares watch` does that.
 
-Kubeflow's cron has a field for seconds in front; ours is the usual one of five, with "0 " put before it.
+Kubeflow's cron expressions begin with a field for seconds; we put "0 " before the usual five fields.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class KfpService:
         return [self._run(run, with_steps=False) for run in found]
 
     def cancel(self, run_id: str) -> None:
-        """Asks Kubeflow to stop a run; one that has ended is left as it is."""
+        """Asks Kubeflow to stop a run; does nothing if it has ended."""
         if not self.run(run_id).state.ended:
             self._api.repeat("POST", f"/runs/{run_id}:terminate")
 
@@ -81,8 +81,8 @@ class KfpService:
         """Starts runs by the clock.
 
         Raises:
-            ServiceError: CONFLICT also if a schedule of this name is there with another content: two of them
-                would train everything twice.
+            ServiceError: CONFLICT also if a schedule of this name exists with other content: two of them would train
+                everything twice.
         """
         spec = _specification(compiled)
         runtime = self._runtime(compiled, parameters)
@@ -97,7 +97,7 @@ class KfpService:
                     return schedule
                 raise ServiceError(
                     Failure.CONFLICT,
-                    f"schedule {name} is there with other settings ({schedule.get('recurring_run_id')}); delete it "
+                    f"schedule {name} exists with other settings ({schedule.get('recurring_run_id')}); delete it "
                     "first, or choose another name",
                 )
             return None
@@ -113,7 +113,7 @@ class KfpService:
             max_concurrency=str(max_concurrent),
             trigger=trigger,
             mode=api.RecurringRunMode.ENABLE,
-            no_catchup=True,  # after a pause one run with the newest data, not one for each that was missed
+            no_catchup=True,  # after a pause start one run with the newest data, not one for each missed time
         )
         return _schedule(self._once("/recurringruns", body, find))
 
@@ -126,7 +126,7 @@ class KfpService:
         self._api.repeat("POST", f"/recurringruns/{schedule_id}:{'enable' if enabled else 'disable'}")
 
     def delete_schedule(self, schedule_id: str) -> None:
-        """Removes a schedule; its runs stay. One that is gone when an answer was lost was ours to remove."""
+        """Removes a schedule; its runs stay. If it is gone after a lost answer, we have removed it."""
         self._api.read(f"/recurringruns/{schedule_id}")
         try:
             self._api.repeat("DELETE", f"/recurringruns/{schedule_id}")
@@ -135,7 +135,7 @@ class KfpService:
                 raise
 
     def _once(self, path: str, body: Any, find: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-        """Makes one thing, however often its answer is lost."""
+        """Creates a thing once, however often the answer is lost."""
         for attempt in range(self._config.retries + 1):
             found = find()
             if found is not None:
@@ -158,7 +158,7 @@ class KfpService:
         return found
 
     def _found_later(self, find: Callable[[], dict[str, Any] | None], error: ServiceError) -> dict[str, Any]:
-        """What a server made that answered too late or wrongly."""
+        """What a server created although its answer came too late or was wrong."""
         for attempt in range(max(1, self._config.retries)):
             found = find()
             if found is not None:
@@ -176,7 +176,7 @@ class KfpService:
         return None
 
     def _experiment(self) -> str:
-        """The experiment's id; it is made where it is not there."""
+        """The experiment's id; it is created if it does not exist."""
 
         def find() -> dict[str, Any] | None:
             found = self._find_experiment()
@@ -214,7 +214,7 @@ class KfpService:
         return found[:limit]
 
     def _runtime(self, compiled: Path, parameters: Mapping[str, Any]) -> api.V2beta1RuntimeConfig:
-        """Parameters and pipeline root of a run: the server reads no `defaultPipelineRoot` out of the file itself."""
+        """Parameters and pipeline root of a run; the server does not read `defaultPipelineRoot` from the file."""
         spec = _specification(compiled)
         root = spec.get("pipeline_spec", spec).get("defaultPipelineRoot")
         return api.V2beta1RuntimeConfig(
@@ -235,7 +235,7 @@ class KfpService:
 
 
 def _steps(run: Mapping[str, Any]) -> tuple[StepState, ...]:
-    """The compiled file's tasks; Kubeflow lists its own drivers beside them, which say nothing to the user."""
+    """The compiled file's tasks, without the drivers that Kubeflow lists beside them."""
     spec = run.get("pipeline_spec") or {}
     spec = spec.get("pipeline_spec", spec)
     begun = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
@@ -259,7 +259,7 @@ def _schedule(found: Mapping[str, Any]) -> Schedule:
 
 
 def _specification(compiled: Path) -> dict[str, Any]:
-    """The compiled file as the API takes it: the pipeline, with the platform's document beside it if there is one."""
+    """The compiled file as the API takes it: the pipeline, and the platform's document if there is one."""
     try:
         documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -277,7 +277,7 @@ def _specification(compiled: Path) -> dict[str, Any]:
 
 
 def _mark(key: str) -> str:
-    # Kubeflow keeps 255 characters of a description; the digest fits whatever the key is.
+    # Kubeflow keeps 255 characters of a description; a digest always fits.
     return _MARK + hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -1,8 +1,8 @@
-"""An import on Kubeflow from a mounted volume: a small step that copies the files into its output.
+"""A step that imports from a mounted volume on Kubeflow, by copying the files into its output.
 
-Kubeflow's own importer takes addresses of buckets alone, and a warm start's model lies where the last run pushed it, on
-a volume (`/mnt/hares/pushed/7`). `with_copies` puts a container in the place of each importer of a path. What it copies
-keeps the importer's properties, and says in `copied_from` where it came from.
+Kubeflow's own importer takes addresses in buckets only, but the model of a warm start lies on a volume, where the last
+run pushed it (`/mnt/hares/pushed/7`). `with_volume_imports` replaces each importer of a path by a container with this
+module as its program. The copy keeps the importer's properties; `copied_from` says where it came from.
 
     python -m kubeflow.kfp.volume_import PROPERTIES --json_serialized_invocation_args EXECUTOR_INPUT
 """
@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from kubeflow.compiled.executor_input import FLAG, FOLDERS, as_path, executor_input, output_file
+from kubeflow.compiled.executor_input import FLAG, FOLDERS, as_path, executor_input, write_output
 
-OUTPUT = "result"  # of TFX's importers
+OUTPUT = "result"  # the name that TFX's importers give it
 
 
-def with_copies(spec: dict[str, Any], image: str) -> None:
-    """Changes a specification in place: importers of paths become containers of this image."""
+def with_volume_imports(spec: dict[str, Any], image: str) -> None:
+    """Changes a specification in place: importers of paths become containers with this image."""
     for executor in spec["deploymentSpec"]["executors"].values():
         importer = executor.get("importer")
         uri = importer["artifactUri"].get("constant", "") if importer else ""
@@ -37,24 +37,22 @@ def with_copies(spec: dict[str, Any], image: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Copies the files; 1 where there are none."""
+    """Copies the files. Returns 1 if there are none."""
     properties, *command = arguments
     given = executor_input(command)
     (artifact,) = given["outputs"]["artifacts"][OUTPUT]["artifacts"]
     source = Path(json.loads(properties)["copied_from"])
     if not source.is_dir():
         print(
-            f"{source} is not in this pod: nothing was pushed there, or no volume of the cluster file holds it",
+            f"{source} does not exist in this pod: nothing was pushed there, or no volume of the cluster file holds it",
             file=sys.stderr,
         )
         return 1
     target = Path(as_path(artifact["uri"]))
-    shutil.rmtree(target, ignore_errors=True)  # what a killed attempt left
+    shutil.rmtree(target, ignore_errors=True)  # left by a killed attempt
     shutil.copytree(source, target)
-    said = {"artifacts": {OUTPUT: {"artifacts": [{**artifact, "metadata": json.loads(properties)}]}}}
-    path = Path(output_file(given))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(said), encoding="utf-8")
+    imported = {**artifact, "metadata": json.loads(properties)}
+    write_output(given, {"artifacts": {OUTPUT: {"artifacts": [imported]}}})
     return 0
 
 

@@ -1,12 +1,13 @@
 """Calls to Vertex AI's REST API v1: credentials, timeouts, retries, and one clear error for each kind of failure.
 
-Requests are Google's own message types, sent by google-cloud-aiplatform's REST transport; only its retries and
-waiting are not used, since they do not tell what was refused from what may have been done all the same:
+Requests are Google's own message types, sent by google-cloud-aiplatform's REST transport, without its retries: those do
+not distinguish a request that was refused from one that may have been carried out. Here
 
-- refused before anything was done (429, connection refused, 401 with a token renewed since): sent again;
-- no answer, or one that says nothing of what was done (timeout, cut connection, 5xx): sent again only if a second
-  time changes nothing; a creation is looked for first (`create_once`);
-- anything else is an error at once.
+- a request that was refused before anything was done (429, connection refused, 401 and the token was renewed since) is
+  repeated;
+- a request without an answer, or whose answer does not say what was done (timeout, cut connection, 5xx), is repeated
+  only if that is safe; `create_once` first looks for what a creation may have left;
+- any other failure is an error at once.
 """
 
 from __future__ import annotations
@@ -45,17 +46,17 @@ T = TypeVar("T")
 
 
 class AnswerLost(ServiceError):
-    """A creation may have been done or not: there was no answer, or one that does not say."""
+    """A creation may have been carried out: there was no answer, or one that does not say."""
 
 
 class VertexApi:
-    """Google's clients for one project and region, and the one way to call them."""
+    """Google's clients for one project and region; every request goes through `call`."""
 
     def __init__(self, config: ServiceConfig):
-        """Nothing is asked of the cluster yet.
+        """Sends nothing yet.
 
         Raises:
-            ValueError: a setting that cannot be right, or http:// to another machine.
+            ValueError: the project or region cannot be one, or the endpoint is http:// to another machine.
         """
         for name in ("project", "region"):
             if not re.fullmatch(r"[a-z0-9][a-z0-9:.-]*", getattr(config, name)):
@@ -66,11 +67,11 @@ class VertexApi:
 
     @property
     def parent(self) -> str:
-        """Resource name that everything in this project and region starts with."""
+        """The resource name with which all names in this project and region start."""
         return f"projects/{self.config.project}/locations/{self.config.region}"
 
     def name(self, collection: str, given: str) -> str:
-        """Full resource name of an id in a collection ("pipelineJobs"); a full name stays as it is.
+        """Full resource name of an id in a collection ("pipelineJobs"); a full name is returned unchanged.
 
         Raises:
             ServiceError: INVALID, if it is neither.
@@ -104,7 +105,7 @@ class VertexApi:
     def operation(self, name: str, what: str) -> operations_pb2.Operation:
         """Reads a long-running operation.
 
-        The clients' own method asks for the path that Google's console uses ("/ui/..."), not for the public one.
+        The clients' own method uses the path of Google's console ("/ui/...") instead of the public one.
 
         Raises:
             ServiceError: as `call`.
@@ -120,17 +121,17 @@ class VertexApi:
         return found
 
     def call(self, what: str, method: Callable[..., Any], request: Any, repeatable: bool = True) -> Any:
-        """One request, sent again as the module's header says.
+        """Sends a request, and repeats it as the module's header says.
 
         Args:
             what: for messages, as in "reading run X".
             method: of one of the clients.
             request: its message.
-            repeatable: whether sending it twice does no more than once.
+            repeatable: whether sending it twice has the same effect as once.
 
         Raises:
-            ServiceError: of the kind that the last answer shows.
-            AnswerLost: not repeatable, and nobody knows whether it was done.
+            ServiceError: of the last answer's kind.
+            AnswerLost: not repeatable, and it may have been carried out.
         """
         for attempt in range(self.config.retries + 1):
             try:
@@ -146,6 +147,30 @@ class VertexApi:
                 self.wait(attempt, error)
         raise AssertionError("the last attempt returns or raises")
 
+    def items(
+        self, what: str, method: Callable[..., Any], request: Any, group: str, limit: int | None = None
+    ) -> list[Any]:
+        """What a listing holds, page after page.
+
+        Args:
+            what: for messages.
+            method: of one of the clients.
+            request: its message; its page token is set here.
+            group: name of the items in an answer, as in "pipeline_jobs".
+            limit: how many are wanted; None for all.
+
+        Raises:
+            ServiceError: as `call`.
+        """
+        found: list[Any] = []
+        while limit is None or len(found) < limit:
+            page = self.call(what, method, request)
+            found += getattr(page, group)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+        return found[:limit]
+
     def create_once(
         self,
         what: str,
@@ -154,19 +179,19 @@ class VertexApi:
         find: Callable[[], T | None],
         guarded: bool = False,
     ) -> T:
-        """Creates what `find` finds, and never a second one.
+        """Creates a thing that `find` can find, and never a second one.
 
         Args:
             what: for messages.
             method: of one of the clients; its result is returned.
             request: its message.
-            find: gives what the request creates, if it is there.
-            guarded: the request names the resource's id, so that the cluster itself refuses a second one: it may be
-                sent again when it was lost and left nothing behind.
+            find: returns the thing if it exists.
+            guarded: the request names the resource's id, so the cluster itself refuses a second one. A lost request
+                that left nothing behind is then repeated.
 
         Raises:
-            ServiceError: as `call`; CONFLICT only if what is there is not what `find` looks for.
-            AnswerLost: the answer was lost, and nothing was found. The same command, given again, looks first.
+            ServiceError: as `call`; CONFLICT only if another thing has the name.
+            AnswerLost: the answer was lost, and nothing was found. The same command can be given again.
         """
         for attempt in range(self.config.retries + 1):
             try:
@@ -183,7 +208,7 @@ class VertexApi:
         raise AssertionError("the last attempt returns or raises")
 
     def _look(self, find: Callable[[], T | None], patiently: bool) -> T | None:
-        """A list may lag behind a creation, and a request that timed out may still be under way."""
+        """Looks repeatedly: a list may lag behind a creation, and a request that timed out may still be under way."""
         for attempt in range(self.config.retries + 1 if patiently else 1):
             found = find()
             if found is not None:
@@ -193,7 +218,7 @@ class VertexApi:
         return None
 
     def wait(self, attempt: int, error: Exception | None = None) -> None:
-        """Pauses before another attempt: twice as long each time, or as the answer's Retry-After says."""
+        """Waits before the next attempt: twice as long each time, or as long as the answer's Retry-After says."""
         seconds = self.config.backoff_seconds * 2**attempt
         headers = getattr(getattr(error, "response", None), "headers", {})
         asked = str(headers.get("Retry-After", ""))
@@ -206,7 +231,7 @@ class VertexApi:
         return _careful(AuthorizedSession(self._credentials))
 
     def _transport(self, kind: type[T]) -> T:
-        """A transport of Google's, whose sessions would read .netrc and follow redirections."""
+        """One of Google's transports, with sessions that neither read .netrc nor follow redirections."""
         scheme, host = self.url.split("://", 1)
         transport = kind(host=host, url_scheme=scheme, credentials=self._credentials)  # type: ignore[call-arg]
         _careful(transport._session)  # type: ignore[attr-defined]
@@ -237,7 +262,7 @@ class VertexApi:
     def _message(self, what: str, failure: Failure, error: Exception, attempts: int) -> str:
         tries = f" ({attempts} attempts)" if attempts > 1 else ""
         cause = " ".join(str(getattr(error, "message", "") or error).split()).rstrip(".")
-        cause = re.sub(r"^[A-Z]+ https?://\S+: ", "", cause)  # the client puts the request's URL in front
+        cause = re.sub(r"^[A-Z]+ https?://\S+: ", "", cause)  # the client begins with the request's URL
         remedy = _REMEDIES[failure].format(
             project=self.config.project, region=self.config.region, seconds=self.config.timeout_seconds
         )
@@ -245,18 +270,18 @@ class VertexApi:
 
 
 def _careful(session: AuthorizedSession) -> AuthorizedSession:
-    """Also the session by which it renews tokens."""
+    """Secures a session, and the session by which it renews tokens."""
     careful(session._auth_request_session)
     return careful(session)
 
 
 def method_result(result: Any) -> Any:
-    """What a client's method gave; the raw message of a long-running operation."""
+    """The result of a client's method; of a long-running operation its raw message."""
     return getattr(result, "operation", result) if hasattr(result, "add_done_callback") else result
 
 
 class _TokenCredentials(auth_credentials.Credentials):
-    """The settings' bearer token, read again when it is refused: files with tokens are rewritten by clusters."""
+    """The settings' bearer token, read again when it is refused: clusters rewrite files with tokens."""
 
     def __init__(self, read: Callable[[], str]):
         super().__init__()
@@ -264,7 +289,7 @@ class _TokenCredentials(auth_credentials.Credentials):
         self.token = read()
 
     def refresh(self, request: Any) -> None:
-        """Called when a request came back with 401; the client then sends it once more."""
+        """Called after a 401; the client then repeats the request once."""
         token = self._read()
         if token == self.token:
             raise auth_exceptions.RefreshError("the token was refused (401)")
@@ -292,25 +317,27 @@ _REMEDIES = {
     Failure.FORBIDDEN: "give the account roles/aiplatform.user in project {project}, and enable the Vertex AI API",
     Failure.NOT_FOUND: "check the id, project {project} and region {region}",
     Failure.CONFLICT: "another resource has this name; choose another one",
-    Failure.INVALID: "put what was refused right, and give the command again",
-    Failure.BUSY: "wait, or ask for more quota in project {project}, region {region}",
-    Failure.SERVER: "the same command can be given again: it looks for what it has started before",
-    Failure.TIMEOUT: "no answer within {seconds:g} s. The same command can be given again: it looks for what it "
+    Failure.INVALID: "correct what was refused, and give the command again",
+    Failure.BUSY: "wait, or request more quota in project {project}, region {region}",
+    Failure.SERVER: "give the same command again: it looks for what it has started before",
+    Failure.TIMEOUT: "no answer within {seconds:g} s. Give the same command again: it looks for what it "
     "has started before",
-    Failure.UNREACHABLE: "check the network and service.endpoint. The same command can be given again: it looks for "
+    Failure.UNREACHABLE: "check the network and service.endpoint. Give the same command again: it looks for "
     "what it has started before",
 }
 
 
 def _kind(error: Exception) -> tuple[Failure, bool]:
-    """The kind of failure, and whether the request was surely not carried out and may come through later."""
+    """The kind of failure, and whether the request was certainly not carried out and may succeed later."""
     if isinstance(error, exceptions.GoogleAPICallError):
         code = int(error.code or 500)
         if code in (408, 504):
             return Failure.TIMEOUT, False
         failure = _CODES.get(code, Failure.SERVER if code >= 500 else Failure.INVALID)
         return failure, failure is Failure.BUSY
-    if isinstance(error, auth_exceptions.TransportError):  # the token's issuer; our request was not sent
+    if isinstance(
+        error, auth_exceptions.TransportError
+    ):  # the token's issuer did not answer; our request was not sent
         return Failure.UNREACHABLE, True
     if isinstance(error, auth_exceptions.GoogleAuthError):
         return Failure.UNAUTHENTICATED, False

@@ -42,7 +42,7 @@ _CONTENT_LABEL = "hares_content"
 _REPLICA = ("python", "-m", "kubeflow.vertex.replica")
 _ESCAPED = "$$("
 _STATES = types.JobState
-_ACCELERATORS: Any = types.AcceleratorType  # its own types do not tell that it is an enumeration
+_ACCELERATORS: Any = types.AcceleratorType  # its stubs do not say that it is an enumeration
 _ENDED = (
     _STATES.JOB_STATE_SUCCEEDED,
     _STATES.JOB_STATE_PARTIALLY_SUCCEEDED,
@@ -55,13 +55,13 @@ _TERMINATED = 128 + signal.SIGTERM
 
 @dataclass(frozen=True)
 class CustomJobStep:
-    """How a step's job is started.
+    """How the job of a step is started; the settings of this module's command.
 
     Attributes:
-        service: connection as the step has it: its own credentials, not those of who submits.
+        service: how the step reaches Vertex: with its own credentials, not the submitter's.
         hardware: what the job runs on.
-        image: of the job; the step itself only waits, and keeps its own.
-        poll_seconds: between two looks at the job.
+        image: of the job; the step itself only waits, and keeps its own image.
+        poll_seconds: between two queries of the job's state.
     """
 
     service: ServiceConfig
@@ -71,7 +71,7 @@ class CustomJobStep:
 
 
 def in_custom_job(container: Mapping[str, Any], step: CustomJobStep) -> dict[str, Any]:
-    """A compiled step's container, changed to run its command in a custom job; its own resources are left off."""
+    """A compiled step's container, changed to run its command in a custom job; its own resources are dropped."""
     settings = json.dumps(dataclasses.asdict(step), sort_keys=True)
     return {
         "image": container["image"],
@@ -110,24 +110,24 @@ def main(arguments: Sequence[str]) -> int:
 
 
 class CustomJobError(RuntimeError):
-    """The job ended, and not well; the message has Vertex's own and where its log is."""
+    """The job failed; the message has Vertex's own message and the address of the log."""
 
 
 class CustomJobCancelled(RuntimeError):
-    """We were told to stop, and the job was cancelled."""
+    """The step was asked to stop, and cancelled its job."""
 
 
 def custom_job(
     name: str, hardware: HardwareSpec, image: str, command: Sequence[str], service_account: str = ""
 ) -> types.CustomJob:
-    """A custom job that runs a command, on every worker the same.
+    """A custom job that runs one command on every worker.
 
     Args:
         name: shown in Vertex's pages.
-        hardware: what on.
+        hardware: what it runs on.
         image: container image.
-        command: program and arguments. Workers other than the chief get it behind `kubeflow.vertex.replica`, which
-            keeps them from writing over the chief's outputs.
+        command: program and arguments. Workers other than the chief run it through `kubeflow.vertex.replica`, which
+            keeps them from overwriting the chief's outputs.
         service_account: runs as this one; "" is the project's default.
     """
 
@@ -140,10 +140,10 @@ def custom_job(
                 tpu_topology=hardware.tpu_topology,
             ),
             replica_count=replicas,
-            # Newer machines refuse the older disk types, so the type is left to Vertex.
+            # Newer machines refuse older disk types, so Vertex chooses the type.
             disk_spec=types.DiskSpec(boot_disk_size_gb=hardware.boot_disk_gb),
             container_spec=types.ContainerSpec(
-                # Vertex replaces $(NAME) by variables, as Kubernetes does; $$( is a plain $(.
+                # Vertex expands $(NAME) like Kubernetes; $$( stands for a plain $(.
                 image_uri=image,
                 command=list(words[:1]),
                 args=[word.replace("$(", _ESCAPED) for word in words[1:]],
@@ -166,23 +166,22 @@ def custom_job(
 def run_custom_job(
     api: VertexApi, key: str, job: types.CustomJob, stopped: threading.Event, poll_seconds: float = 30.0
 ) -> types.CustomJob:
-    """Starts a job, or finds the one started for this key, and waits for its end.
+    """Starts a job, or finds the one that was started for this key, and waits until it has ended.
 
-    A job of this key with the same content (`_content`) that is running or has succeeded is taken for ours; a running
-    one with other content is cancelled first, since both would write to the same checkpoints; one that failed is
-    started again.
+    A job with this key and the same content (`_content`) is used if it is running or has succeeded; if it failed, a new
+    one is started. A running job with other content is cancelled first, as both would write to the same checkpoints.
 
     Args:
-        api: where.
+        api: of the project and region.
         key: names the work, as in "RUN/trainer".
         job: from `custom_job`.
-        stopped: set by whoever wants the job cancelled.
-        poll_seconds: between two looks at the job.
+        stopped: when it is set, the job is cancelled.
+        poll_seconds: between two queries of the job's state.
 
     Raises:
-        CustomJobError: it failed, was cancelled by somebody else, or ran out of time.
+        CustomJobError: it failed, was cancelled by somebody else, or exceeded its time limit.
         CustomJobCancelled: `stopped` was set, and the job was cancelled.
-        ServiceError: Vertex does not answer; the job goes on, and the next call with the key finds it.
+        ServiceError: Vertex does not answer. The job goes on, and the next call with this key finds it.
     """
     wanted = types.CustomJob(job)
     wanted.labels = {
@@ -198,7 +197,7 @@ def run_custom_job(
                 stopped.wait(poll_seconds)
     if ours is None:
         if stopped.is_set():
-            raise CustomJobCancelled(f"{job.display_name}: stopped before it was started")
+            raise CustomJobCancelled(f"{job.display_name}: stopped before the custom job was started")
         ours = api.create_once(
             f"starting {job.display_name}",
             api.jobs.create_custom_job,
@@ -232,7 +231,7 @@ def _wait(api: VertexApi, name: str, stopped: threading.Event, poll_seconds: flo
 
 
 def _find(api: VertexApi, wanted: types.CustomJob) -> types.CustomJob | None:
-    """The oldest job with our key and content that runs or has succeeded."""
+    """The oldest job with our key and content that is running or has succeeded."""
     fitting = [
         job
         for job in _listed(api, wanted)
@@ -243,22 +242,11 @@ def _find(api: VertexApi, wanted: types.CustomJob) -> types.CustomJob | None:
 
 
 def _listed(api: VertexApi, wanted: types.CustomJob) -> list[types.CustomJob]:
-    found: list[types.CustomJob] = []
-    token = ""
-    while True:
-        page = api.call(
-            f"looking for {wanted.display_name}",
-            api.jobs.list_custom_jobs,
-            types.ListCustomJobsRequest(
-                parent=api.parent,
-                filter=f'labels.{KEY_LABEL}="{wanted.labels[KEY_LABEL]}"',
-                page_token=token,
-            ),
-        )
-        found += page.custom_jobs
-        token = page.next_page_token
-        if not token:
-            return found
+    request = types.ListCustomJobsRequest(
+        parent=api.parent, filter=f'labels.{KEY_LABEL}="{wanted.labels[KEY_LABEL]}"'
+    )
+    what = f"looking for {wanted.display_name}"
+    return api.items(what, api.jobs.list_custom_jobs, request, "custom_jobs")
 
 
 def _read(api: VertexApi, name: str) -> types.CustomJob:
@@ -281,17 +269,17 @@ def _alive(job: types.CustomJob) -> bool:
 
 
 def command_of(job: types.CustomJob) -> list[str]:
-    """The command that a job's chief runs, as `custom_job` was given it."""
+    """The command that a job's chief runs, as it was given to `custom_job`."""
     container = job.job_spec.worker_pool_specs[0].container_spec
     return [*container.command, *(word.replace(_ESCAPED, "$(") for word in container.args)]
 
 
 def _content(job: types.CustomJob) -> str:
-    """Digest of what a job does; where its outputs go is left out, since a step that is tried again may get others."""
+    """Digest of what a job does, without its output paths: a retried step may get others."""
     written = json_format.MessageToDict(types.CustomJobSpec.pb(job.job_spec))
     for pool in written.get("workerPoolSpecs", []):
         container = pool["containerSpec"]
-        with contextlib.suppress(ValueError):  # no command of TFX's
+        with contextlib.suppress(ValueError):  # not a command of TFX's
             container["args"] = with_executor_input(container.get("args", []), _without_outputs)
     return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -301,7 +289,7 @@ def _without_outputs(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hand_on(ran: Sequence[str], command: Sequence[str]) -> None:
-    """Gives the step the output file of its job, where an earlier attempt's command ran and not this one's."""
+    """If the job ran an earlier attempt's command, copies that command's output file to this step's."""
     if list(ran) == list(command):
         return
     theirs, ours = (Path(output_file(executor_input(words))) for words in (ran, command))

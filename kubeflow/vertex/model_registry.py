@@ -43,19 +43,19 @@ WEIGHTS_LABEL = "hares_weights"
 _SCORE_LABEL = "score_"
 _LABEL_LENGTH = 63
 _MOST_LABELS = 64
-_MOST_LOOKS = 60  # at an upload: about half an hour, with a pause of 1, 2, ... 32 s before each
+_MOST_LOOKS = 60  # while an upload runs: about half an hour, with pauses of 1, 2, ... 32 s
 _LONGEST_BACKOFF = 5
 
 
 @dataclass(frozen=True)
 class RegistryStep:
-    """How a pushed model is registered.
+    """How a pushed model is registered; the settings of this module's command.
 
     Attributes:
-        service: connection as the step has it: its own credentials, not those of who submits.
-        registration: model, aliases and serving image.
+        service: how the step reaches Vertex: with its own credentials, not the submitter's.
+        registration: the cluster file's group `model_registry`.
         display_name: shown in Vertex's pages.
-        labels: of the run.
+        labels: the run's.
     """
 
     service: ServiceConfig
@@ -65,7 +65,7 @@ class RegistryStep:
 
 
 def and_register(container: Mapping[str, Any], step: RegistryStep) -> dict[str, Any]:
-    """The compiled pusher's container, changed to register what it pushed."""
+    """The compiled pusher's container, changed to register what it pushes."""
     settings = json.dumps(dataclasses.asdict(step), sort_keys=True)
     return {
         **container,
@@ -75,22 +75,22 @@ def and_register(container: Mapping[str, Any], step: RegistryStep) -> dict[str, 
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Runs the command and registers; the command's exit code if it failed, 1 if the registry refuses, else 0."""
+    """Runs the command, then registers. Returns the command's exit code, or 1 if the registry refuses."""
     settings, *command = arguments
     given = json.loads(settings)
     service = ServiceConfig(**given["service"])
     registration = override(ModelRegistrySettings("hares"), given["registration"])
     code = subprocess.run(command, check=False).returncode
     if code != 0:
-        return code if code > 0 else 128 - code  # ended by a signal, as a shell says it
+        return code if code > 0 else 128 - code  # ended by a signal: the code that a shell would give
     try:
         model = _pushed(executor_input(command), registration, given["display_name"], given["labels"])
         if model is None:
-            print("nothing was pushed, nothing is registered")
+            print("no model was pushed, so none is registered")
             return 0
         version = register(VertexApi(service), model)
     except (OSError, ValueError, ServiceError) as error:
-        print(f"the model was pushed and is not registered: {error}", file=sys.stderr)
+        print(f"the model was pushed but could not be registered: {error}", file=sys.stderr)
         return 1
     print(f"registered {version.model}@{version.version}, aliases {', '.join(version.aliases)}")
     return 0
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """What is uploaded.
+    """A model to be uploaded as a new version.
 
     Attributes:
         settings: the model that this is a version of, its serving image, and the aliases that move to this version.
@@ -106,7 +106,7 @@ class RegisteredModel:
         artifact_uri: folder of the SavedModel, as in "gs://bucket/...".
         weights_digest: hexadecimal digest of its weights, 16 to 64 digits.
         scores: task to score.
-        labels: further ones.
+        labels: further labels of the version.
     """
 
     settings: ModelRegistrySettings
@@ -123,7 +123,7 @@ class RegisteredModel:
             )
         for task, score in self.scores.items():
             if not math.isfinite(score):
-                raise ValueError(f"scores: {task} is {score}; a model is registered with numbers")
+                raise ValueError(f"scores: {task} is {score}; a model is registered with finite scores only")
         for key, value in self.all_labels.items():
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(
                 r"[a-z0-9_-]{0,63}", value
@@ -132,11 +132,13 @@ class RegisteredModel:
                     f"labels: {key}={value!r}: accepted are up to 63 of a-z, 0-9, _ and -, keys starting with a letter"
                 )
         if len(self.all_labels) > _MOST_LABELS:
-            raise ValueError(f"labels: {len(self.all_labels)} with the scores'; Vertex takes {_MOST_LABELS}")
+            raise ValueError(
+                f"labels: {len(self.all_labels)} with those of the scores; Vertex takes {_MOST_LABELS}"
+            )
 
     @property
     def all_labels(self) -> dict[str, str]:
-        """The given labels, the digest's and the scores'."""
+        """The given labels, and those for the weights' digest and the scores."""
         scores = {
             f"{_SCORE_LABEL}{task}": f"{score:.6f}".replace(".", "_") for task, score in self.scores.items()
         }
@@ -153,10 +155,10 @@ class ModelVersion:
 
 
 def register(api: VertexApi, model: RegisteredModel) -> ModelVersion:
-    """Uploads a model unless a version with its weights is there, and sets its aliases.
+    """Uploads a model unless a version with its weights exists, and sets its aliases.
 
     Raises:
-        ServiceError: Vertex refuses, or does not answer. Called again, it looks for what was uploaded before.
+        ServiceError: Vertex refuses or does not answer. A second call first looks for what the first one uploaded.
     """
     name = f"{api.parent}/models/{model.settings.model_id}"
     versions = _versions(api, name)
@@ -195,7 +197,7 @@ def register(api: VertexApi, model: RegisteredModel) -> ModelVersion:
 def _uploaded(
     api: VertexApi, operation: operations_pb2.Operation, name: str, model: RegisteredModel
 ) -> types.Model:
-    """Waits for the upload, which copies nothing but may take a minute, and reads the version."""
+    """Waits for the upload, which copies nothing but may take a minute, and returns the new version."""
     looks = 0
     while not operation.done:
         if looks == _MOST_LOOKS:
@@ -223,24 +225,14 @@ def _uploaded(
 
 
 def _versions(api: VertexApi, name: str) -> list[types.Model]:
-    """All versions of a model; none if there is no such model."""
-    found: list[types.Model] = []
-    token = ""
-    while True:
-        try:
-            page = api.call(
-                f"listing versions of {name}",
-                api.models.list_model_versions,
-                types.ListModelVersionsRequest(name=name, page_token=token),
-            )
-        except ServiceError as error:
-            if error.failure is Failure.NOT_FOUND:
-                return []
-            raise
-        found += page.models
-        token = page.next_page_token
-        if not token:
-            return found
+    """All versions of a model; [] if there is no such model."""
+    request = types.ListModelVersionsRequest(name=name)
+    try:
+        return api.items(f"listing versions of {name}", api.models.list_model_versions, request, "models")
+    except ServiceError as error:
+        if error.failure is Failure.NOT_FOUND:
+            return []
+        raise
 
 
 def _with_weights(versions: list[types.Model], model: RegisteredModel) -> types.Model | None:
@@ -254,7 +246,7 @@ def _pushed(
     display_name: str,
     labels: Mapping[str, str],
 ) -> RegisteredModel | None:
-    """What the pusher's outputs and inputs say of the model; None where it pushed none."""
+    """The pushed model, from the pusher's outputs and inputs; None if it pushed none."""
     said = json.loads(Path(output_file(given)).read_text(encoding="utf-8"))
     pushed = _metadata(said, "pushed_model")
     if not pushed.get("pushed"):

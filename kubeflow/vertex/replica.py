@@ -1,9 +1,9 @@
-"""Runs a step's command as a worker that is not the chief: what it writes goes to a folder of its own.
+"""Runs a step's command on a worker that is not the chief, with outputs in a folder of its own.
 
-In a job of several workers each runs the same executor over the same executor input. Only the chief's outputs are
-the step's; the others' would be written over them. So here every output of the executor input is moved to
-`replicas/TYPE-INDEX/` beside the executor's output file, TYPE and INDEX from TF_CONFIG. Checkpoints are not outputs,
-and are kept apart by the trainer itself.
+In a job of several workers each runs the same executor on the same executor input, and only the chief's outputs are the
+step's. To keep the other workers from overwriting them, this module moves every output in their executor input to
+`replicas/TYPE-INDEX/` beside the executor's output file; TYPE and INDEX come from TF_CONFIG. Checkpoints are not
+outputs; the trainer keeps them apart itself.
 
     python -m kubeflow.vertex.replica PROGRAM ARGUMENTS...
 """
@@ -24,9 +24,9 @@ def own_command(command: Sequence[str], task: Mapping[str, Any]) -> list[str]:
     """The command with its executor input's outputs moved.
 
     Args:
-        command: program and arguments, with the executor input behind `--json_serialized_invocation_args`, or joined
-            to it by "=".
-        task: of TF_CONFIG, as {"type": "worker", "index": 0}.
+        command: program and arguments, with the executor input after `--json_serialized_invocation_args` or joined to
+            it by "=".
+        task: from TF_CONFIG, as {"type": "worker", "index": 0}.
 
     Raises:
         ValueError: the command has no executor input, or one without an output file.
@@ -41,16 +41,18 @@ def _moved(given: dict[str, Any], task: Mapping[str, Any]) -> dict[str, Any]:
     outputs["outputFile"] = posixpath.join(home, replica, posixpath.basename(outputs["outputFile"]))
     for key, artifacts in outputs.get("artifacts", {}).items():
         for number, artifact in enumerate(artifacts.get("artifacts", [])):
-            root = posixpath.dirname(artifact["uri"].rstrip("/"))  # may be gs:// where the file is below /gcs
+            root = posixpath.dirname(
+                artifact["uri"].rstrip("/")
+            )  # may be gs:// although the file is below /gcs
             artifact["uri"] = posixpath.join(root, replica, key, str(number))
     return given
 
 
 def main() -> None:
-    """Becomes the command."""
+    """Replaces this process by the command."""
     config = json.loads(os.environ.get("TF_CONFIG") or "{}")
     if "task" not in config:
-        raise SystemExit("TF_CONFIG is not set: this is no worker of several")
+        raise SystemExit("TF_CONFIG names no task: this program is for the workers of a job with several")
     command = own_command(sys.argv[1:], config["task"])
     os.execvp(command[0], command)
 

@@ -1,8 +1,8 @@
 """Runs and schedules on Vertex AI: PipelineJobs and Schedules of the REST API v1.
 
-No run is started twice. A run's `pipelineJobId` comes from its idempotency key, so that Vertex itself refuses a
-second one (409), and the first is read back. Vertex gives schedules their ids: each carries a digest of its content
-as a label, and is looked for by it before it is created and when the answer to its creation was lost.
+No run is started twice. A run's `pipelineJobId` is made from its idempotency key, so Vertex itself refuses a second run
+(409), and the first one is returned. Vertex chooses the ids of schedules, so a schedule carries a digest of its content
+as a label. It is looked for by the label before it is created, and again if the answer to its creation was lost.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from google.protobuf import field_mask_pb2, json_format
 from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
 from kubeflow.vertex.api import VertexApi
 
-KEY_LABEL = "hares_key"  # marks runs as ours and says what they were started for
-_PAGE = 100  # Vertex gives at most this many at a time
+KEY_LABEL = "hares_key"  # marks our runs, with the digest of the key that they were started for
+_PAGE = 100  # the most that Vertex returns at a time
 
 _RUN_STATES = {
     "QUEUED": State.PENDING,
@@ -40,7 +40,7 @@ _STEP_STATES = {
     "SUCCEEDED": State.SUCCEEDED,
     "FAILED": State.FAILED,
     "CANCELLED": State.CANCELLED,
-    "SKIPPED": State.SKIPPED,  # its outputs came from the cache
+    "SKIPPED": State.SKIPPED,  # outputs came from the cache
     "NOT_TRIGGERED": State.SKIPPED,
 }
 
@@ -76,35 +76,25 @@ class VertexService:
         return self._cluster_run(started, with_steps=True)
 
     def run(self, run_id: str) -> ClusterRun:
-        """A run with its steps: those Vertex has begun, in its order, then those it has not."""
+        """A run with its steps: those that have begun, in Vertex's order, then the others."""
         return self._cluster_run(self._read(self._api.name("pipelineJobs", run_id)), with_steps=True)
 
     def runs(self, limit: int) -> list[ClusterRun]:
         """The newest of our runs, submitted or scheduled, newest first, without steps."""
-        found: list[types.PipelineJob] = []
-        token = ""
         mask = ["name", "display_name", "state", "create_time", "labels", "error"]
-        while len(found) < limit:
-            page = self._api.call(
-                "listing runs",
-                self._api.pipelines.list_pipeline_jobs,
-                types.ListPipelineJobsRequest(
-                    parent=self._api.parent,
-                    filter=f"labels.{KEY_LABEL}:*",
-                    order_by="create_time desc",
-                    page_size=min(limit, _PAGE),
-                    page_token=token,
-                    read_mask=field_mask_pb2.FieldMask(paths=mask),
-                ),
-            )
-            found += page.pipeline_jobs
-            token = page.next_page_token
-            if not token:
-                break
-        return [self._cluster_run(job, with_steps=False) for job in found[:limit]]
+        request = types.ListPipelineJobsRequest(
+            parent=self._api.parent,
+            filter=f"labels.{KEY_LABEL}:*",
+            order_by="create_time desc",
+            page_size=min(limit, _PAGE),
+            read_mask=field_mask_pb2.FieldMask(paths=mask),
+        )
+        method = self._api.pipelines.list_pipeline_jobs
+        found = self._api.items("listing runs", method, request, "pipeline_jobs", limit)
+        return [self._cluster_run(job, with_steps=False) for job in found]
 
     def cancel(self, run_id: str) -> None:
-        """Asks Vertex to stop a run; one that has ended is left as it is."""
+        """Asks Vertex to stop a run; does nothing if it has ended."""
         name = self._api.name("pipelineJobs", run_id)
         self._bring_about(
             f"cancelling run {run_id}",
@@ -119,8 +109,8 @@ class VertexService:
         """Starts runs by the clock.
 
         Raises:
-            ServiceError: CONFLICT also if a schedule of this name is there with another content: two of them would
-                train everything twice.
+            ServiceError: CONFLICT also if a schedule of this name exists with other content: two of them would train
+                everything twice.
         """
         if max_concurrent < 1:
             raise ServiceError(
@@ -139,7 +129,7 @@ class VertexService:
                     return schedule
                 raise ServiceError(
                     Failure.CONFLICT,
-                    f"schedule {name} is there with other settings ({_id(schedule.name)}, {schedule.cron}); delete it "
+                    f"schedule {name} exists with other settings ({_id(schedule.name)}, {schedule.cron}); delete it "
                     "first, or choose another name",
                 )
             return None
@@ -151,8 +141,8 @@ class VertexService:
                 schedule=types.Schedule(
                     display_name=name,
                     cron=cron,
-                    # The first limits starting requests alone; the second those runs that have not ended. Without
-                    # queueing a run over the limit is skipped.
+                    # The first limits requests that are starting, the second runs that have not ended. Without
+                    # queueing, a run over the limit is skipped.
                     max_concurrent_run_count=max_concurrent,
                     max_concurrent_active_run_count=max_concurrent,
                     allow_queueing=True,
@@ -167,11 +157,11 @@ class VertexService:
         return _schedule(found)
 
     def schedules(self) -> list[Schedule]:
-        """All schedules of ours that have not come to their end."""
+        """All our schedules that have not reached their end."""
         return [_schedule(schedule) for schedule in self._schedules()]
 
     def set_enabled(self, schedule_id: str, enabled: bool) -> None:
-        """Pauses or resumes a schedule; runs that were missed in between are not made up for."""
+        """Pauses or resumes a schedule; runs missed in between are not made up."""
         name = self._api.name("schedules", schedule_id)
         states = types.Schedule.State
 
@@ -201,7 +191,7 @@ class VertexService:
         """Removes a schedule; its runs stay."""
         name = self._api.name("schedules", schedule_id)
         what = f"deleting schedule {schedule_id}"
-        # Read first: a deletion that is sent again after a lost answer finds nothing, and that is no error.
+        # Read first, so that a wrong id is an error: a repeated deletion finds nothing, and that is none.
         self._api.call(what, self._api.schedules.get_schedule, types.GetScheduleRequest(name=name))
         try:
             self._api.call(what, self._api.schedules.delete_schedule, types.DeleteScheduleRequest(name=name))
@@ -216,7 +206,7 @@ class VertexService:
         and the settings' account and pipeline root.
 
         Raises:
-            ServiceError: INVALID, if it is no PipelineJob or has no such parameter.
+            ServiceError: INVALID if it is no PipelineJob, or lacks one of the parameters.
         """
         try:
             written = json.loads(compiled.read_text(encoding="utf-8"))
@@ -257,7 +247,7 @@ class VertexService:
     def _bring_about(
         self, what: str, method: Callable[..., Any], request: Any, is_so: Callable[[], bool]
     ) -> None:
-        """Asks for a state unless it is so; Vertex refuses (400) what has become so in between."""
+        """Asks for a state unless it holds; Vertex answers 400 if it came about in between."""
         if is_so():
             return
         try:
@@ -267,18 +257,9 @@ class VertexService:
                 raise
 
     def _schedules(self) -> list[types.Schedule]:
-        found: list[types.Schedule] = []
-        token = ""
-        while True:
-            page = self._api.call(
-                "listing schedules",
-                self._api.schedules.list_schedules,
-                types.ListSchedulesRequest(parent=self._api.parent, page_size=_PAGE, page_token=token),
-            )
-            found += page.schedules
-            token = page.next_page_token
-            if not token:
-                break
+        request = types.ListSchedulesRequest(parent=self._api.parent, page_size=_PAGE)
+        method = self._api.schedules.list_schedules
+        found = self._api.items("listing schedules", method, request, "schedules")
         return [s for s in found if _key_of(s) and s.state != types.Schedule.State.COMPLETED]
 
     def _cluster_run(self, job: types.PipelineJob, with_steps: bool) -> ClusterRun:
@@ -305,7 +286,7 @@ def _steps(job: types.PipelineJob) -> tuple[StepState, ...]:
     begun = [
         StepState(task.task_name, _STEP_STATES.get(task.state.name, State.PENDING), task.error.message)
         for task in sorted(job.job_detail.task_details, key=lambda task: task.task_id)
-        if task.parent_task_id  # the one without is the graph itself
+        if task.parent_task_id  # the task without a parent is the graph itself
     ]
     written = json_format.MessageToDict(types.PipelineJob.pb(job).pipeline_spec)
     tasks = written.get("root", {}).get("dag", {}).get("tasks", {})

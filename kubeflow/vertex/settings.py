@@ -25,16 +25,15 @@ from typing import Any
 
 _V5E_TOPOLOGY = {"ct5lp-hightpu-1t": "1x1", "ct5lp-hightpu-4t": "2x2", "ct5lp-hightpu-8t": "2x4"}
 _TPU_CORES = 8  # of a v2 or v3 board, the smallest slice that Vertex rents
-MODEL_ID = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")
-MODEL_ID_RULE = "up to 63 of a-z, 0-9, _ and -, with a letter in front and a letter or digit at the end"
-ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
-# TensorFlow's own prediction container; the version is that of the TensorFlow that exported the model.
-SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+_MODEL_ID = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")
+_ALIAS = re.compile(r"[a-z][a-zA-Z0-9-]{0,126}[a-z0-9]")
+# TensorFlow's own prediction container, for the version of TensorFlow that exports the model.
+_SERVING_IMAGE = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
 
 
 @dataclass(frozen=True)
 class HardwareSpec:
-    """What a custom job runs on; the module's table says what goes together.
+    """What a custom job runs on; the table above says which values go together.
 
     Attributes:
         machine_type: of every worker.
@@ -43,7 +42,7 @@ class HardwareSpec:
         tpu_topology: of v5e, as "2x2".
         workers: machines, chief included.
         boot_disk_gb: of each machine.
-        max_hours: after which Vertex ends the job.
+        max_hours: Vertex ends the job after this time.
     """
 
     machine_type: str = "n1-standard-8"
@@ -79,7 +78,7 @@ class HardwareSpec:
             if topology is None or self.tpu_topology != topology or self.accelerator:
                 accepted = ", ".join(f"{machine} with {shape}" for machine, shape in _V5E_TOPOLOGY.items())
                 raise ValueError(
-                    f"machine_type: TPU v5e is given by machine type and topology alone; accepted are {accepted}; got "
+                    f"machine_type: TPU v5e is chosen by machine type and topology alone; accepted are {accepted}; got "
                     f"{self.machine_type} with {self.tpu_topology or 'no topology'} and accelerator "
                     f"{self.accelerator!r}"
                 )
@@ -94,41 +93,41 @@ class HardwareSpec:
                 f"{self.machine_type} with {self.accelerator_count} of {self.accelerator or 'no accelerator'}"
             )
         if self.tpu and self.workers > 1:
-            raise ValueError(f"workers: got {self.workers}; a TPU slice is one host's, give it 1 worker")
+            raise ValueError(
+                f"workers: got {self.workers}; a TPU slice belongs to one host; give it 1 worker"
+            )
 
 
 @dataclass(frozen=True)
 class ModelRegistrySettings:
-    """Settings of the group `model_registry`.
+    """How pushed models are registered: the group `model_registry`.
 
     Attributes:
-        model_id: names the model whose versions these are, as in "hares-sf-nfnet-f0".
-        aliases: names that the newest version takes over.
-        serving_image: container that serves it.
+        model_id: the model that they become versions of, as in "hares-sf-nfnet-f0".
+        aliases: names that always point to the newest version.
+        serving_image: container that serves the model.
     """
 
     model_id: str
     aliases: tuple[str, ...] = ("blessed",)
-    serving_image: str = SERVING_IMAGE
+    serving_image: str = _SERVING_IMAGE
 
     def __post_init__(self) -> None:
-        if not MODEL_ID.fullmatch(self.model_id):
-            raise ValueError(f"model_id: got {self.model_id!r}; accepted are {MODEL_ID_RULE}")
-        check_aliases(self.aliases)
-
-
-def check_aliases(aliases: tuple[str, ...]) -> None:
-    """Raises ValueError where the registry would refuse one."""
-    for alias in aliases:
-        if not ALIAS.fullmatch(alias):
+        if not _MODEL_ID.fullmatch(self.model_id):
             raise ValueError(
-                f"aliases: got {alias!r}; accepted are 2 to 128 of letters, digits and -, starting with a-z"
+                f"model_id: got {self.model_id!r}; accepted are up to 63 of a-z, 0-9, _ and -, with a letter in front "
+                "and a letter or digit at the end"
             )
+        for alias in self.aliases:
+            if not _ALIAS.fullmatch(alias):
+                raise ValueError(
+                    f"aliases: got {alias!r}; accepted are 2 to 128 letters, digits and -, starting with a-z"
+                )
 
 
 def _accelerators() -> list[str]:
-    """Vertex's own names; its client takes seconds to import, and most settings name none."""
+    """Vertex's names. Its client takes seconds to import, and most settings need none of these."""
     from google.cloud.aiplatform_v1 import types
 
-    kinds: Any = types.AcceleratorType  # its own types do not tell that it is an enumeration
+    kinds: Any = types.AcceleratorType  # its stubs do not say that it is an enumeration
     return [kind.name for kind in kinds if kind]  # 0 is "unspecified"

@@ -55,8 +55,8 @@ def test_a_good_file(tmp_path: Path) -> None:
     [
         ("image: images", "imgae: images", "image: is missing|unknown setting imgae"),
         ("s3://bucket/hares", "/mnt/artifacts", "pipeline_root: got '/mnt/artifacts'; accepted on kubeflow"),
-        ("workspace: /mnt/hares", "workspace: hares", "workspace: got 'hares'; accepted is a path from the root"),
-        ("{trainer: images", "{trianer: images", "images.trianer: no such kind of step"),
+        ("workspace: /mnt/hares", "workspace: hares", "workspace: got 'hares'; accepted is an absolute path"),
+        ("{trainer: images", "{trianer: images", "images.trianer: unknown kind of step"),
         ("workspace: /mnt/hares", "workspace: '/mnt/h [1]'", r"workspace: got '/mnt/h \[1\]'"),
         ("labels: {cost_centre: audio}", "labels: [audio]", r"labels: got \['audio'\]; accepted are settings by name"),
         ("cost_centre: audio", "run_key: mine", "labels.run_key: this one is set by hares itself"),
@@ -160,7 +160,7 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
     ids = ("ingest_esc50", "ingest_pretraining_span_3", "base_model", "schema", "statistics", "transform", "trainer",
            "embed_voxceleb1", "evaluator", "pusher")  # fmt: skip
     assert {step_kind(name) for name in ids} == set(STEP_KINDS)
-    with pytest.raises(ValueError, match="no such kind"):
+    with pytest.raises(ValueError, match="unknown kind"):
         step_kind("resolver_latest")
 
 

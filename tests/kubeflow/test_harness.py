@@ -230,7 +230,7 @@ def test_what_cannot_be_run_here_is_refused_by_name(tmp_path: Path) -> None:
         "artifactUri": {"runtimeParameter": "uri"}, "typeSchema": {"schemaTitle": "tfx.Model"},
     }}}}}  # fmt: skip
     made.write_text(yaml.safe_dump(importer))
-    with pytest.raises(CompiledFileError, match="step one: of importers"):
+    with pytest.raises(CompiledFileError, match="step one: only importers"):
         run(made, tmp_path / "run")
 
 

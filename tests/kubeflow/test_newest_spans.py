@@ -19,7 +19,7 @@ from kubeflow.compiled.file import (
     with_node_names,
 )
 from kubeflow.compiled.local_run import CompiledStepError, run_compiled
-from kubeflow.compiled.newest_spans_step import STEP, main, newest_whole, with_newest_spans
+from kubeflow.compiled.newest_spans_step import STEP, main, newest_complete, with_newest_spans
 
 GOLDEN = Path(__file__).with_name("golden")
 SOURCE = "/mnt/corpora/span-{SPAN}"
@@ -50,7 +50,7 @@ def found_by(folder: Path, window: int, run_key: str = "K") -> dict[str, Any]:
     return said
 
 
-def test_the_newest_whole_spans_with_their_fingerprints(tmp_path: Path) -> None:
+def test_the_newest_complete_spans_with_their_fingerprints(tmp_path: Path) -> None:
     places = {span: arrive(tmp_path, span) for span in (3, 20, 100)}
     arrive(tmp_path, 101, whole=False)
     said = found_by(tmp_path, 2)
@@ -71,8 +71,8 @@ def test_the_newest_whole_spans_with_their_fingerprints(tmp_path: Path) -> None:
 def test_too_few_whole_spans_are_an_error(tmp_path: Path) -> None:
     arrive(tmp_path, 1)
     arrive(tmp_path, 2, whole=False)
-    with pytest.raises(ValueError, match="1 spans have a _SUCCESS, and the window takes 2"):
-        newest_whole(f"{tmp_path}/span-{{SPAN}}", 2, "_SUCCESS")
+    with pytest.raises(ValueError, match="1 spans have a _SUCCESS, but the window takes 2"):
+        newest_complete(f"{tmp_path}/span-{{SPAN}}", 2, "_SUCCESS")
 
 
 @pytest.mark.parametrize("name", ["kubeflow.yaml", "vertex.json"])

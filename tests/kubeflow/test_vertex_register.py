@@ -80,7 +80,7 @@ def test_a_registry_that_refuses_fails_the_step_and_the_next_try_registers(
 ) -> None:
     vertex.plant("POST models:upload", 403)
     assert main(arguments(vertex, tmp_path, "push")) == 1
-    assert "pushed and is not registered: Vertex AI at" in capsys.readouterr().err
+    assert "pushed but could not be registered: Vertex AI at" in capsys.readouterr().err
     assert main(arguments(vertex, tmp_path, "push")) == 0
     assert len(vertex.stored["models"]["hares-demo"]) == 1
 

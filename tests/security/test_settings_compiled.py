@@ -20,7 +20,7 @@ from cli.main import hares
 from kits.hand_made import step, write_file
 from kubeflow.compiled.file import read_compiled
 from kubeflow.compiled.local_run import run_compiled
-from kubeflow.compiled.own_steps import foreign_code
+from kubeflow.compiled.trust import untrusted_parts
 
 GOLDEN = Path(__file__).resolve().parents[1] / "kubeflow" / "golden"
 TOKENS = (
@@ -40,7 +40,7 @@ def spec() -> dict[str, Any]:
 
 def found_in(spec: dict[str, Any], path: Path) -> list[str]:
     path.write_text(yaml.safe_dump(spec))
-    return foreign_code(read_compiled(path))
+    return untrusted_parts(read_compiled(path))
 
 
 def test_what_compile_writes_is_ours(spec: dict[str, Any], tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_it_would_execute_is_found(
 
 
 def test_a_vertex_file_speaks_to_vertex_with_the_users_account(tmp_path: Path) -> None:
-    found = foreign_code(read_compiled(GOLDEN / "vertex.json"))
+    found = untrusted_parts(read_compiled(GOLDEN / "vertex.json"))
     assert [line for line in found if "step trainer" in line and "kubeflow.vertex.custom_job" in line]
     assert [line for line in found if "step pusher" in line and "kubeflow.vertex.model_registry" in line]
     assert [line for line in found if "DataflowRunner" in line]

@@ -102,11 +102,10 @@ ALLOWED = {
         "hares/embed_once.py": "embeddings, beside their place and then moved",
         "hares/lock.py": "locks, which follow no link",
         "hares/synthesis/corpus.py": "the made corpus, in a folder of its own",
-        "kubeflow/kfp/volume_import.py": "a step's output file, where the launcher says",
+        "kubeflow/compiled/executor_input.py": "a step's output file, where the launcher says",
         "kubeflow/entrypoint.py": "a step's outputs, where the launcher says",
         "kubeflow/compiled/local_run.py": "the inputs and logs of steps, in a temporary folder",
         "kubeflow/image/fetch.py": "the image's build",
-        "kubeflow/compiled/newest_spans_step.py": "a step's outputs, where the launcher says",
         "kubeflow/vertex/custom_job.py": "a step's outputs, where the launcher says",
     },
 }

@@ -1,8 +1,8 @@
-"""Whether a compiled file runs nothing but our own steps.
+"""Whether a compiled file runs only our own steps, so that it can be run here without `--trust`.
 
-A compiled file names programs, classes and modules, so running a stranger's is running the stranger's program, with the
-tokens that are in the environment. What `hares compile` writes is of one shape: our entry point with one of our
-executors, two functions by name, and data. This module finds everything else, without importing any of it.
+A compiled file names programs, classes and modules: running a stranger's file runs the stranger's programs, with the
+tokens in the environment. What `hares compile` writes always has one form: our entry point with one of our executors,
+two functions by name, and data. This module finds everything else, without importing any of it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 
 from kubeflow.compiled.file import CompiledPipeline, CompiledStep
 
-_COPIES = ["python", "-m", "kubeflow.kfp.volume_import"]
+_VOLUME_IMPORT = ["python", "-m", "kubeflow.kfp.volume_import"]
 _COMMANDS = (
     ["python", "-m", "kubeflow.entrypoint"],
     ["python", "-m", "kubeflow.compiled.newest_spans_step"],
-    _COPIES,
+    _VOLUME_IMPORT,
 )
 _EXECUTOR = re.compile(r"components(\.[a-z_]+)+\.[A-Za-z]*Executor")
 _CLASS, _INPUT, _SPEC = (
@@ -27,7 +27,7 @@ _CLASS, _INPUT, _SPEC = (
     "--json_serialized_inputs_spec_args",
 )
 _CONTAINER = {"image", "command", "args", "resources"}
-# Parameters of TFX's components that name code. The functions are ours; a module's file is never given.
+# Parameters of TFX's components that name code. The two functions are ours; files of modules are never given.
 _CODE = re.compile(r".*_fn|module_(file|path)|.*updater.*|.*executor.*|.*class.*")
 _FUNCTIONS = {
     "run_fn": "pipeline.called_by_name.training.run_fn",
@@ -36,11 +36,11 @@ _FUNCTIONS = {
 _NO_CODE = ("", "null", None)
 _TITLE = re.compile(r"title\"?:\s*\\?\"?([^\s\"\\]+)")
 _TITLES = ("tfx.", "components.", "system.")
-_TFX_OBJECT = "__tfx_object_type__"  # TFX's JSON with it names a module to import
+_TFX_OBJECT = "__tfx_object_type__"  # an object with this key in TFX's JSON names a module to import
 
 
-def foreign_code(pipeline: CompiledPipeline) -> list[str]:
-    """What in a file is not of `hares compile`, or speaks to a cloud; one line each, empty where all is ours."""
+def untrusted_parts(pipeline: CompiledPipeline) -> list[str]:
+    """What in a file `hares compile` does not write, or what calls a cloud: one line each, [] if all is ours."""
     found = [line for step in pipeline.steps for line in _of_step(step)]
     found += [
         f"parameter {name}: {line}"
@@ -58,8 +58,8 @@ def _of_step(step: CompiledStep) -> Iterator[str]:
         if command not in _COMMANDS:
             lines.append(f"it runs {' '.join(map(str, command))[:80]!r}")
         else:
-            # The first of a copy's arguments is what it copies, as data.
-            lines += _of_arguments(list(container.get("args", []))[command == _COPIES :])
+            # The first argument of a volume import is data: the properties of what it copies.
+            lines += _of_arguments(list(container.get("args", []))[command == _VOLUME_IMPORT :])
         lines += [f"it sets {name}" for name in sorted(set(container) - _CONTAINER)]
     for name, given in step.task.get("inputs", {}).get("parameters", {}).items():
         value = given.get("runtimeValue", {}).get("constant") if isinstance(given, Mapping) else given
@@ -73,7 +73,7 @@ def _of_step(step: CompiledStep) -> Iterator[str]:
 
 
 def _of_arguments(arguments: list[str]) -> Iterator[str]:
-    """Arguments of our entry point that are no data: another class, flags that make Beam run something."""
+    """Unsafe arguments of our entry point: another class, or flags that make Beam run something."""
     flags = []
     words = iter(arguments)
     for word in words:
@@ -83,7 +83,7 @@ def _of_arguments(arguments: list[str]) -> Iterator[str]:
             if name == _CLASS and not _EXECUTOR.fullmatch(value):
                 yield f"it runs the class {value[:80]!r}"
             if name == _INPUT and value != "{{$}}":
-                yield "it does not run on what it is handed"
+                yield "it does not use the executor input that it is given"
         else:
             flags.append(str(word))
     if flags:
@@ -98,7 +98,7 @@ def _of_arguments(arguments: list[str]) -> Iterator[str]:
 
 
 def _of_value(value: Any) -> Iterator[str]:
-    """What in a parameter's value is executed: a plugin, or an object that TFX's JSON would import."""
+    """What in a parameter's value would be executed: a plugin, or an object that TFX's JSON would import."""
     if isinstance(value, str):
         if _TFX_OBJECT in value:
             yield "holds an object to import"
@@ -120,7 +120,7 @@ def _of_value(value: Any) -> Iterator[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in plain data; of a type's title also where it is a key's value."""
+    """Every text in plain data; a value of `schemaTitle` as "title: VALUE"."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
