@@ -1,7 +1,7 @@
-"""Asks a registry about an image: the Docker Registry HTTP API v2, as OCI's distribution specification has it.
+"""Looks up an image in its registry, by the Docker Registry HTTP API v2 (OCI's distribution specification).
 
-Registries on loopback are spoken to without TLS, as container engines do. Google's take the caller's own credentials,
-and only where the registry sends us for a token is Google's too.
+Registries on loopback are called without TLS, as container engines do. Google's get the caller's own credentials, but
+only if the server that hands out tokens for them is Google's too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REFERENCE = re.compile(
     r"(?P<host>[A-Za-z0-9.-]+(?::[0-9]+)?)/(?P<name>[a-z0-9_-][a-z0-9._-]*(?:/[a-z0-9_-][a-z0-9._-]*)*)"
     r"(?::(?P<tag>[A-Za-z0-9_.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
-_TIMEOUT = 10.0  # seconds: the doctor answers in seconds even where nothing else does
+_TIMEOUT = 10.0  # seconds: the doctor is quick even if a registry does not answer
 _MOST = 8 << 20  # bytes of an answer; manifests and configurations are kilobytes
 _REDIRECTS = 5  # registries send blobs from another host
 
@@ -37,16 +37,16 @@ class ImageMissingError(LookupError):
 
 
 class ImageRefusedError(PermissionError):
-    """The registry wants other credentials."""
+    """The registry requires other credentials."""
 
 
 class UnreachableError(ConnectionError):
-    """No answer, or none of a registry's; the message names the host and the cause."""
+    """No answer, or not that of a registry; the message names the host and the cause."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """Where an image is: registry, repository, and tag or digest."""
+    """An image's registry, repository, and tag or digest."""
 
     host: str
     name: str
@@ -54,10 +54,10 @@ class Image:
 
 
 def parse_image(text: str) -> Image:
-    """An image's full name.
+    """Splits an image's full name.
 
     Raises:
-        ValueError: it names no registry, so that every machine would look for it somewhere else.
+        ValueError: it names no registry, so each machine would look in another one.
     """
     match = _REFERENCE.fullmatch(text)
     if match is None or not ("." in match["host"] or ":" in match["host"] or match["host"] == "localhost"):
@@ -66,11 +66,11 @@ def parse_image(text: str) -> Image:
 
 
 def labels_of(image: Image) -> dict[str, str]:
-    """An image's labels; of one for several platforms, those of linux/amd64.
+    """An image's labels; if it is for several platforms, those for linux/amd64.
 
     Raises:
-        ImageMissingError: no such image, or not for linux/amd64.
-        ImageRefusedError: it may be there, and we may not see it.
+        ImageMissingError: there is no such image, or none for linux/amd64.
+        ImageRefusedError: the image may exist, but these credentials may not see it.
         UnreachableError: the registry does not answer, or not as a registry does.
     """
     session = _Session(image)
@@ -81,12 +81,12 @@ def labels_of(image: Image) -> dict[str, str]:
             for m in manifest["manifests"]
         }
         if ("linux", "amd64") not in platforms:
-            raise ImageMissingError("it is there, and not for linux/amd64")
+            raise ImageMissingError("it exists, but not for linux/amd64")
         manifest = session.manifest(str(platforms["linux", "amd64"]))
     try:
         digest = str(manifest["config"]["digest"])
     except (KeyError, TypeError) as error:
-        raise UnreachableError(f"{image.host}: its manifest has no config") from error
+        raise UnreachableError(f"{image.host}: the manifest has no config") from error
     config = session.json(f"blobs/{digest}", "*/*", digest)
     labels: dict[str, str] = (config.get("config") or {}).get("Labels") or {}
     return labels
@@ -116,13 +116,13 @@ class _Session:
         if answer.status != 200:
             raise UnreachableError(f"{self.image.host} answers {answer.status}")
         if digest and f"sha256:{hashlib.sha256(answer.body).hexdigest()}" != digest:
-            raise UnreachableError(f"{self.image.host}: what it sent for {digest} has another digest")
+            raise UnreachableError(f"{self.image.host}: the content sent for {digest} has another digest")
         try:
             content = answer.json()
         except ValueError as error:
             raise UnreachableError(f"{self.image.host}: its answer is not JSON") from error
         if not isinstance(content, dict):
-            raise UnreachableError(f"{self.image.host}: its answer is no JSON object")
+            raise UnreachableError(f"{self.image.host}: its answer is not a JSON object")
         return content
 
     def ask(self, url: str, credential: Credential, **sent: Any) -> Answer:
@@ -132,27 +132,25 @@ class _Session:
             raise UnreachableError(f"{host_of(url)}: {str(error).splitlines()[0][:200]}") from error
 
     def _authorised(self, refusal: Answer) -> Credential:
-        """What the next request carries: a token from where the registry says, or nothing."""
+        """The credential for the next request: a token from the server that the registry names, or none."""
         scheme, _, rest = refusal.headers.get("www-authenticate", "").partition(" ")
         said = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         realm = said.get("realm", "")
         if scheme.lower() != "bearer" or not realm:
             return self._own(self.base)
         if not realm.startswith("https://") and not (self.local and is_loopback(host_of(realm))):
-            raise UnreachableError(
-                f"{self.image.host}: it sends us for a token to an address without https://"
-            )
+            raise UnreachableError(f"{self.image.host}: it names an address without https:// for tokens")
         query = {name: said[name] for name in ("service", "scope") if name in said}
         answer = self.ask(realm, self._own(realm), params=query)
         try:
             given = answer.json() if answer.status == 200 else {}
             token = str(given.get("token") or given.get("access_token") or "")
         except (ValueError, AttributeError) as error:
-            raise UnreachableError(f"{host_of(realm)}: its answer is no token") from error
+            raise UnreachableError(f"{host_of(realm)}: its answer has no token") from error
         return Credential.bearer(token, self.base)
 
     def _own(self, url: str) -> Credential:
-        """Google's credentials of this machine, where both the registry and the one who asks for them are Google's."""
+        """This machine's Google credentials, if both the registry and the host that asks for them are Google's."""
         if not is_google_registry(self.image.host.split(":")[0]) or not is_google_registry(host_of(url)):
             return NO_CREDENTIAL
         token = access_token()

@@ -224,7 +224,7 @@ def test_what_cannot_be_run_here_is_refused_by_name(tmp_path: Path) -> None:
         read_compiled(write_file(made, ring))
     other = step(MAKE)
     other["container"]["args"] = ["{{$.inputs.parameters['x']}}"]
-    with pytest.raises(ValueError, match="alone can be filled in"):
+    with pytest.raises(ValueError, match="only the placeholders"):
         run(write_file(made, {"one": other}), tmp_path / "run")
     importer = {**spec, "deploymentSpec": {"executors": {"one_executor": {"importer": {
         "artifactUri": {"runtimeParameter": "uri"}, "typeSchema": {"schemaTitle": "tfx.Model"},

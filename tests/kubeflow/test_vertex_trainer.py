@@ -203,7 +203,7 @@ def test_stopping_cancels_the_job(vertex: VertexServer, api: VertexApi) -> None:
         run_custom_job(api, "k", _job(SLEEP), stopped, 30.0)
     (job,) = vertex.stored["customJobs"].values()
     until(lambda: job.state == types.JobState.JOB_STATE_CANCELLED)
-    with pytest.raises(CustomJobCancelled, match="before it was started"):
+    with pytest.raises(CustomJobCancelled, match="before the custom job was started"):
         run_custom_job(api, "k", _job(SLEEP), stopped, 30.0)
     assert vertex.count(CREATE) == 1
 

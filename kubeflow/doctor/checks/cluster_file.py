@@ -1,4 +1,4 @@
-"""The cluster file: `hares compile` would take it."""
+"""Whether `hares compile` would accept the cluster file."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def check_cluster_file(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "cluster_file", Severity.FATAL, subject.cluster_file,
             str(error).removeprefix(f"--cluster {subject.cluster_file}: "),
-            "set it right; docs/vertex.md and docs/kubeflow.md show whole files",
+            "correct it; docs/vertex.md and docs/kubeflow.md show complete files",
         )  # fmt: skip
