@@ -23,13 +23,13 @@ from typing import Any
 
 from kubeflow.compiled.executor_input import (
     FOLDERS,
+    SYSTEM_TYPES,
     as_address,
     as_path,
     as_tfx_expects,
     executor_input,
     with_executor_input,
 )
-from kubeflow.compiled.postprocess import SYSTEM_TYPES
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ from typing import Any
 FLAG = "--json_serialized_invocation_args"
 INPUTS_SPEC_FLAG = "--json_serialized_inputs_spec_args"
 EXECUTOR_LOGS = "executor-logs"
+# Our types that the clusters' pages can show, under the clusters' names; `kubeflow.entrypoint` maps them back.
+SYSTEM_TYPES = {"components.ScoreMetrics": "system.Metrics", "components.ReportPage": "system.HTML"}
 FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
 

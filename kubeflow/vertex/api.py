@@ -195,7 +195,7 @@ class VertexApi:
         """
         for attempt in range(self.config.retries + 1):
             try:
-                return method_result(self.call(what, method, request, repeatable=False))
+                return _method_result(self.call(what, method, request, repeatable=False))
             except ServiceError as error:
                 if not isinstance(error, AnswerLost) and error.failure is not Failure.CONFLICT:
                     raise
@@ -275,7 +275,7 @@ def _careful(session: AuthorizedSession) -> AuthorizedSession:
     return careful(session)
 
 
-def method_result(result: Any) -> Any:
+def _method_result(result: Any) -> Any:
     """The result of a client's method; of a long-running operation its raw message."""
     return getattr(result, "operation", result) if hasattr(result, "add_done_callback") else result
 

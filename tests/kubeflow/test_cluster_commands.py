@@ -17,7 +17,7 @@ from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 __all__ = ["kfp"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
-GOLDEN = Path(__file__).with_name("golden") / "kubeflow.yaml"
+GOLDEN = Path(__file__).with_name("compiled") / "golden" / "kubeflow.yaml"
 
 
 @pytest.fixture

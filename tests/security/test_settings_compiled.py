@@ -22,7 +22,7 @@ from kubeflow.compiled.file import read_compiled
 from kubeflow.compiled.local_run import run_compiled
 from kubeflow.compiled.trust import untrusted_parts
 
-GOLDEN = Path(__file__).resolve().parents[1] / "kubeflow" / "golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "kubeflow" / "compiled" / "golden"
 TOKENS = (
     "GOOGLE_APPLICATION_CREDENTIALS",
     "AWS_SECRET_ACCESS_KEY",

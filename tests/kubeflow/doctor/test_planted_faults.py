@@ -59,7 +59,9 @@ class Whole:
             "target": self.target, "image": image, "images": {"trainer": image}, "pipeline_root": "gs://bucket/hares",
             "workspace": str(self.workspace), "labels": {"cost_centre": "audio"},
         }  # fmt: skip
-        text = (PROJECT / "tests" / "kubeflow" / "golden" / GOLDEN[self.target]).read_text(encoding="utf-8")
+        text = (PROJECT / "tests" / "kubeflow" / "compiled" / "golden" / GOLDEN[self.target]).read_text(
+            encoding="utf-8"
+        )
         for name in IMAGES:
             text = text.replace(name, image)
         self.documents = list(yaml.safe_load_all(text))

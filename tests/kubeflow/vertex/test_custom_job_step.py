@@ -167,7 +167,7 @@ def test_cancelling_the_step_cancels_the_job(vertex: VertexServer, tmp_path: Pat
         [sys.executable, "-W", "ignore", "-m", "kubeflow.vertex.custom_job", *arguments],
         stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=Path(__file__).resolve().parents[3],
     )
     try:
         until(lambda: vertex.stored["customJobs"], 120)

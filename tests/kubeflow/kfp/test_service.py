@@ -219,7 +219,7 @@ def test_nothing_listens(compiled: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         host = f"http://127.0.0.1:{taken.getsockname()[1]}"
         service = KfpService(ServiceConfig(host=host, retries=1, backoff_seconds=0.01))
-        with pytest.raises(ServiceError, match="nothing answers") as caught:
+        with pytest.raises(ServiceError, match="no server answers") as caught:
             service.submit(compiled, "a", "key", {})
     assert caught.value.failure is Failure.UNREACHABLE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.config import load_config
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "vertex.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "vertex.md"
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,.]+) / r \|$", re.MULTILINE)
 
 

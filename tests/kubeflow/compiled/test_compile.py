@@ -1,7 +1,8 @@
 """Compiled files: equal bytes for equal input, the golden files, and the clusters' own clients, which must take them.
 
-A golden file is reviewed, not made anew: `python tests/kubeflow/test_compile.py [FOLDER]` writes what is compiled now
-beside the old one, or into another folder, for `diff`.
+A golden file is reviewed before it is replaced. To write what is compiled now beside the old one, or into FOLDER:
+
+    PYTHONPATH=tests python tests/kubeflow/compiled/test_compile.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -31,12 +32,11 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Channel
 from tfx.types.standard_artifacts import Model
 
-from kubeflow.compiled.compile import compile_pipeline
+from kubeflow.compiled.compile import compile_pipeline, complete
 from kubeflow.compiled.file import with_node_names
-from kubeflow.compiled.postprocess import complete
 from pipeline.pipeline import create_pipeline
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).with_name("golden")
 FILES = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
