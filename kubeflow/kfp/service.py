@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
-import yaml
 
 from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
+from kubeflow.compiled.file import CompiledFileError, read_documents
 from kubeflow.kfp.api import KfpApi, LostAnswerError
 
 _MARK = "hares-key:"
@@ -261,11 +261,9 @@ def _schedule(found: Mapping[str, Any]) -> Schedule:
 def _specification(compiled: Path) -> dict[str, Any]:
     """The compiled file as the API takes it: the pipeline, and the platform's document if there is one."""
     try:
-        documents = list(yaml.safe_load_all(compiled.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ServiceError(
-            Failure.INVALID, f"{compiled} cannot be read: {' '.join(str(error).split())}"
-        ) from error
+        documents = read_documents(compiled)
+    except CompiledFileError as error:
+        raise ServiceError(Failure.INVALID, str(error)) from error
     if not documents or not isinstance(documents[0], dict) or "root" not in documents[0]:
         raise ServiceError(
             Failure.INVALID,

@@ -34,6 +34,7 @@ from kubeflow.compiled.executor_input import executor_input, output_file, with_e
 from kubeflow.vertex.api import VertexApi
 from kubeflow.vertex.service import KEY_LABEL, key_digest
 from kubeflow.vertex.settings import HardwareSpec
+from pipeline.settings import override
 
 # Vertex fills these in; both stay as they are when a step is tried again.
 _KEY = "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}"
@@ -83,13 +84,7 @@ def in_custom_job(container: Mapping[str, Any], step: CustomJobStep) -> dict[str
 def main(arguments: Sequence[str]) -> int:
     """Runs the command in a custom job; 0 if it succeeded, 143 if it was cancelled, 1 otherwise."""
     settings, key, *command = arguments
-    given = json.loads(settings)
-    step = CustomJobStep(
-        ServiceConfig(**given["service"]),
-        HardwareSpec(**given["hardware"]),
-        given["image"],
-        given["poll_seconds"],
-    )
+    step = override(CustomJobStep(ServiceConfig(), HardwareSpec(), ""), json.loads(settings))
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())

@@ -77,18 +77,16 @@ def and_register(container: Mapping[str, Any], step: RegistryStep) -> dict[str, 
 def main(arguments: Sequence[str]) -> int:
     """Runs the command, then registers. Returns the command's exit code, or 1 if the registry refuses."""
     settings, *command = arguments
-    given = json.loads(settings)
-    service = ServiceConfig(**given["service"])
-    registration = override(ModelRegistrySettings("hares"), given["registration"])
+    step = override(RegistryStep(ServiceConfig(), ModelRegistrySettings("hares"), ""), json.loads(settings))
     code = subprocess.run(command, check=False).returncode
     if code != 0:
         return code if code > 0 else 128 - code  # ended by a signal: the code that a shell would give
     try:
-        model = _pushed(executor_input(command), registration, given["display_name"], given["labels"])
+        model = _pushed(executor_input(command), step)
         if model is None:
             print("no model was pushed, so none is registered")
             return 0
-        version = register(VertexApi(service), model)
+        version = register(VertexApi(step.service), model)
     except (OSError, ValueError, ServiceError) as error:
         print(f"the model was pushed but could not be registered: {error}", file=sys.stderr)
         return 1
@@ -240,15 +238,10 @@ def _with_weights(versions: list[types.Model], model: RegisteredModel) -> types.
     return next((version for version in versions if version.labels.get(WEIGHTS_LABEL) == digest), None)
 
 
-def _pushed(
-    given: Mapping[str, Any],
-    registration: ModelRegistrySettings,
-    display_name: str,
-    labels: Mapping[str, str],
-) -> RegisteredModel | None:
+def _pushed(given: Mapping[str, Any], step: RegistryStep) -> RegisteredModel | None:
     """The pushed model, from the pusher's outputs and inputs; None if it pushed none."""
-    said = json.loads(Path(output_file(given)).read_text(encoding="utf-8"))
-    pushed = _metadata(said, "pushed_model")
+    output = json.loads(Path(output_file(given)).read_text(encoding="utf-8"))
+    pushed = _metadata(output, "pushed_model")
     if not pushed.get("pushed"):
         return None
     blessing, model = (_metadata(given["inputs"], key) for key in ("model_blessing", "model"))
@@ -258,12 +251,12 @@ def _pushed(
     if report["hares"] is not None:
         scores["hares"] = report["hares"]
     return RegisteredModel(
-        settings=registration,
-        display_name=display_name,
+        settings=step.registration,
+        display_name=step.display_name,
         artifact_uri=as_address(pushed["pushed_destination"]),
         weights_digest=model["weights_digest"],
         scores=scores,
-        labels=dict(labels),
+        labels=step.labels,
     )
 
 
