@@ -250,7 +250,7 @@ def _cluster(values: dict[str, Any], service: Any, target: ClusterKind) -> Clust
     speaks = "model_registry" in given or any(r.custom_job for r in given["resources"].values())
     if speaks and target == "vertex":
         given["service"] = checked_service(service, target)
-    # These three have no default: what stands for them here is overridden, by "" where the file leaves one out.
+    # image, pipeline_root and workspace have no default: these values are always replaced, by "" if the file lacks one.
     blank = ClusterConfig(target, image="-", pipeline_root="gs://-", workspace="/-")
     return override(blank, {**dict.fromkeys(_EXAMPLES, ""), **given})
 

@@ -256,7 +256,7 @@ def checked_service(group: Any, target: str) -> ServiceConfig:
     """The settings of the group `service:`, checked for the target.
 
     Raises:
-        ValueError: it is no group, or a setting is unknown, of the wrong type, the other target's, wrong or missing.
+        ValueError: it is no group, or a setting is unknown, missing, invalid, or meant for the other target.
     """
     if not isinstance(group, Mapping):
         raise ValueError(f"it has no group 'service:', which says how {target} is reached")

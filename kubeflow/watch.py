@@ -88,7 +88,7 @@ class Watch:
             raise WatchError(f"span {span}: {words[0]} cannot be run: {error.strerror}") from error
         if code or not output.is_file():
             raise WatchError(
-                f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it alone"
+                f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it by itself"
             )
         key = json.dumps([os.path.abspath(self._pattern), span])
         run = service.submit(output, f"{output.stem}", key, {})

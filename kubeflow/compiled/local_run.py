@@ -114,7 +114,7 @@ def run_compiled(
     The file's programs are executed; `kubeflow.compiled.trust` tells whether they are ours.
 
     Args:
-        pipeline: what `read_compiled` gave.
+        pipeline: from `read_compiled`.
         folder: of this run; created if it does not exist.
         observer: notified of every attempt.
         environment: of the steps' processes; None for this process's own, with all its tokens.

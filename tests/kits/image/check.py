@@ -26,13 +26,13 @@ from kits.image.executed import Built, execute
 PROJECT = Path(__file__).resolve().parents[3]
 DOCKERFILE = PROJECT / "kubeflow" / "image" / "Dockerfile"
 IMPORTS = Path(__file__).with_name("imports.py")
-# Where the package index is belongs to the machine and not to the image.
+# The address of the package index is a setting of the machine, not of the image.
 _INDEX = "PIP_"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A command that was run in a built image: its words, exit code and output."""
+    """A command that was run in a built image, with its exit code and output."""
 
     words: tuple[str, ...]
     code: int
@@ -43,7 +43,7 @@ def check(target: str, folder: Path, say: Callable[[str], None]) -> tuple[Built,
     """Builds a target below `folder`, which must be empty, and tries it.
 
     Raises:
-        DockerfileError: the Dockerfile cannot be read or executed.
+        DockerfileError: the Dockerfile cannot be parsed or executed.
     """
     file = parse(DOCKERFILE.read_text(encoding="utf-8"))
     passed = {name: value for name, value in os.environ.items() if name.startswith(_INDEX)}
@@ -62,9 +62,9 @@ def check(target: str, folder: Path, say: Callable[[str], None]) -> tuple[Built,
 
 
 def build_arguments(project: Path) -> dict[str, str]:
-    """What `docker build` gets with --build-arg: the lock file's digest and the revision ("unknown" outside git).
+    """The build arguments: the lock file's digest and the revision ("unknown" outside git).
 
-    There is no base image here whose digest could be given.
+    The digest of the base image is "none", as this machine stands for that image.
     """
     revision = subprocess.run(
         ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
@@ -96,7 +96,7 @@ def trial(built: Built, folder: Path, words: Sequence[str]) -> Trial:
 
 
 def main() -> int:
-    """The command line; 0 where the image can be built and what it installs works."""
+    """The command line; returns 0 if the image can be built and its programs work."""
     parser = argparse.ArgumentParser(description="Build and try an image's target without an engine.")
     parser.add_argument("--target", default="pipeline")
     parser.add_argument(

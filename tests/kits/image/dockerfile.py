@@ -1,8 +1,8 @@
-"""Reads a Dockerfile into stages and instructions: the part of the language that ours uses, the rest refused by name.
+"""Parses a Dockerfile into stages and instructions: the part of the language that ours uses.
 
-Understood are FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, LABEL and ENTRYPOINT, comments, continued lines, and
-${NAME} and $NAME. Refused are other instructions, defaults within a reference (`${NAME:-x}`), several ENV or LABEL
-pairs in a line, and flags other than `COPY --from`: a check that skipped what it does not know would pass too much.
+It knows FROM, ARG, ENV, WORKDIR, COPY, RUN, USER, LABEL and ENTRYPOINT, comments, continued lines, ${NAME} and $NAME.
+Everything else is an error, because a check that skipped what it does not know would pass too much: other instructions,
+defaults in a reference (`${NAME:-x}`), several ENV or LABEL pairs in a line, and flags other than `COPY --from`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _FLAG = re.compile(r"^--([a-z]+)=(\S+)\s+")
 
 
 class DockerfileError(ValueError):
-    """A Dockerfile that we do not understand; the message names the line."""
+    """A Dockerfile that cannot be parsed or executed; the message names the line."""
 
 
 @dataclass(frozen=True)
 class From:
-    """The stage or image that a stage stands on."""
+    """The stage or image that a stage builds on."""
 
     line: int
     image: str
@@ -31,7 +31,7 @@ class From:
 
 @dataclass(frozen=True)
 class Arg:
-    """A build argument; `default` is None where it has to be given."""
+    """A build argument; `default` is None if it has to be given."""
 
     line: int
     name: str
@@ -40,7 +40,7 @@ class Arg:
 
 @dataclass(frozen=True)
 class Env:
-    """An environment variable, for the steps after it and in the container."""
+    """An environment variable of later steps and of the container."""
 
     line: int
     name: str
@@ -58,7 +58,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Workdir:
-    """The folder of the steps after it; made where it is not there."""
+    """The folder of later steps; created if it does not exist."""
 
     line: int
     path: str
@@ -66,7 +66,7 @@ class Workdir:
 
 @dataclass(frozen=True)
 class Copy:
-    """Files into the image, from the build's context, or from another stage where `stage` is not ""."""
+    """Copies files from the build's context, or from another stage if `stage` is not ""."""
 
     line: int
     stage: str
@@ -84,7 +84,7 @@ class Run:
 
 @dataclass(frozen=True)
 class User:
-    """Whom the steps after it and the container run as."""
+    """The user of later steps and of the container."""
 
     line: int
     user: str
@@ -103,7 +103,7 @@ Instruction = From | Arg | Env | Label | Workdir | Copy | Run | User | Entrypoin
 
 @dataclass(frozen=True)
 class Stage:
-    """A FROM with what follows it."""
+    """A FROM and the instructions after it."""
 
     name: str
     base: From
@@ -124,11 +124,11 @@ class Dockerfile:
         return self.stages[name]
 
     def base_of(self, stage: Stage) -> str:
-        """The stage that a stage stands on, or "" if it stands on an image from a registry."""
+        """The stage that a stage builds on, or "" if it builds on an image from a registry."""
         return stage.base.image if stage.base.image in self.stages else ""
 
     def ancestry(self, name: str) -> list[Stage]:
-        """A stage and those it stands on, the lowest first."""
+        """A stage and those it builds on, the lowest first."""
         stage = self.stage(name)
         base = self.base_of(stage)
         return [*(self.ancestry(base) if base else []), stage]
@@ -139,7 +139,7 @@ def parse(text: str) -> Dockerfile:
 
     Raises:
         DockerfileError: an instruction or form that is not understood, a stage twice or without a name, a COPY from
-            a stage that is not there.
+            an unknown stage.
     """
     arguments: list[Arg] = []
     stages: dict[str, Stage] = {}

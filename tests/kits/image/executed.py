@@ -1,13 +1,12 @@
-"""Executes a Dockerfile's steps without an engine: a folder stands for the image's root.
+"""Executes a Dockerfile's steps without an engine, in a folder that stands for the image's root.
 
-Stages are built as an engine builds them, one after another and only those the target needs, each in the same folder
-so that the paths written into scripts hold; a finished stage is put aside, and COPY --from reads it there. Commands
-see an empty environment: the ENVs and ARGs so far, and the paths in them below the folder. A command that writes an
-absolute path itself is refused, since it could not be moved.
+Like an engine it builds only the stages that the target needs, one after another. Each is built in the same folder, so
+that paths in scripts stay valid; a finished stage is moved aside, and COPY --from reads it there. The environment of
+commands is empty except for the ENVs and ARGs so far, whose paths lie below the folder. A command that names an
+absolute path itself is refused, because it cannot be relocated.
 
-What is different from an engine, and said in the answer: the base image is this machine's Python 3.10 behind a folder
-of a few commands; apt-get links this machine's own programs; useradd and other images' files are left out; all runs as
-this user.
+Unlike an engine, and reported in `Built.left_out`: the base image is this machine's Python 3.10 with a few commands;
+apt-get links this machine's programs; useradd and the files of other images are left out. Everything runs as this user.
 """
 
 from __future__ import annotations
@@ -38,24 +37,24 @@ from kits.image.dockerfile import (
     substitute,
 )
 
-# What python:3.10-slim has and our commands use, beside python.
+# What our commands use of python:3.10-slim, beside python.
 _COMMANDS = ("sh", "cat", "cp", "env", "ln", "mkdir", "mv", "rm", "sha256sum", "uname")
 _SYSTEM = ("apt-get", "useradd")
-# What packages of the distribution bring that our steps and programs call.
+# The programs that our steps call, by the distribution's package.
 _PROVIDES = {"g++": ("gcc", "g++", "as", "ld"), "ffmpeg": ("ffmpeg",)}
 _ABSOLUTE = re.compile(r"""(?:^|[\s="'>])(/(?!dev/null)[A-Za-z][^\s"']*)""")
 
 
 @dataclass
 class Built:
-    """What became of a target.
+    """A built target.
 
     Attributes:
         root: folder that stands for the image's root.
         environment: the container's environment, paths below `root`.
         labels: the image's labels.
-        user: whom the container runs as.
-        left_out: lines of the Dockerfile that only an engine can do, with why.
+        user: that the container runs as.
+        left_out: lines of the Dockerfile that only an engine can execute, with the reason.
     """
 
     root: Path
@@ -87,16 +86,16 @@ def execute(
         context: folder that COPY reads, through its .dockerignore.
         folder: an empty folder for all this.
         arguments: build arguments.
-        passed: environment of every command beside the image's own: where the package index is, say.
-        say: told each step as it begins.
+        passed: environment of every command beside the image's own, as the address of the package index.
+        say: called with each step as it begins.
 
     Raises:
-        DockerfileError: a step that cannot be executed here, or one that failed; the message has its output's end.
+        DockerfileError: a step failed, or cannot be executed here; the message has the end of its output.
     """
     build = _Build(file, context, folder.resolve(), dict(arguments), dict(passed), say)
     build.base_commands()
     built = build.stage(target)
-    (build.folder / "stages" / target).rename(build.root)  # where its scripts believe it is
+    (build.folder / "stages" / target).rename(build.root)  # the path in its scripts
     return built
 
 
@@ -117,7 +116,7 @@ class _Build:
         self.ignored = read_ignore(context / ".dockerignore")
 
     def base_commands(self) -> None:
-        """The commands that stand for the base image's."""
+        """Creates the commands that stand for the base image's."""
         self.commands.mkdir(parents=True)
         for name in _COMMANDS:
             path = shutil.which(name)
@@ -126,13 +125,13 @@ class _Build:
             (self.commands / name).symlink_to(path)
         python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
         for name in ("python", "python3"):
-            # A script and no link: Python looks for its library beside the name it was called by.
+            # A script, not a link: Python looks for its library beside the name it was called by.
             script = self.commands / name
             script.write_text(f'#!{self.commands / "sh"}\nexec "{python}" "$@"\n', encoding="utf-8")
             script.chmod(0o755)
 
     def stage(self, name: str) -> Built:
-        """A stage, built once; its files are left in `folder/stages/name`."""
+        """Builds a stage once; its files are left in `folder/stages/name`."""
         if name in self.done:
             return self.done[name]
         stage = self.file.stage(name)
@@ -201,7 +200,7 @@ class _Build:
         if step.stage and self.done[step.stage].left_out and not self.file.stage(step.stage).steps:
             built.left_out.append(f"line {step.line}: {' '.join(step.sources)} of another image is not here")
             return
-        # The context's files are copied: a step that writes into one must not change the project.
+        # Files of the context are copied, not linked: a step that writes into one must not change the project.
         copy = _link if step.stage else shutil.copy2
         for name in step.sources:
             source = source_root / name.lstrip("/")
@@ -224,7 +223,7 @@ class _Build:
             return
         if written := _ABSOLUTE.search(step.command):
             raise DockerfileError(
-                f"line {step.line}: RUN names the path {written[1]}; take it from an ENV, so that it can be moved"
+                f"line {step.line}: RUN names the path {written[1]}; take it from an ENV, so that it can be relocated"
             )
         self.say(f"line {step.line}: {step.command}")
         environment = {**self.passed, **scope, **built.environment}
@@ -235,7 +234,7 @@ class _Build:
         )  # fmt: skip
         try:
             output, _ = process.communicate()
-        finally:  # whoever interrupts us removes the folder, and nothing may go on writing into it
+        finally:  # the folder may be removed now, and no process may go on writing into it
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -253,7 +252,7 @@ class _Build:
         for package in (word for word in installed[1].split() if not word.startswith("-")):
             if package not in _PROVIDES:
                 raise DockerfileError(
-                    f"line {step.line}: no one said which programs {package} brings (_PROVIDES)"
+                    f"line {step.line}: it is unknown which programs {package} provides; add it to _PROVIDES"
                 )
             for program in _PROVIDES[package]:
                 here = shutil.which(program)
@@ -284,7 +283,7 @@ class _Build:
 
 
 def read_ignore(path: Path) -> list[tuple[str, bool]]:
-    """The patterns of a .dockerignore in order, with whether they take files in again.
+    """The patterns of a .dockerignore in order, and whether each includes files again.
 
     Raises:
         DockerfileError: a pattern other than `*`, a path, `!path` or `**/name`.
@@ -307,7 +306,7 @@ def _ancestors(name: str) -> list[str]:
 
 
 def _link(source: str, target: str) -> None:
-    """A hard link where the file system allows one: environments are gigabytes."""
+    """A hard link if the file system allows one, since environments are gigabytes; else a copy."""
     if os.path.lexists(target):
         os.unlink(target)
     try:

@@ -191,7 +191,7 @@ def test_a_resolver_is_refused(tmp_path: Path) -> None:
         tfx_compiler.KubeflowV2DagRunnerConfig(default_image="x", use_pipeline_spec_2_1=True)
     )
     job = runner.run(Pipeline("one", str(tmp_path), components=[resolver]), write_out=False)
-    with pytest.raises(ValueError, match="step base_latest: a resolver"):
+    with pytest.raises(ValueError, match="step base_latest is a resolver"):
         complete(job, small_cluster("kubeflow", tmp_path), {})
 
 
