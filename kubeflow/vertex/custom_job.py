@@ -36,7 +36,7 @@ from kubeflow.vertex.service import KEY_LABEL, key_digest
 from kubeflow.vertex.settings import HardwareSpec
 from pipeline.settings import override
 
-# Vertex fills these in; both stay as they are when a step is tried again.
+# Vertex fills these in; a retried step gets the same ones.
 _KEY = "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}"
 _MODULE = ("python", "-m", "kubeflow.vertex.custom_job")
 _CONTENT_LABEL = "hares_content"
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
     except (CustomJobError, ServiceError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    _hand_on(command_of(done), command)
+    _copy_output_file(command_of(done), command)
     print(f"{done.display_name}: {done.name} has succeeded")
     return 0
 
@@ -283,7 +283,7 @@ def _without_outputs(given: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in given.items() if key != "outputs"}
 
 
-def _hand_on(ran: Sequence[str], command: Sequence[str]) -> None:
+def _copy_output_file(ran: Sequence[str], command: Sequence[str]) -> None:
     """If the job ran an earlier attempt's command, copies that command's output file to this step's."""
     if list(ran) == list(command):
         return
