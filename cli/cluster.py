@@ -12,7 +12,7 @@ import click
 from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from kubeflow.service import PipelineService
+    from kubeflow.clusters import PipelineService
 
 _TARGET = click.option(
     "--target", type=click.Choice(["kubeflow", "vertex"]), required=True, help="The kind of cluster."
@@ -41,8 +41,7 @@ def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
     Raises:
         CommandError: the cluster file is wrong, or the service refused or did not answer.
     """
-    from kubeflow.service import ServiceError
-    from kubeflow.services import open_service
+    from kubeflow.clusters import ServiceError, open_service
 
     try:
         service = open_service(target, cluster)
@@ -60,8 +59,8 @@ def shown_name(given: str, compiled: Path) -> str:
     Raises:
         CommandError: a cluster would refuse it, or the name of the pipeline in the file.
     """
-    from kubeflow.compiled import pipeline_name
-    from kubeflow.service import check_shown_name
+    from kubeflow.clusters import check_shown_name
+    from kubeflow.compiled.file import pipeline_name
     from pipeline.settings import check_pipeline_name
 
     try:

@@ -9,7 +9,7 @@ from rich.status import Status
 from rich.text import Text
 
 from cli.terminal import Terminal, joined, styled
-from kubeflow.service import ClusterRun, State
+from kubeflow.clusters import ClusterRun, State
 
 _MARK = {
     State.RUNNING: Text("runs     ", "blue"),

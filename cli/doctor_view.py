@@ -17,7 +17,7 @@ from cli.errors import CommandError, ExitCode
 from cli.quiet import logging_to
 from cli.terminal import say
 from kubeflow.doctor import all_checks, diagnose
-from kubeflow.doctor.finding import Severity, Subject, Target
+from kubeflow.doctor.finding import Platform, Severity, Subject
 
 PROJECT = Path(__file__).resolve().parents[1]
 _LOCK = "requirements.lock"
@@ -38,7 +38,7 @@ def examine(
     Raises:
         CommandError: a file that cannot be read, a wrong setting, or a fatal finding.
     """
-    (kind,) = (known for known in get_args(Target) if known == target)
+    (kind,) = (known for known in get_args(Platform) if known == target)
     checkout = (PROJECT / _LOCK).is_file()
     installed = Path(sys.prefix) / "share" / "hares" / _LOCK
     given = _read(cluster) if cluster else {}

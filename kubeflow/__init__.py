@@ -1,3 +1,3 @@
-"""Clusters: the pipeline on Kubeflow Pipelines and on Vertex AI."""
+"""The pipeline on clusters: Vertex AI (`vertex/`) and Kubeflow Pipelines (`kfp/`)."""
 
-import hares  # noqa: F401  # before TensorFlow, for which it sets something
+import hares  # noqa: F401  # before TensorFlow, whose environment it sets

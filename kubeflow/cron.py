@@ -1,6 +1,6 @@
-"""Checks a cron expression of the usual five fields before a cluster is asked to run by it.
+"""Checks a cron expression of the usual five fields before it is sent to a cluster.
 
-Sunday is 0 or 7 to whoever writes one; Kubeflow's parser knows 0 alone, so that 7 is written as 0.
+Users write Sunday as 0 or 7; Kubeflow's parser knows only 0, so 7 is rewritten.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def checked_cron(text: str) -> str:
     fields = text.split()
     if len(fields) != len(_FIELDS):
         raise ValueError(
-            f"--cron {text!r} has {len(fields)} fields; it takes 5: minute, hour, day of month, month, day of week"
+            f"--cron {text!r} has {len(fields)} fields; accepted are 5: minute, hour, day of month, month, day of week"
         )
     for field, (name, low, high) in zip(fields, _FIELDS, strict=True):
         for part in field.split(","):
@@ -36,7 +36,7 @@ def checked_cron(text: str) -> str:
             good = match and all(low <= number <= high for number in numbers) and numbers == sorted(numbers)
             if not good or (match and match[3] and not 1 <= int(match[3]) <= high):
                 raise ValueError(
-                    f"--cron {text!r}: {part!r} is no {name}; it takes {low} to {high}, *, a-b and /step"
+                    f"--cron {text!r}: {part!r} is not a valid {name}; accepted are {low} to {high}, *, a-b and /step"
                 )
     fields[-1] = ",".join(dict.fromkeys(_with_sunday_as_0(part) for part in fields[-1].split(",")))
     return " ".join(fields)

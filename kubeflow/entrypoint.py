@@ -1,15 +1,14 @@
-"""What a step's container executes: TFX's own entry point, told four things about clusters that it does not know.
+"""What a step's container executes: TFX's own entry point, adapted to the clusters in four ways.
 
 - TFX imports an artifact's class by the title of its type. `system.Metrics` and `system.HTML`, which the clusters'
-  pages know how to show, are no modules: it is told which classes of ours stand for them.
-- Both clusters put the files of a `gs://BUCKET/...` address below `/gcs/BUCKET/...` (Vertex mounts the bucket, Kubeflow
-  copies inputs there before the step and outputs from there after it), and `s3://` and `minio://` likewise. Our
-  executors work on files, so they are given these paths, and the cluster is given its own addresses back. Not so where
-  Dataflow's workers do the work, which have no such folders.
-- Kubeflow gives inputs without their types, and an output that is the launcher's log (`as_tfx_expects`).
-- A step that was killed and is tried again is given the same addresses, and where a bucket is mounted finds there what
-  the killed attempt left: shards, Beam's temporary folders, half an output file. All of it is removed first, since a
-  later step reads whatever lies in its input's folder.
+  pages can show, are no modules, so TFX is told which of our classes they stand for.
+- Both clusters provide the files of `gs://BUCKET/...` below `/gcs/BUCKET/...`, and those of `s3://` and `minio://`
+  likewise (`executor_input`). Our executors work on files, so they get these paths, and the cluster gets its addresses
+  back. Dataflow's workers have no such folders; steps that run there keep the addresses.
+- Kubeflow passes inputs without types, and the launcher's log among the outputs (`as_tfx_expects`).
+- A killed step that is retried gets the same addresses. In a mounted bucket it finds what the killed attempt left:
+  shards, Beam's temporary folders, half an output file. All of it is removed first, because a later step reads whatever
+  lies in its input's folder.
 
     python -m kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args JSON [Beam's flags]
 """
@@ -22,19 +21,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kubeflow.executor_input import (
+from kubeflow.compiled.executor_input import (
     FOLDERS,
+    SYSTEM_TYPES,
     as_address,
     as_path,
     as_tfx_expects,
     executor_input,
     with_executor_input,
 )
-from kubeflow.postprocess import SYSTEM_TYPES
 
 
 def main() -> None:
-    """Runs one executor. Raises what it raises, so that the container fails."""
+    """Runs one executor. Its exceptions pass through, so that the container fails."""
     from absl import app
     from tfx.orchestration.kubeflow.v2 import compiler_utils
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
@@ -59,23 +58,23 @@ def main() -> None:
 
 
 def works_on_files(arguments: Sequence[str]) -> bool:
-    """Whether the step's work sees the clusters' folders: all does but that of Dataflow's workers.
+    """Whether the step sees the clusters' folders; only Dataflow's workers do not.
 
     Args:
-        arguments: of the entry point, Beam's flags among them in any spelling that Beam takes.
+        arguments: of the entry point, including Beam's flags in any spelling that Beam takes.
     """
-    # Imported here: it takes seconds, which the other functions can do without.
+    # Imported here: it takes seconds, and the other functions do not need it.
     from components.beam_runner import runner_of
 
     return runner_of(arguments) != "DataflowRunner"
 
 
 def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -> list[str]:
-    """The command's arguments, with paths in place of the artifacts' addresses.
+    """The command's arguments with paths in place of the artifacts' addresses.
 
     Args:
         arguments: of the entry point.
-        folders: beginnings of addresses to the folders that hold their files.
+        folders: beginning of an address to the folder that holds its files.
     """
 
     def moved(invocation: dict[str, Any]) -> dict[str, Any]:
@@ -89,9 +88,9 @@ def with_paths(arguments: Sequence[str], folders: Mapping[str, str] = FOLDERS) -
 
 
 def remove_leftovers(outputs: Mapping[str, Any]) -> None:
-    """Removes what a killed attempt left at a step's outputs, and its output file if it was left in the middle.
+    """Removes what a killed attempt left: outputs, and an output file that is not whole.
 
-    An output file that can be read stays: a driver writes one for its step.
+    A complete output file stays: it is the one that a driver wrote for its step.
 
     Args:
         outputs: of the executor input.
@@ -102,7 +101,7 @@ def remove_leftovers(outputs: Mapping[str, Any]) -> None:
         uri = artifact["uri"]
         if fileio.isdir(uri):
             fileio.rmtree(uri)
-        elif fileio.exists(uri):  # a page is one file
+        elif fileio.exists(uri):  # a page is a single file
             fileio.remove(uri)
     output_file = outputs["outputFile"]
     if fileio.exists(output_file):
@@ -115,7 +114,7 @@ def remove_leftovers(outputs: Mapping[str, Any]) -> None:
 
 
 def with_addresses(output: dict[str, Any], folders: Mapping[str, str] = FOLDERS) -> dict[str, Any]:
-    """What a step wrote into its output file, with the cluster's addresses in place of paths."""
+    """The content of a step's output file with the cluster's addresses in place of paths."""
     for artifact in _artifacts(output):
         artifact["uri"] = as_address(artifact["uri"], folders)
     return output

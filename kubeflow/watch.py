@@ -1,8 +1,8 @@
-"""Submits a pipeline when a span of a growing source has arrived whole: once per span, however often it is restarted.
+"""Submits a pipeline for each new complete span of a growing source: once per span, however often it is restarted.
 
-A span is whole when its folder holds the marker file. What was submitted stands in a ledger in the workspace, which is
-replaced as a whole. A crash between a submission and its entry does no harm: a span's idempotency key is made of the
-pattern and its number, so that the next start is given the run that is there. A lock keeps two watchers apart.
+A span is complete when its folder holds the marker file. A ledger in the workspace, written atomically, lists what was
+submitted. A crash between a submission and its entry does no harm: a span's idempotency key is made from the pattern
+and the span's number, so the next start gets the existing run. A lock keeps two watchers apart.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from pathlib import Path
 from hares.atomic_files import write_atomically
 from hares.folder import spans
 from hares.lock import BusyError, held
-from kubeflow.service import ClusterRun, PipelineService
+from kubeflow.clusters import ClusterRun, PipelineService
 
 
 class WatchError(RuntimeError):
-    """The ledger, the lock or the command that compiles fails; the message says which, and what to do."""
+    """The ledger, the lock or the compile command failed; the message says which, and what to do."""
 
 
 class Watch:
-    """One source, watched from one workspace."""
+    """Watches one source from one workspace."""
 
     def __init__(self, pattern: str, marker: str, workspace: Path, command: Sequence[str]):
         """
         Args:
-            pattern: path with `{SPAN}` once, as `hares.folder` takes it.
-            marker: name of the file that says a span's folder is whole.
-            workspace: where ledger, lock and compiled files are kept, in `watch/`.
+            pattern: path with `{SPAN}` in it once, as for `hares.folder`.
+            marker: name of the file that marks a span as complete.
+            workspace: ledger, lock and compiled files are kept in its folder `watch/`.
             command: compiles the pipeline; `{SPAN}` becomes the span's number and `{OUTPUT}` the file to write.
 
         Raises:
-            ValueError: `{OUTPUT}` is not in the command, or the pattern has not `{SPAN}` once.
+            ValueError: the command lacks `{OUTPUT}`, or the pattern does not have `{SPAN}` once.
         """
         if not any("{OUTPUT}" in word for word in command):
             raise ValueError(
-                "the command after -- has no {OUTPUT}; it is where the compiled file's name goes"
+                "the command after -- has no {OUTPUT}; put it where the compiled file's name goes"
             )
         spans(pattern)
         self._pattern, self._marker, self._command = pattern, marker, command
@@ -51,7 +51,7 @@ class Watch:
         """Inside the block no other process watches from this workspace.
 
         Raises:
-            WatchError: one does already.
+            WatchError: another one does.
         """
         try:
             with held(self._folder / "lock"):
@@ -60,11 +60,11 @@ class Watch:
             raise WatchError(f"{error}; stop it, or give another --workspace") from error
 
     def due(self) -> list[int]:
-        """Spans that are whole and not submitted yet, oldest first.
+        """Complete spans that are not yet submitted, oldest first.
 
         Raises:
             WatchError: the ledger cannot be read.
-            ValueError: two folders have one number.
+            ValueError: two folders have the same number.
         """
         done = self._ledger()
         found = spans(self._pattern)
@@ -77,7 +77,7 @@ class Watch:
 
         Raises:
             WatchError: the command failed.
-            ServiceError: the cluster refused; nothing is written to the ledger.
+            ServiceError: the cluster refused; the ledger stays as it was.
         """
         output = self._folder / f"span-{span}.compiled"
         words = [w.replace("{SPAN}", str(span)).replace("{OUTPUT}", str(output)) for w in self._command]
@@ -88,7 +88,7 @@ class Watch:
             raise WatchError(f"span {span}: {words[0]} cannot be run: {error.strerror}") from error
         if code or not output.is_file():
             raise WatchError(
-                f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it alone"
+                f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it by itself"
             )
         key = json.dumps([os.path.abspath(self._pattern), span])
         run = service.submit(output, f"{output.stem}", key, {})
@@ -109,9 +109,11 @@ class Watch:
                 return dict(content["runs"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WatchError(
-                f"{self._path} cannot be read ({error!r}); remove it, no run is started twice"
+                f"{self._path} cannot be read ({error!r}); remove it; no run is started twice without it"
             ) from error
-        raise WatchError(f"{self._path} is of {content['source']}; give each source a workspace of its own")
+        raise WatchError(
+            f"{self._path} belongs to {content['source']}; give each source a workspace of its own"
+        )
 
     def _write(self, runs: dict[str, str]) -> None:
         write_atomically(self._path, json.dumps({"source": self._pattern, "runs": runs}, indent=1))

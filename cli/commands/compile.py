@@ -13,7 +13,7 @@ from cli.errors import CommandError, ExitCode, claim_file, writing_to
 from cli.options import CONFIG, CORPUS, METADATA, SET, check_places, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
-    from kubeflow.config import ClusterConfig
+    from kubeflow.cluster_file import ClusterConfig
     from pipeline.lineage.connection import StoreAddress
 
 
@@ -50,7 +50,7 @@ def command(
     claim_file(output, "--output")
     from cli.quiet import logging_to
     from hares.atomic_files import write_atomically
-    from kubeflow.config import load_cluster
+    from kubeflow.cluster_file import load_cluster
     from pipeline.settings import SettingError
 
     corpus, placements = parse_corpus(corpora)
@@ -77,13 +77,15 @@ def _compiled(
     address: StoreAddress,
 ) -> tuple[str, str]:
     """The file's text and the run key."""
-    from kubeflow.config import check_beam_flags
+    from kubeflow.cluster_file import check_beam_flags
     from pipeline.config import load_config
 
     config = load_config(name, assignments)
     check_beam_flags(settings, config)
     from hares.code_digest import PROJECT
-    from kubeflow.compile import compile_pipeline  # TFX: a wrong setting is said before it is imported
+    from kubeflow.compiled.compile import (
+        compile_pipeline,  # TFX: a wrong setting is said before it is imported
+    )
     from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.record import revision_of
     from pipeline.run import prepare

@@ -35,14 +35,14 @@ def command(compiled: Path, folder: Path, trust: bool) -> None:
     from cli.score_table import score_table
     from cli.terminal import Terminal
     from hares.report.runs import REPORT_FILE
-    from kubeflow.compiled import CompiledFileError, read_compiled
-    from kubeflow.harness import CompiledStepError, run_compiled
-    from kubeflow.own_steps import foreign_code
+    from kubeflow.compiled.file import CompiledFileError, read_compiled
+    from kubeflow.compiled.local_run import CompiledStepError, run_compiled
+    from kubeflow.compiled.trust import untrusted_parts
 
     console = Terminal()
     try:
         pipeline = read_compiled(compiled)
-        if not trust and (found := foreign_code(pipeline)):
+        if not trust and (found := untrusted_parts(pipeline)):
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise CommandError(
                 f"{compiled}: {found[0]}{more}; this is not what `hares compile` writes for this machine. If you trust "

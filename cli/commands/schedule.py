@@ -86,8 +86,8 @@ def create(
 
 
 def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> str:
-    from kubeflow.compiled import CompiledFileError, compiled_text, read_compiled, read_documents
-    from kubeflow.newest_spans import with_newest_spans
+    from kubeflow.compiled.file import CompiledFileError, compiled_text, read_compiled, read_documents
+    from kubeflow.compiled.newest_spans_step import with_newest_spans
 
     try:
         read_compiled(compiled)

@@ -16,7 +16,7 @@ from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, par
 from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from kubeflow.service import ClusterRun, PipelineService
+    from kubeflow.clusters import ClusterRun, PipelineService
 
 
 @click.command()

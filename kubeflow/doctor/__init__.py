@@ -1,7 +1,7 @@
-"""`hares doctor`: what will fail, where and why, found in seconds and before anything is submitted.
+"""`hares doctor`: finds in seconds what would fail, where and why, before anything is submitted.
 
-A check is a function `check_...` in a module of `kubeflow/doctor/checks/`, found by that name: it is given a `Subject`
-and yields a `Finding` for each fault it sees. Adding one touches no other file.
+A check is a function `check_...` in a module of `kubeflow/doctor/checks/`, found by its name. It gets a `Subject` and
+yields a `Finding` for each fault. A new check needs no change elsewhere.
 """
 
 from __future__ import annotations
@@ -29,6 +29,6 @@ def all_checks() -> dict[str, Check]:
 
 
 def diagnose(subject: Subject) -> list[Finding]:
-    """What is wrong with a set-up, fatal findings first."""
+    """The findings about a set-up, fatal ones first."""
     found = [finding for check in all_checks().values() for finding in check(subject)]
     return sorted(found, key=lambda finding: finding.severity is not Severity.FATAL)

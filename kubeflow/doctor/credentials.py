@@ -1,4 +1,4 @@
-"""The credentials that Google's client libraries find on this machine, and an access token from them."""
+"""Access tokens from the credentials that Google's client libraries find on this machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
 class NoCredentialsError(PermissionError):
-    """There are none, or they are refused; the message is Google's own."""
+    """There are no credentials, or they are refused; the message is Google's."""
 
 
 def access_token() -> str:
-    """An access token of the application default credentials, or "" where there are none or they are refused."""
+    """An access token of the application default credentials, or "" if there are none or they are refused."""
     try:
         return require_token()
     except NoCredentialsError:

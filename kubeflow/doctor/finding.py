@@ -1,4 +1,4 @@
-"""What the doctor looks at, and what it finds."""
+"""What the doctor examines, and what it finds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
-Target = Literal["local", "vertex", "kubeflow"]
+# Where the pipeline runs: this machine, or a kind of cluster.
+Platform = Literal["local", "vertex", "kubeflow"]
 
 
 class Severity(str, Enum):
-    """Whether a run would fail, or only go otherwise than its owner may think."""
+    """Whether a run would fail, or only differ from what its owner may expect."""
 
     FATAL = "fatal"
     WARNING = "warning"
@@ -23,9 +24,9 @@ class Finding:
     """A fault.
 
     Attributes:
-        check: what found it, as in "image".
+        check: name of the check, as "image".
         severity: whether the run would fail.
-        where: the file, address or setting at fault.
+        where: the file, address or setting with the fault.
         cause: what is wrong with it.
         remedy: what to do about it.
     """
@@ -39,23 +40,23 @@ class Finding:
 
 @dataclass(frozen=True)
 class Subject:
-    """A set-up to be looked at.
+    """A set-up to be examined.
 
     Attributes:
         target: where the pipeline would run.
         workspace: the workspace on this machine.
-        metadata: address of the metadata store, "" for the workspace's own.
-        lock: requirements.lock, or None where there is none.
-        project: the checkout that the code comes from, or None for an installed package.
-        cluster: what the cluster file says, by its keys; {} without one.
-        cluster_file: its name for the findings.
+        metadata: address of the metadata store; "" for the workspace's own.
+        lock: requirements.lock; None if there is none.
+        project: the checkout that the code comes from; None for an installed package.
+        cluster: content of the cluster file; {} without one.
+        cluster_file: its name, for the findings.
         compiled: the compiled pipeline's specification (a PipelineSpec); {} without one.
-        compiled_file: its name for the findings.
-        config: the settings of the run to be, as plain data; {} where they are not given.
+        compiled_file: its name, for the findings.
+        config: settings of the planned run, as plain data; {} if they are not given.
         components: folder of the sources that define artifact types.
     """
 
-    target: Target
+    target: Platform
     workspace: Path
     metadata: str = ""
     lock: Path | None = None

@@ -1,1 +1,1 @@
-"""The container images that the clusters run, and a check of them that needs no engine."""
+"""The container images that the clusters run: their Dockerfile and the scripts that its build calls."""

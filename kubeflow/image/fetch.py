@@ -1,8 +1,8 @@
-"""Downloads a file and keeps it only if its SHA-256 is the one that was asked for.
+"""Downloads a file and keeps it only if it has the given SHA-256.
 
     python fetch.py URL SHA256 FOLDER
 
-The image's build calls it as a script, before anything of ours is installed: the standard library alone.
+The image's build runs this script before our packages are installed, so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _BLOCK = 1 << 20
 
 
 def fetch(url: str, sha256: str, folder: Path) -> Path:
-    """The file of an address in a folder, under the last part of the address.
+    """Downloads a file into a folder, under the last part of its address.
 
     Raises:
-        ValueError: no digest was given, or the bytes have another one; nothing is left behind.
+        ValueError: no digest was given, or the file has another one; nothing is left behind.
         OSError: the address cannot be read.
     """
     if len(sha256) != 64:
         raise ValueError(
-            f"{url}: got {sha256!r} as its SHA-256; expected 64 hexadecimal digits, from a download you trust"
+            f"{url}: got {sha256!r} as its SHA-256; expected 64 hexadecimal digits from a trusted download"
         )
     path = folder / Path(urlsplit(url).path).name
     part = path.with_name(f"{path.name}.part")

@@ -1,11 +1,11 @@
-"""The part of requirements.lock that runs the product: without what only tests and linters need.
+"""The part of requirements.lock that the product needs to run, without the packages of tests and linters.
 
     python runtime_lock.py requirements.lock setup.py > runtime.lock
-    python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        these packages alone
+    python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        only these packages
 
-The lock file says under each package what brought it in ("via"). A package stays if that chain ends at one of
-setup.py's INSTALL_REQUIRES. The image's build calls this as a script, before anything of ours is installed: the
-standard library alone.
+The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
+setup.py's INSTALL_REQUIRES. The image's build runs this script before our packages are installed, so it uses only the
+standard library.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PROJECT = "hares-tfx"
 
 @dataclass(frozen=True)
 class Pin:
-    """A locked package: its normalised name, version, what brought it in, and its lines as they stand."""
+    """A locked package: normalised name, version, the packages that require it, and its lines."""
 
     name: str
     version: str
@@ -37,10 +37,10 @@ def normalise(name: str) -> str:
 
 
 def read_lock(text: str) -> dict[str, Pin]:
-    """The pins of a lock file that `uv pip compile --generate-hashes` wrote, by normalised name.
+    """The pins in a lock file from `uv pip compile --generate-hashes`, by normalised name.
 
     Raises:
-        ValueError: a line that belongs to no package.
+        ValueError: a line belongs to no package.
     """
     blocks: list[list[str]] = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -56,7 +56,7 @@ def read_lock(text: str) -> dict[str, Pin]:
 
 
 def reached(pins: Mapping[str, Pin], names: Iterable[str]) -> set[str]:
-    """The packages `names` and all that they bring in."""
+    """The packages `names` and all that they require."""
     brings: dict[str, set[str]] = {}
     for pin in pins.values():
         for parent in pin.via:
@@ -71,7 +71,7 @@ def reached(pins: Mapping[str, Pin], names: Iterable[str]) -> set[str]:
 
 
 def required_names(requirements: Iterable[str]) -> set[str]:
-    """The packages that requirements name, without those of an extra."""
+    """The packages named by requirements, without those of an extra."""
     plain = (text for text in requirements if "extra ==" not in text)
     return {normalise(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in plain}
 
@@ -90,7 +90,7 @@ def runtime_pins(lock: str, setup: str) -> list[Pin]:
     wanted = _required(setup)
     if missing := sorted(wanted - set(pins)):
         raise ValueError(
-            f"setup.py requires {', '.join(missing)}, which requirements.lock has not: run `make lock`"
+            f"setup.py requires {', '.join(missing)}, which requirements.lock lacks: run `make lock`"
         )
     kept = reached(pins, wanted)
     return [pin for pin in pins.values() if pin.name in kept]
@@ -114,7 +114,7 @@ def _required(setup: str) -> set[str]:
         if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["INSTALL_REQUIRES"]:
             requirements: list[str] = ast.literal_eval(node.value)
             return required_names(requirements)
-    raise ValueError("setup.py: no list INSTALL_REQUIRES, from which the image's packages follow")
+    raise ValueError("setup.py has no list INSTALL_REQUIRES, which decides the packages of the image")
 
 
 if __name__ == "__main__":

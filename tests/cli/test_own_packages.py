@@ -82,6 +82,8 @@ def test_a_user_package_that_hides_ours_is_said_from_the_other_side(tmp_path, mo
         check_ours("kubeflow")
     __import__("kubeflow")
     # As where ours is installed as files; an editable installation finds its submodules all the same.
-    error = ModuleNotFoundError("No module named 'kubeflow.compile'", name="kubeflow.compile")
+    error = ModuleNotFoundError(
+        "No module named 'kubeflow.compiled.compile'", name="kubeflow.compiled.compile"
+    )
     assert f"{place} hides that of hares in {PROJECT / 'kubeflow'}" in hidden_package(error)
     monkeypatch.delitem(sys.modules, "kubeflow")

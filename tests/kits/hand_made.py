@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from kubeflow.compiled import with_argo_names
+from kubeflow.compiled.file import with_argo_names
 
 # Begins every step: `given` is its executor input; `say` writes the output file as TFX's entry point does.
 PROLOGUE = """

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kubeflow.config import ClusterConfig, Resources
-from kubeflow.hardware import HardwareSpec
-from kubeflow.registration import Registration
-from kubeflow.service_config import ServiceConfig
+from kubeflow.cluster_file import ClusterConfig, Resources
+from kubeflow.clusters import ServiceConfig
+from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from models.training.config import TrainingConfig
 from models.warm_start import WarmStart
 from pipeline.config import PipelineConfig
@@ -68,6 +67,6 @@ def small_cluster(target: str, workspace: Path) -> ClusterConfig:
         labels={"cost_centre": "audio"},
         beam_args=("--runner=DataflowRunner",) if not kubeflow else (),
         beam_image="images.example/hares-beam:1" if not kubeflow else "",
-        model_registry=None if kubeflow else Registration("hares-golden"),
+        model_registry=None if kubeflow else ModelRegistrySettings("hares-golden"),
         service=None if kubeflow else SERVICE,
     )

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from kits.vertex_server import VertexServer, serving
-from kubeflow.service import Failure, ServiceError
-from kubeflow.service_config import ServiceConfig
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError
 
 RETRIES = 2
 SHORT_SECONDS = 1.0  # the client's patience where the server is made to hang

@@ -17,7 +17,7 @@ from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 __all__ = ["kfp"]
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
-GOLDEN = Path(__file__).with_name("golden") / "kubeflow.yaml"
+GOLDEN = Path(__file__).with_name("compiled") / "golden" / "kubeflow.yaml"
 
 
 @pytest.fixture
@@ -161,11 +161,11 @@ def test_a_refusal_is_one_line_and_exit_code_9(kfp: KfpServer, folder: Path) -> 
     ("text", "said"),
     [
         ("image: x", "no group 'service:'"),
-        ("service: {hots: x}", "service.hots is unknown"),
+        ("service: {hots: x}", "unknown setting service.hots; did you mean service.host"),
         ("service: {namespace: x}", "service.host is not set"),
         ("service: {host: 'http://h', project: p}", "means nothing to kubeflow"),
         ("service: {host: h}", "expected https://"),
-        ("service: {host: 'http://h', retries: many}", "it takes int"),
+        ("service: {host: 'http://h', retries: many}", "accepted is int"),
         ("service: {host: 'http://h', timeout_seconds: 0}", "must be above 0"),
         ("service: [", "is not YAML"),
     ],

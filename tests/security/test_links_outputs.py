@@ -22,8 +22,8 @@ from hares.atomic_files import write_atomically
 from hares.links import no_link, refuse_links
 from hares.lock import BusyError, held
 from hares.synthesis import make_corpus
-from kubeflow.compiled import read_compiled
-from kubeflow.harness import run_compiled
+from kubeflow.compiled.file import read_compiled
+from kubeflow.compiled.local_run import run_compiled
 from kubeflow.watch import Watch
 from pipeline.workspace import Workspace, WorkspaceBusyError
 

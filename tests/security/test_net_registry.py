@@ -9,8 +9,8 @@ import json
 import pytest
 
 from kits.hostile_web import Answer, Asked, Strangers, in_json, redirect, web_fixture  # noqa: F401
-from kubeflow.doctor import registry
-from kubeflow.doctor.registry import labels_of, parse_image
+from kubeflow.doctor import image_registry
+from kubeflow.doctor.image_registry import labels_of, parse_image
 
 TOKEN = "canary-google"  # in base64, since it goes as a password
 GOOGLE = "europe-docker.pkg.dev"
@@ -18,7 +18,7 @@ GOOGLE = "europe-docker.pkg.dev"
 
 @pytest.fixture(autouse=True)
 def google_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "access_token", lambda: TOKEN)
+    monkeypatch.setattr(image_registry, "access_token", lambda: TOKEN)
 
 
 def arrived(web: Strangers) -> set[str]:

@@ -19,11 +19,10 @@ from kits.kfp_server import TOKEN
 from kits.kfp_server import serving as serving_kubeflow
 from kits.vertex_kit import settings
 from kits.vertex_server import serving
-from kubeflow.config import load_cluster
-from kubeflow.kfp_service import KfpService
-from kubeflow.service import Failure, ServiceError
-from kubeflow.service_config import ServiceConfig, load_service
-from kubeflow.vertex_service import VertexService
+from kubeflow.cluster_file import load_cluster
+from kubeflow.clusters import Failure, ServiceConfig, ServiceError, open_service
+from kubeflow.kfp.service import KfpService
+from kubeflow.vertex.service import VertexService
 from pipeline.http import Client
 from pipeline.lineage.importing.foreign import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, GoogleToken, Patience, RestClient
@@ -124,7 +123,7 @@ def test_a_cluster_file_is_refused_before_anything_is_sent(
     file = tmp_path / "cluster.yaml"
     file.write_text(yaml.safe_dump({"service": {**needed, **group}}))
     with pytest.raises(ValueError, match=r"service\.|credential") as caught:
-        load_service(file, target)
+        open_service(target, file)
     assert "canary" not in str(caught.value)
 
 

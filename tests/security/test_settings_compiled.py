@@ -18,11 +18,11 @@ from cli.commands.run_compiled import _without_secrets
 from cli.errors import CommandError
 from cli.main import hares
 from kits.hand_made import step, write_file
-from kubeflow.compiled import read_compiled
-from kubeflow.harness import run_compiled
-from kubeflow.own_steps import foreign_code
+from kubeflow.compiled.file import read_compiled
+from kubeflow.compiled.local_run import run_compiled
+from kubeflow.compiled.trust import untrusted_parts
 
-GOLDEN = Path(__file__).resolve().parents[1] / "kubeflow" / "golden"
+GOLDEN = Path(__file__).resolve().parents[1] / "kubeflow" / "compiled" / "golden"
 TOKENS = (
     "GOOGLE_APPLICATION_CREDENTIALS",
     "AWS_SECRET_ACCESS_KEY",
@@ -40,7 +40,7 @@ def spec() -> dict[str, Any]:
 
 def found_in(spec: dict[str, Any], path: Path) -> list[str]:
     path.write_text(yaml.safe_dump(spec))
-    return foreign_code(read_compiled(path))
+    return untrusted_parts(read_compiled(path))
 
 
 def test_what_compile_writes_is_ours(spec: dict[str, Any], tmp_path: Path) -> None:
@@ -77,8 +77,8 @@ ATTACKS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "code": lambda s: trainer(s).update(command=["python", "-c", "import os"]),
     "an option of python's": lambda s: trainer(s).update(command=["python", "-i", "-m", "kubeflow.entrypoint"]),
     "another python": lambda s: trainer(s).update(command=["/tmp/python", "-m", "kubeflow.entrypoint"]),
-    "Vertex with the user's account": lambda s: trainer(s).update(command=["python", "-m", "kubeflow.vertex_step"]),
-    "a registry": lambda s: trainer(s).update(command=["python", "-m", "kubeflow.vertex_register"]),
+    "a custom job": lambda s: trainer(s).update(command=["python", "-m", "kubeflow.vertex.custom_job"]),
+    "a registry": lambda s: trainer(s).update(command=["python", "-m", "kubeflow.vertex.model_registry"]),
     "no command": lambda s: trainer(s).pop("command"),
     "a driver": lambda s: trainer(s).update(lifecycle={"preCacheCheck": {"command": ["sh"], "args": []}}),
     "an environment": lambda s: trainer(s).update(env=[{"name": "LD_PRELOAD", "value": "/tmp/x.so"}]),
@@ -112,9 +112,9 @@ def test_what_it_would_execute_is_found(
 
 
 def test_a_vertex_file_speaks_to_vertex_with_the_users_account(tmp_path: Path) -> None:
-    found = foreign_code(read_compiled(GOLDEN / "vertex.json"))
-    assert [line for line in found if "step trainer" in line and "kubeflow.vertex_step" in line]
-    assert [line for line in found if "step pusher" in line and "kubeflow.vertex_register" in line]
+    found = untrusted_parts(read_compiled(GOLDEN / "vertex.json"))
+    assert [line for line in found if "step trainer" in line and "kubeflow.vertex.custom_job" in line]
+    assert [line for line in found if "step pusher" in line and "kubeflow.vertex.model_registry" in line]
     assert [line for line in found if "DataflowRunner" in line]
 
 

@@ -13,7 +13,7 @@ import yaml
 
 pytest.importorskip("tfx")  # components.beam_runner is below a package that imports it
 
-from kubeflow.config import ClusterConfig, check_beam_flags
+from kubeflow.cluster_file import ClusterConfig, check_beam_flags
 from pipeline.beam_args import _parser
 from pipeline.beam_flags import _PLACES, _TUNING
 from pipeline.config import PipelineConfig, load_config

@@ -29,8 +29,8 @@ from cli.quiet import logging_to
 from cli.terminal import Terminal, joined, lines, one_line, styled
 from hares.report.runs import REPORT_FILE
 from kits.lineage_stores import StoreWriter, create_store
-from kubeflow import services
-from kubeflow.service import ClusterRun, Failure, Schedule, ServiceError, State, StepState
+from kubeflow import clusters
+from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceError, State, StepState
 
 TITLE, CLEAR, C1 = "\x1b]0;owned\x07", "\x1b[2J\x1b[H", "\x9b31m\x85\x90q"
 BIDI = "\u202egnp.\u2066\u200f\u200b\u2028\u2029"
@@ -207,7 +207,7 @@ def test_a_cluster(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(services, "open_service", lambda *_: Cluster(text, refuses))
+    monkeypatch.setattr(clusters, "open_service", lambda *_: Cluster(text, refuses))
     place = ("--target", "kubeflow", "--cluster", tmp_path / "c.yaml")
     compiled = tmp_path / "p.yaml"
     compiled.write_text("{}")

@@ -1,1 +1,1 @@
-"""The doctor's checks, a module for each thing that is looked at."""
+"""The doctor's checks, a module for each subject."""

@@ -9,7 +9,7 @@ from kubeflow.doctor.finding import Finding, Severity, Subject
 
 
 def check_credentials(subject: Subject) -> Iterator[Finding]:
-    """Vertex: the application default credentials are there and give a token."""
+    """On Vertex, the application default credentials exist and give a token."""
     if subject.target != "vertex":
         return
     try:

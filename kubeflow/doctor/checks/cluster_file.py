@@ -1,11 +1,11 @@
-"""The cluster file: `hares compile` would take it."""
+"""Whether `hares compile` would accept the cluster file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from kubeflow.config import load_cluster
+from kubeflow.cluster_file import load_cluster
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from pipeline.settings import SettingError
 
@@ -20,5 +20,5 @@ def check_cluster_file(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "cluster_file", Severity.FATAL, subject.cluster_file,
             str(error).removeprefix(f"--cluster {subject.cluster_file}: "),
-            "set it right; docs/vertex.md and docs/kubeflow.md show whole files",
+            "correct it; docs/vertex.md and docs/kubeflow.md show complete files",
         )  # fmt: skip

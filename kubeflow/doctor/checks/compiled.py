@@ -1,7 +1,7 @@
-"""Artifact types as the sources define them, and the compiled pipeline on its file alone.
+"""Artifact types in the sources, and the compiled pipeline.
 
-What the compiler would refuse is found in the sources, before it is called; what the cluster would refuse or never
-execute in the file, whoever compiled it.
+The sources show what the compiler would refuse, before it is called. The file shows what the cluster would refuse or
+never execute, whoever compiled it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 import yaml
 
-from kubeflow.compiled import ARGO_TASK_NAME
+from kubeflow.compiled.executor_input import FOLDERS
+from kubeflow.compiled.file import ARGO_TASK_NAME
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.executor_input import FOLDERS
 
 # What the Kubeflow Pipelines compiler accepts as a type's name.
 _TYPE_NAME = re.compile(r"^[a-z][a-z0-9-_]{2,20}[.][A-Z][a-zA-Z0-9-_]{2,49}$")
 
 
 def check_artifact_types(subject: Subject) -> Iterator[Finding]:
-    """Types of artifacts have names that clusters accept, and declare no properties."""
+    """Artifact types have names that clusters accept, and declare no properties."""
     seen: set[str] = set()
     for where, schema in _schemas(subject.compiled, ""):
         title = str(schema.get("schemaTitle") or "")
@@ -42,7 +42,7 @@ def check_artifact_types(subject: Subject) -> Iterator[Finding]:
 
 
 def check_own_types(subject: Subject) -> Iterator[Finding]:
-    """The artifact types that our sources define, without importing them."""
+    """The same for the artifact types in our sources, which are not imported."""
     for path in sorted(subject.components.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.ClassDef):
@@ -64,31 +64,31 @@ def check_own_types(subject: Subject) -> Iterator[Finding]:
 
 
 def check_resolvers(subject: Subject) -> Iterator[Finding]:
-    """No step is left to a resolver, which open-source Kubeflow does not execute."""
+    """No step is a resolver, which open-source Kubeflow does not execute."""
     for label, executor in subject.compiled.get("deploymentSpec", {}).get("executors", {}).items():
         if "resolver" in executor:
             yield Finding(
                 "resolver", Severity.FATAL, f"{subject.compiled_file}: {label}",
-                "it is a resolver, which no open-source cluster executes",
+                "it is a resolver, which open-source Kubeflow does not execute",
                 "compile again with `hares compile`, which resolves spans, baseline and warm start before submission",
             )  # fmt: skip
 
 
 def check_task_names(subject: Subject) -> Iterator[Finding]:
-    """On Kubeflow steps become tasks of Argo, whose validator refuses a run with another name before it is created."""
+    """On Kubeflow, Argo accepts the names of all steps."""
     if subject.target != "kubeflow":
         return
     for name in subject.compiled.get("root", {}).get("dag", {}).get("tasks", {}):
         if not ARGO_TASK_NAME.fullmatch(name):
             yield Finding(
                 "task_name", Severity.FATAL, f"{subject.compiled_file}: {name}",
-                "Argo refuses the name of the step; it takes letters, digits and -",
+                "Argo refuses the name of the step; accepted are letters, digits and -",
                 "compile the file again with `hares compile --target kubeflow`",
             )  # fmt: skip
 
 
 def check_importers(subject: Subject) -> Iterator[Finding]:
-    """Kubeflow's importer takes addresses of buckets alone."""
+    """On Kubeflow, importers have addresses in buckets."""
     if subject.target != "kubeflow":
         return
     for label, executor in subject.compiled.get("deploymentSpec", {}).get("executors", {}).items():
@@ -96,16 +96,16 @@ def check_importers(subject: Subject) -> Iterator[Finding]:
         if uri and not uri.startswith(tuple(FOLDERS)):
             yield Finding(
                 "importer", Severity.FATAL, f"{subject.compiled_file}: {label}",
-                f"Kubeflow imports from gs://, s3:// and minio:// alone, and this is {uri}",
+                f"Kubeflow imports only from gs://, s3:// and minio://, and this is {uri}",
                 "compile the file again with `hares compile --target kubeflow`, which copies from a volume",
             )  # fmt: skip
 
 
 def check_compiled_file(subject: Subject) -> Iterator[Finding]:
-    """The file is a compiled pipeline, where one is given."""
+    """The given file is a compiled pipeline."""
     if subject.compiled_file and not {"deploymentSpec", "components", "root"} <= set(subject.compiled):
         yield Finding(
-            "compiled", Severity.FATAL, subject.compiled_file, "it is no compiled pipeline",
+            "compiled", Severity.FATAL, subject.compiled_file, "it is not a compiled pipeline",
             "make one with `hares compile --target ... --output FILE`",
         )  # fmt: skip
 
@@ -124,7 +124,7 @@ def _schemas(node: Any, where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _bad_name(title: str) -> tuple[str, str]:
     return (
         f"the type {title!r} has a name that clusters refuse (accepted is {_TYPE_NAME.pattern})",
-        "give the artifact class a TYPE_NAME of that form, which is also its import path",
+        "give the artifact class a TYPE_NAME of that form; it is also the import path",
     )
 
 

@@ -1,4 +1,4 @@
-"""This machine's Python and packages, against the lock file; and whether the code is what a revision names."""
+"""This machine's Python and packages, compared with the lock file, and the state of the checkout."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _SHOWN = 5
 
 
 def check_python(subject: Subject) -> Iterator[Finding]:
-    """Python is of the version that the locked packages are built for."""
+    """Python has the version that the locked packages are for."""
     if not platform.python_version().startswith(f"{_PYTHON}."):
         yield Finding(
             "python", Severity.FATAL, "Python",
             f"it is {platform.python_version()}, and the locked packages are for {_PYTHON}",
-            "set the environment up with `bash bootstrap.sh`, which finds or installs it",
+            "set the environment up with `bash bootstrap.sh`, which finds or installs Python 3.10",
         )  # fmt: skip
 
 
 def check_packages(subject: Subject) -> Iterator[Finding]:
-    """What is installed is what the lock file pins. Packages that only tests need may be missing."""
+    """The installed versions are those of the lock file. Packages that only tests need may be missing."""
     if subject.lock is None:
         yield Finding(
-            "packages", Severity.WARNING, "requirements.lock", "it is neither beside the code nor installed with it",
+            "packages", Severity.WARNING, "requirements.lock", "it is neither with the code nor installed with it",
             "install from a checkout, or from a wheel built from one",
         )  # fmt: skip
         return
@@ -49,7 +49,7 @@ def check_packages(subject: Subject) -> Iterator[Finding]:
 
 
 def check_git(subject: Subject) -> Iterator[Finding]:
-    """The checkout is clean, so that the revision on the run names the code that ran."""
+    """The checkout is clean, so the revision on the run identifies its code."""
     if subject.project is None or not (subject.project / ".git").exists():
         return
     done = subprocess.run(
@@ -63,6 +63,6 @@ def check_git(subject: Subject) -> Iterator[Finding]:
     elif changed := done.stdout.splitlines():
         yield Finding(
             "git", Severity.WARNING, str(subject.project),
-            f"{len(changed)} file(s) are not as the revision has them, {changed[0][3:]} among them",
-            "commit first: the image and the run carry the revision, and could not be made again",
+            f"{len(changed)} file(s) differ from the revision, {changed[0][3:]} among them",
+            "commit first: image and run carry the revision, and could not be reproduced",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The images that the steps run in: there, and made from the lock file and revision that are here."""
+"""The images of the steps: they exist, and were built from this lock file and revision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 from kubeflow.doctor.finding import Finding, Severity, Subject
-from kubeflow.doctor.registry import (
+from kubeflow.doctor.image_registry import (
     ImageMissingError,
     ImageRefusedError,
     UnreachableError,
@@ -24,13 +24,13 @@ _BUILD = "build and push it as docs/images.md says"
 
 
 def check_images(subject: Subject) -> Iterator[Finding]:
-    """Each image that the cluster file or the compiled pipeline names."""
+    """Every image that the cluster file or the compiled pipeline names."""
     for image, where in _images(subject).items():
         yield from _image(subject, image, where)
 
 
 def _images(subject: Subject) -> dict[str, str]:
-    """Images to the setting or step that names them first."""
+    """For each image, the setting or step that names it first."""
     found: dict[str, str] = {}
     settings = {name: subject.cluster.get(name) for name in ("image", "beam_image")}
     for kind, image in (subject.cluster.get("images") or {}).items():
@@ -56,35 +56,35 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
         return
     except ImageRefusedError as error:
         yield Finding(
-            "image", Severity.WARNING, where, f"{name} may not be seen with the credentials here: {error}",
+            "image", Severity.WARNING, where, f"{name} cannot be seen with this machine's credentials: {error}",
             "log in with `gcloud auth application-default login`, and ask for the role Artifact Registry Reader",
         )  # fmt: skip
         return
     except UnreachableError as error:
         yield Finding(
-            "image", Severity.WARNING, where, f"whether {name} is there is not known: {error}",
-            "look whether the registry can be reached from here; the cluster has to reach it too",
+            "image", Severity.WARNING, where, f"it is unknown whether {name} exists: {error}",
+            "check whether the registry can be reached from here; the cluster has to reach it too",
         )  # fmt: skip
         return
     if subject.lock is not None:
         here = hashlib.sha256(subject.lock.read_bytes()).hexdigest()
         if labels.get(LOCK_LABEL) != here:
-            made = labels.get(LOCK_LABEL, "")[:12] or "no lock file that it names"
+            made = labels.get(LOCK_LABEL, "")[:12] or "an unknown lock file"
             yield Finding(
-                "image", Severity.FATAL, where, f"{name} was made from {made}, and requirements.lock is {here[:12]}",
+                "image", Severity.FATAL, where, f"{name} was built from {made}, and requirements.lock is {here[:12]}",
                 _BUILD,
             )  # fmt: skip
             return
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", labels.get(BASE_LABEL, "")):
         yield Finding(
-            "image", Severity.WARNING, where, f"{name} does not say which base image it stands on (label {BASE_LABEL})",
+            "image", Severity.WARNING, where, f"{name} does not name its base image (label {BASE_LABEL})",
             f"{_BUILD}, with the digest of the base",
         )  # fmt: skip
     revision = _revision(subject)
     if revision and labels.get(REVISION_LABEL) != revision:
-        made = labels.get(REVISION_LABEL, "")[:12] or "no revision that it names"
+        made = labels.get(REVISION_LABEL, "")[:12] or "an unknown revision"
         yield Finding(
-            "image", Severity.WARNING, where, f"{name} holds the code of {made}, and the checkout is {revision[:12]}",
+            "image", Severity.WARNING, where, f"{name} holds the code of {made}, but the checkout is {revision[:12]}",
             f"{_BUILD}, or check out that revision",
         )  # fmt: skip
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from kubeflow.doctor.finding import Finding, Severity, Subject
 
 _GB = 1e9
-# A run of the preset `demo` leaves less than this in its workspace, and peaks below this in memory (docs/results.md
-# gives both for larger ones): with less than these nothing of use can be run.
+# A run of `demo`, the smallest preset, needs a little less of both (docs/results.md has the figures of larger ones).
 LEAST_DISK, LEAST_MEMORY = 2 * _GB, 2 * _GB
 _MEMINFO = Path("/proc/meminfo")
 
 
 def check_ffmpeg(subject: Subject) -> Iterator[Finding]:
-    """There is an ffmpeg, which m4a and the like are read through."""
+    """Ffmpeg is installed; it decodes m4a and the like."""
     if subject.target == "local" and shutil.which("ffmpeg") is None:
         yield Finding(
             "ffmpeg", Severity.WARNING, "ffmpeg",
@@ -27,7 +26,7 @@ def check_ffmpeg(subject: Subject) -> Iterator[Finding]:
 
 
 def check_disk(subject: Subject) -> Iterator[Finding]:
-    """The workspace's disk has room."""
+    """The workspace's disk has enough space."""
     folder = subject.workspace.absolute()
     there = next((parent for parent in (folder, *folder.parents) if parent.is_dir()), None)
     if there is None:
@@ -42,7 +41,7 @@ def check_disk(subject: Subject) -> Iterator[Finding]:
 
 
 def check_memory(subject: Subject) -> Iterator[Finding]:
-    """A local run has memory to work in."""
+    """A local run has enough memory."""
     if subject.target != "local":
         return
     free = available_memory(_MEMINFO)
@@ -50,15 +49,15 @@ def check_memory(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "memory", Severity.WARNING, "memory",
             f"{free / _GB:.1f} GB are free, and a run needs {LEAST_MEMORY / _GB:.0f} GB or more",
-            "end other programs, or run on a larger machine",
+            "close other programs, or run on a larger machine",
         )  # fmt: skip
 
 
 def available_memory(meminfo: Path) -> float | None:
-    """Bytes that programs may still take: the kernel's own estimate, less where a cgroup sets a limit.
+    """Bytes that are still available: the kernel's estimate, or less if a cgroup sets a limit.
 
     Args:
-        meminfo: Linux's /proc/meminfo; None comes back where there is none.
+        meminfo: Linux's /proc/meminfo; without it the result is None.
     """
     if not meminfo.is_file():
         return None

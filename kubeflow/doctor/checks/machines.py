@@ -1,4 +1,4 @@
-"""Machine types, accelerators and TPU topologies that Vertex AI knows, wherever a file names them."""
+"""Machine types, accelerators and TPU topologies, compared with those that Vertex AI knows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KEYS = {
 
 @dataclass(frozen=True)
 class Machine:
-    """A machine as a job asks for it; "" and 0 for what it does not say."""
+    """A machine as a job requests it; "" and 0 for what it leaves out."""
 
     machine_type: str
     accelerator_type: str = ""
@@ -45,7 +45,7 @@ def check_machines(subject: Subject) -> Iterator[Finding]:
                 reported.add(machine)
                 yield Finding(
                     "machine", Severity.FATAL, f"{file}: {where}", problem,
-                    f"take one of those, or add a new one to {TABLE.name} if Vertex has it now",
+                    f"use one of those, or add a new one to {TABLE.name} if Vertex has it now",
                 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def check_accelerators(subject: Subject) -> Iterator[Finding]:
         given = str((resources or {}).get("accelerator") or "")
         if (
             given and "/" not in given and given not in known
-        ):  # Kubernetes' names are a fault of the cluster file
+        ):  # the check of the cluster file reports Kubernetes' names
             yield Finding(
                 "machine", Severity.FATAL, f"{subject.cluster_file}: resources.{kind}.accelerator",
                 f"Vertex has no {given}; there are {', '.join(known)}", "give one of those",
@@ -66,7 +66,7 @@ def check_accelerators(subject: Subject) -> Iterator[Finding]:
 
 
 def problem_with(machine: Machine) -> str:
-    """What Vertex would refuse about a machine, with what it accepts; "" for nothing."""
+    """Why Vertex would refuse a machine, with what it accepts; "" if it would not."""
     table = _table()
     if machine.machine_type in table["topologies"]:
         return _topology_problem(machine, table["topologies"][machine.machine_type])
@@ -81,11 +81,11 @@ def problem_with(machine: Machine) -> str:
         counts = {name: by_cores.get(int(size), []) for name, by_cores in attachable.items()}
         return _accelerator_problem(machine, {n: c for n, c in counts.items() if c}, required=False)
     near = difflib.get_close_matches(machine.machine_type, _machine_types(), n=3)
-    return f"Vertex has no machine type {machine.machine_type}; near it are {', '.join(near) or 'none'}"
+    return f"Vertex has no machine type {machine.machine_type}; similar are {', '.join(near) or 'none'}"
 
 
 def machines_in(node: Any, where: str) -> Iterator[tuple[str, Machine]]:
-    """Every mapping below a node that names a machine type; JSON within strings is looked into as well."""
+    """Every mapping below a node that names a machine type, also within strings of JSON."""
     if isinstance(node, str) and node.startswith(("{", "[")) and "achine" in node:
         try:
             node = json.loads(node)

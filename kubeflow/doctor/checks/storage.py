@@ -1,4 +1,4 @@
-"""Where artifacts go, and the workspace, can be written: tried by writing a small file and removing it."""
+"""Whether workspace and pipeline root can be written: a small file is written and removed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kubeflow.doctor.finding import Finding, Severity, Subject
 from pipeline.hosts import service_address, without_user
 from pipeline.http import NO_CREDENTIAL, Client, Credential
 
-# As Google's own clients read it: an address that stands for the storage service.
+# Google's own clients read it too: the address of a server in place of the storage service.
 _ENDPOINT_VARIABLE = "STORAGE_EMULATOR_HOST"
 _ENDPOINT = "https://storage.googleapis.com"
 _TIMEOUT = 10.0  # seconds
@@ -24,13 +24,13 @@ _ROLE = "give the service account the role Storage Object User on the bucket"
 
 
 def check_workspace(subject: Subject) -> Iterator[Finding]:
-    """The workspace on this machine can be written; it need not be there yet."""
+    """The workspace on this machine can be written; it need not exist yet."""
     folder = subject.workspace.absolute()
     if subject.cluster and not subject.metadata and not folder.is_dir():
         yield Finding(
             "storage", Severity.WARNING, f"{subject.cluster_file}: workspace {subject.workspace}",
-            "there is no such folder here: baseline and warm start would be sought in an empty metadata store",
-            "mount it on this machine too or name the store with --metadata; for a first run, make the folder",
+            "this folder does not exist here: baseline and warm start would be looked up in an empty metadata store",
+            "mount it on this machine too or name the store with --metadata; for a first run, create the folder",
         )  # fmt: skip
         return
     there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
@@ -38,7 +38,7 @@ def check_workspace(subject: Subject) -> Iterator[Finding]:
 
 
 def check_pipeline_root(subject: Subject) -> Iterator[Finding]:
-    """The pipeline root can be written. One in no bucket at all is a fault of the cluster file."""
+    """The pipeline root can be written. The check of the cluster file reports one that is in no bucket."""
     root = str(subject.cluster.get("pipeline_root") or "")
     where = f"{subject.cluster_file}: pipeline_root {without_user(root)}"
     scheme = urlsplit(root).scheme
@@ -46,7 +46,7 @@ def check_pipeline_root(subject: Subject) -> Iterator[Finding]:
         yield from _bucket(root, where, subject.target)
     elif scheme in ("s3", "minio"):
         yield Finding(
-            "storage", Severity.WARNING, where, f"whether {scheme}:// can be written is not known from here",
+            "storage", Severity.WARNING, where, f"it cannot be known from here whether {scheme}:// can be written",
             "the first step of a run will show it; its pod uses the cluster's own credentials",
         )  # fmt: skip
 
@@ -60,7 +60,7 @@ def _local(folder: Path, where: str) -> Iterator[Finding]:
     except OSError as error:
         yield Finding(
             "storage", Severity.FATAL, where, f"{folder} cannot be written: {error.strerror}",
-            "give a folder on a disk with room that this user may write",
+            "give a folder that this user may write, on a disk with space",
         )  # fmt: skip
 
 
@@ -81,28 +81,31 @@ def _bucket(root: str, where: str, target: str) -> Iterator[Finding]:
             removed = client.send("DELETE", f"{base}/storage/v1/b/{bucket}/o/{file}", credential)
             if removed.status not in (200, 204):
                 yield Finding(
-                    "storage", Severity.WARNING, where, f"it can be written, and nothing removed ({removed.status})",
-                    f"{_ROLE}, or clean up gs://{parts.netloc}/{name} by hand",
+                    "storage", Severity.WARNING, where, f"it can be written, but not cleaned up ({removed.status})",
+                    f"{_ROLE}, or remove gs://{parts.netloc}/{name} by hand",
                 )  # fmt: skip
             return
     except NoCredentialsError as error:
-        # On Vertex nothing works without them, and the check of credentials says so.
+        # On Vertex nothing works without credentials, and their own check reports it.
         if target != "vertex":
             yield Finding(
-                "storage", Severity.WARNING, where, f"whether it can be written is not known: {error}",
+                "storage", Severity.WARNING, where, f"it is unknown whether it can be written: {error}",
                 "log in with `gcloud auth application-default login`; the pods have credentials of their own",
             )  # fmt: skip
         return
     except (requests.RequestException, ValueError) as error:
         yield Finding(
             "storage", Severity.WARNING, where, f"the storage service does not answer: {str(error)[:200]}",
-            "look at this machine's network and try again",
+            "check this machine's network and try again",
         )  # fmt: skip
         return
     cause, remedy = {
         401: ("the credentials are refused", "log in again with `gcloud auth application-default login`"),
-        403: ("it may not be written with these credentials", _ROLE),
-        404: ("there is no such bucket", f"make it with `gcloud storage buckets create gs://{parts.netloc}`"),
+        403: ("these credentials may not write it", _ROLE),
+        404: (
+            "there is no such bucket",
+            f"create it with `gcloud storage buckets create gs://{parts.netloc}`",
+        ),
     }.get(
         written.status,
         (f"the storage service answers {written.status}", "try again; its status page may say more"),

@@ -1,4 +1,4 @@
-"""The metadata store: it answers, and what the last run was made with is what this one would be."""
+"""The metadata store: it answers, and the last run had the same settings as the planned one."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def check_store(subject: Subject) -> Iterator[Finding]:
-    """The store answers; a workspace without one has never been used, which is no fault."""
+    """The store answers. A workspace without a store is new, which is no fault."""
     try:
         _open(subject)
     except (ConnectionError, ValueError) as error:
         yield Finding(
             "store", Severity.FATAL, f"--metadata {subject.metadata or subject.workspace}", str(error).splitlines()[0],
-            "without it no span, baseline or warm start can be resolved; docs/metadata.md says how to set one up",
+            "spans, baseline and warm start are resolved from it; docs/metadata.md says how to set one up",
         )  # fmt: skip
 
 
 def check_settings(subject: Subject) -> Iterator[Finding]:
-    """The settings are those of this pipeline's last run on this target, or the finding says which differ."""
+    """The settings are those of this pipeline's last run on this target."""
     if not subject.config:
         return
     from pipeline.lineage.runs import RunFilter, config_of, list_runs
@@ -31,7 +31,7 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
     try:
         store = _open(subject)
     except (ConnectionError, ValueError):
-        return  # check_store says so
+        return  # check_store reports it
     if store is None:
         return
     for run in list_runs(store, RunFilter(), limit=_LOOKED_AT):
@@ -43,18 +43,18 @@ def check_settings(subject: Subject) -> Iterator[Finding]:
         changed = list(differences(last, subject.config))
         if changed:
             yield Finding(
-                "settings", Severity.WARNING, f"run {run.run_id}", f"its settings were others: {'; '.join(changed)}",
-                "nothing, if that is meant; else give the settings of that run with --config and --set",
+                "settings", Severity.WARNING, f"run {run.run_id}", f"its settings were different: {'; '.join(changed)}",
+                "nothing, if this is intended; otherwise give that run's settings with --config and --set",
             )  # fmt: skip
         return
 
 
-# Of a store with many pipelines' runs, how many of the latest are looked through.
+# How many of the latest runs are searched, in a store that other pipelines share.
 _LOOKED_AT = 50
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:
-    """Settings that differ, by their dotted names, as in "training.steps 100 -> 200"."""
+    """Settings that differ, with dotted names, as "training.steps 100 -> 200"."""
     for name in dict.fromkeys([*before, *now]):
         ours, theirs = before.get(name), now.get(name)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
@@ -64,7 +64,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = 
 
 
 def _open(subject: Subject) -> MetadataStore | None:
-    """The store, or None where the workspace has none yet. Raises ConnectionError or ValueError."""
+    """The store, or None if the workspace has none yet. Raises ConnectionError or ValueError."""
     from pipeline.lineage.connection import store_address
     from pipeline.workspace import Workspace
 

@@ -125,18 +125,18 @@ def no_compiled_pipeline(setup: Setup) -> None:
         (other_lock, "packages", FATAL, "numpy is 1.26.4, locked is 1.26.3"),
         (uncommitted, "git", WARNING, "new.py"),
         (no_image, "image", FATAL, "hares/pipeline:1 is missing"),
-        (image_of, "image", FATAL, "was made from"),
+        (image_of, "image", FATAL, "was built from"),
         (image_of_another_revision, "image", WARNING, "holds the code of 000000000000"),
-        (image_on_a_base_by_tag, "image", WARNING, "which base image"),
+        (image_on_a_base_by_tag, "image", WARNING, "its base image"),
         (image_for_another_machine, "image", FATAL, "not for linux/amd64"),
-        (bucket_of_others, "storage", FATAL, "may not be written"),
+        (bucket_of_others, "storage", FATAL, "may not write it"),
         (no_bucket, "storage", FATAL, "no such bucket"),
         (bad_type_name, "artifact_type", FATAL, "'Embeddings' has a name"),
         (declared_properties, "artifact_type", FATAL, "components.Mine declares properties"),
         (bad_source, "artifact_type", FATAL, "components.Mine declares properties"),
         (resolver, "resolver", FATAL, "resolver"),
         (unknown_setting, "cluster_file", FATAL, "piepline_root"),
-        (no_compiled_pipeline, "compiled", FATAL, "no compiled pipeline"),
+        (no_compiled_pipeline, "compiled", FATAL, "not a compiled pipeline"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
@@ -153,7 +153,7 @@ def test_a_fault_is_found_and_nothing_else(
 @pytest.mark.parametrize(
     ("machine", "said"),
     [
-        ({"machineType": "n1-standrad-8"}, "near it are n1-standard-8"),
+        ({"machineType": "n1-standrad-8"}, "similar are n1-standard-8"),
         ({"machineType": "n1-standard-32", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": 1}, "2/4 x"),
         ({"machineType": "g2-standard-24", "acceleratorType": "NVIDIA_L4", "acceleratorCount": 1}, "2 x NVIDIA_L4"),
         ({"machineType": "a2-highgpu-1g"}, "needs its accelerator named"),
@@ -255,7 +255,7 @@ def test_an_index_of_platforms_is_followed(setup: Setup) -> None:
 def test_a_registry_that_does_not_answer_is_a_warning(setup: Setup) -> None:
     setup.cluster(image="127.0.0.1:9/hares/pipeline:1")
     (found,) = examined(setup)
-    assert (found.check, found.severity) == ("image", WARNING) and "not known" in found.cause
+    assert (found.check, found.severity) == ("image", WARNING) and "unknown whether" in found.cause
 
 
 def test_a_store_that_does_not_answer(setup: Setup) -> None:
@@ -275,7 +275,7 @@ def test_settings_that_the_last_run_did_not_have(setup: Setup) -> None:
     assert examined(setup, config=same) == []
     (found,) = examined(setup, config={"name": "hares", "training": {"steps": 200, "seed": 0}})
     assert (found.check, found.severity, found.where) == ("settings", WARNING, "run 3")
-    assert found.cause == "its settings were others: training.steps 100 -> 200"
+    assert found.cause == "its settings were different: training.steps 100 -> 200"
     assert examined(setup, config={"name": "another", "training": {}}) == []
 
 

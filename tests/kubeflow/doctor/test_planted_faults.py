@@ -59,7 +59,9 @@ class Whole:
             "target": self.target, "image": image, "images": {"trainer": image}, "pipeline_root": "gs://bucket/hares",
             "workspace": str(self.workspace), "labels": {"cost_centre": "audio"},
         }  # fmt: skip
-        text = (PROJECT / "tests" / "kubeflow" / "golden" / GOLDEN[self.target]).read_text(encoding="utf-8")
+        text = (PROJECT / "tests" / "kubeflow" / "compiled" / "golden" / GOLDEN[self.target]).read_text(
+            encoding="utf-8"
+        )
         for name in IMAGES:
             text = text.replace(name, image)
         self.documents = list(yaml.safe_load_all(text))
@@ -223,10 +225,10 @@ def test_a_good_setup_gives_no_finding(whole: Whole) -> None:
     ("fault", "check", "severity", "said"),
     [
         (no_image, "image", "fatal", "hares/pipeline:1 is missing"),
-        (image_of_another_lock_file, "image", "fatal", "was made from"),
-        (bucket_that_may_not_be_written, "storage", "fatal", "may not be written"),
+        (image_of_another_lock_file, "image", "fatal", "was built from"),
+        (bucket_that_may_not_be_written, "storage", "fatal", "may not write it"),
         (no_bucket, "storage", "fatal", "no such bucket"),
-        (machine_that_vertex_has_not, "machine", "fatal", "near it are n1-standard-8"),
+        (machine_that_vertex_has_not, "machine", "fatal", "similar are n1-standard-8"),
         (accelerator_of_the_other_kind, "cluster_file", "fatal", "resources.trainer.accelerator"),
         (type_without_a_module, "artifact_type", "fatal", "'Embeddings' has a name"),
         (type_that_declares_properties, "artifact_type", "fatal", "components.Mine declares properties"),
@@ -236,7 +238,7 @@ def test_a_good_setup_gives_no_finding(whole: Whole) -> None:
         (uncommitted_change, "git", "warning", "hares/new.py"),
         (store_that_does_not_answer, "store", "fatal", "127.0.0.1:9"),
         (unknown_setting, "cluster_file", "fatal", "piepline_root"),
-        (file_that_is_not_compiled, "compiled", "fatal", "no compiled pipeline"),
+        (file_that_is_not_compiled, "compiled", "fatal", "not a compiled pipeline"),
         (no_credentials, "credentials", "fatal", "gone.json"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow.image.dockerfile import (
+from kits.image.dockerfile import (
     Copy,
     DockerfileError,
     Entrypoint,

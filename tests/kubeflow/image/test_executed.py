@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow.image.check import PROJECT, build_arguments, check, trial
-from kubeflow.image.dockerfile import DockerfileError, parse
-from kubeflow.image.executed import Built, execute
+from kits.image.check import PROJECT, build_arguments, check, trial
+from kits.image.dockerfile import DockerfileError, parse
+from kits.image.executed import Built, execute
+from kits.image.imports import first_party_modules, imports_of
 from kubeflow.image.fetch import fetch
-from kubeflow.image.imports import first_party_modules, imports_of
 
 SMALL = """
 FROM python:3.10 AS base
@@ -165,7 +165,7 @@ def test_imports_are_found_at_the_head_and_within_functions_and_not_where_they_m
         "try:\n    import g\nexcept ImportError:\n    import h\n"
     )
     assert set(imports_of(source)) == {("a.b", ""), ("c", "d"), ("e", ""), ("h", "")}
-    assert {"kubeflow.image.imports", "kubeflow.image", "cli.main"} <= set(first_party_modules())
+    assert {"kubeflow.image.fetch", "kubeflow.image", "cli.main"} <= set(first_party_modules())
 
 
 @pytest.mark.full
@@ -175,6 +175,6 @@ def test_the_pipeline_image_installs_imports_and_finds_nothing_wrong() -> None:
         built, trials = check("pipeline", Path(folder), print)
     assert built.labels["hares.lock.sha256"] == build_arguments(PROJECT)["LOCK_SHA256"]
     assert [(tried.words[-1], tried.code) for tried in trials] == [
-        ("kubeflow.image.imports", 0),
+        ("imports.py", 0),
         ("workspace", 0),
     ], "\n".join(tried.output for tried in trials)

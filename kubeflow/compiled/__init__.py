@@ -1,0 +1,6 @@
+"""Compiled pipelines.
+
+`compile` makes one from our pipeline, `file` reads and writes it, and `local_run` runs it on this machine if `trust`
+finds only our own steps in it. A schedule puts `newest_spans_step` in front. `executor_input` is what the cluster
+passes to each step.
+"""

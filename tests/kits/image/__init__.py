@@ -1,0 +1,1 @@
+"""Builds and tries the container images without an engine."""

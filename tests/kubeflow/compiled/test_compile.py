@@ -1,0 +1,275 @@
+"""Compiled files: equal bytes for equal input, the golden files, and the clusters' own clients, which must take them.
+
+A golden file is reviewed before it is replaced. To write what is compiled now beside the old one, or into FOLDER:
+
+    PYTHONPATH=tests python tests/kubeflow/compiled/test_compile.py [FOLDER]
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kits.small_runs import small_cluster, small_run
+
+pytest.importorskip("tfx")
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_artifact_strategy import LatestArtifactStrategy
+from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_compiler
+from tfx.orchestration.pipeline import Pipeline
+from tfx.types import Channel
+from tfx.types.standard_artifacts import Model
+
+from kubeflow.compiled.compile import compile_pipeline, complete
+from kubeflow.compiled.file import with_node_names
+from pipeline.pipeline import create_pipeline
+
+PROJECT = Path(__file__).resolve().parents[3]
+GOLDEN = Path(__file__).with_name("golden")
+FILES = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
+REVISION = "0123456789abcdef0123456789abcdef01234567"
+
+
+def compiled(target: str, workspace: Path, **changes: Any) -> str:
+    """The file's text, its workspace and the digest of settings and code replaced by words."""
+    run = small_run(**changes)
+    text = compile_pipeline(run, small_cluster(target, workspace), REVISION)
+    for found, word in (
+        (str(workspace), "/mnt/hares"),
+        (run.run_key, "RUN-KEY"),
+        (run.run_key[:32], "run-key"),
+    ):
+        text = text.replace(found, word)
+    return text
+
+
+@pytest.fixture(scope="module", params=sorted(FILES))
+def target(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def text(target: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return compiled(target, tmp_path_factory.mktemp("first"))
+
+
+def spec_of(text: str) -> dict[str, Any]:
+    """The specification, its steps by their ids in the pipeline."""
+    loaded = next(iter(yaml.safe_load_all(text)))
+    return loaded["pipelineSpec"] if "pipelineSpec" in loaded else with_node_names(loaded)
+
+
+def test_argo_takes_the_names_of_all_steps() -> None:
+    """The pattern of argo-workflows' validator, workflow/validate/validate.go (workflowFieldNameFmt)."""
+    spec = next(iter(yaml.safe_load_all((GOLDEN / FILES["kubeflow"]).read_text(encoding="utf-8"))))
+    tasks = spec["root"]["dag"]["tasks"]
+    named = {*tasks, *(name for task in tasks.values() for name in task.get("dependentTasks", []))}
+    named |= {task["taskInfo"]["name"] for task in tasks.values()}
+    sources = [source for task in tasks.values() for source in task["inputs"].get("artifacts", {}).values()]
+    named |= {source["taskOutputArtifact"]["producerTask"] for source in sources}
+    assert sources and all(re.fullmatch("[a-zA-Z0-9][-a-zA-Z0-9]*", name) for name in named)
+
+
+def test_equal_input_gives_equal_bytes(text: str, target: str, tmp_path: Path) -> None:
+    assert compiled(target, tmp_path) == text
+
+
+@pytest.mark.full
+def test_the_order_of_hashes_changes_nothing(tmp_path: Path) -> None:
+    """Two processes in which Python orders sets of strings otherwise give the reviewed files, byte by byte."""
+    processes = []
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{PROJECT}:{PROJECT}/tests"}
+        command = [sys.executable, __file__, str(tmp_path / seed)]
+        processes.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    assert [process.wait(timeout=900) for process in processes] == [0, 0]
+    for name in FILES.values():
+        assert [(tmp_path / seed / f"new-{name}").read_bytes() for seed in ("1", "2")] == [
+            (GOLDEN / name).read_bytes()
+        ] * 2
+
+
+def test_it_is_the_reviewed_file(text: str, target: str) -> None:
+    assert text == (GOLDEN / FILES[target]).read_text(encoding="utf-8")
+
+
+def test_the_schema_takes_every_field(text: str, target: str) -> None:
+    """kfp's own messages refuse a field that they do not know."""
+    spec = json_format.ParseDict(spec_of(text), pipeline_spec_pb2.PipelineSpec())
+    assert spec.schema_version == "2.1.0"
+    executors = json_format.ParseDict(
+        spec_of(text)["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig()
+    ).executors
+    embed = executors["embed_esc50_executor"].container
+    assert embed.resources.cpu_limit == 4.0
+    assert embed.resources.memory_limit == pytest.approx(16 * 2**30 / 1e9)
+    if target == "kubeflow":
+        trainer = executors["trainer_executor"].container
+        assert (trainer.resources.cpu_limit, trainer.resources.accelerator.count) == (24.0, 8)
+        assert trainer.image == "images.example/hares-tpu:1"
+    assert executors["pusher_executor"].container.image == "images.example/hares:1"
+    tasks = spec.root.dag.tasks
+    assert tasks["trainer"].retry_policy.max_retry_count == 5
+    assert tasks["trainer"].retry_policy.backoff_duration.seconds == 30
+    cached = {name for name, task in tasks.items() if task.caching_options.enable_cache}
+    assert cached == {
+        "ingest_esc50", "ingest_pretraining", "ingest_pretraining_span_1", "ingest_pretraining_span_2",
+        "schema", "statistics", "transform", "trainer", "evaluator",
+    }  # fmt: skip
+
+
+def _settings(container: dict[str, Any], module: str) -> tuple[dict[str, Any], list[str]]:
+    """What a step of ours is given before the executor's command, and what follows."""
+    assert container["command"] == ["python", "-m", module]
+    settings, *rest = container["args"]
+    return json.loads(settings), rest
+
+
+def test_on_vertex_the_trainer_waits_for_a_job_and_the_pusher_registers(tmp_path: Path) -> None:
+    executors = spec_of(compiled("vertex", tmp_path))["deploymentSpec"]["executors"]
+    trainer, pusher = (executors[f"{name}_executor"]["container"] for name in ("trainer", "pusher"))
+    step, command = _settings(trainer, "kubeflow.vertex.custom_job")
+    assert step["hardware"]["machine_type"] == "cloud-tpu" and step["hardware"]["accelerator"] == "TPU_V3"
+    assert step["image"] == "images.example/hares-tpu:1" and trainer["image"] == "images.example/hares:1"
+    assert "resources" not in trainer
+    assert command[:4] == [
+        "{{$.pipeline_job_resource_name}}/{{$.pipeline_task_name}}", "python", "-m", "kubeflow.entrypoint",
+    ]  # fmt: skip
+    pushes, command = _settings(pusher, "kubeflow.vertex.model_registry")
+    assert pushes["registration"]["model_id"] == "hares-golden"
+    assert pushes["labels"] == {"cost_centre": "audio", "revision": REVISION, "run_key": "run-key"}
+    assert command[:3] == ["python", "-m", "kubeflow.entrypoint"]
+    for settings in (step, pushes):  # a file of the submitter's is not in the image
+        assert settings["service"]["project"] == "audio" and settings["service"]["token_file"] == ""
+
+
+def test_nothing_is_left_to_resolve(text: str, target: str) -> None:
+    """Spans, fingerprints, baseline and warm start stand in the file, as parameters and as an importer."""
+    spec = spec_of(text)
+    executors = spec["deploymentSpec"]["executors"]
+    assert {next(iter(executor)) for executor in executors.values()} <= {"container", "importer"}
+    base = executors["base_model_executor"]
+    if target == "vertex":
+        assert base["importer"]["artifactUri"]["constant"] == "/mnt/hares/pushed/7"
+    else:  # Kubeflow's importer takes no path
+        assert json.loads(base["container"]["args"][0])["copied_from"] == "/mnt/hares/pushed/7"
+    parameters = {
+        name: entry["defaultValue"] for name, entry in spec["root"]["inputDefinitions"]["parameters"].items()
+    }
+    assert parameters == {
+        "baseline": "/mnt/hares/artifacts/evaluator/report/7",
+        "run_key": "RUN-KEY",
+        "ingest_esc50_sources": '{"esc50": "/mnt/corpora/esc50"}',
+        "ingest_esc50_fingerprint": "esc50-listing",
+        "ingest_pretraining_span_2_sources": '{"folder": "/mnt/corpora/span-2"}',
+        "ingest_pretraining_span_2_fingerprint": "span-2-listing",
+        "ingest_pretraining_span_1_sources": '{"folder": "/mnt/corpora/span-1"}',
+        "ingest_pretraining_span_1_fingerprint": "span-1-listing",
+    }
+    evaluator = spec["root"]["dag"]["tasks"]["evaluator"]["inputs"]["parameters"]
+    assert evaluator["baseline"] == {"componentInputParameter": "baseline"}
+
+
+def test_a_resolver_is_refused(tmp_path: Path) -> None:
+    resolver = Resolver(strategy_class=LatestArtifactStrategy, model=Channel(type=Model)).with_id(
+        "base_latest"
+    )
+    runner = tfx_compiler.KubeflowV2DagRunner(
+        tfx_compiler.KubeflowV2DagRunnerConfig(default_image="x", use_pipeline_spec_2_1=True)
+    )
+    job = runner.run(Pipeline("one", str(tmp_path), components=[resolver]), write_out=False)
+    with pytest.raises(ValueError, match="step base_latest is a resolver"):
+        complete(job, small_cluster("kubeflow", tmp_path), {})
+
+
+def test_what_is_given_stays_as_it_is(tmp_path: Path) -> None:
+    run = small_run(workspace=tmp_path)
+    config = tfx_compiler.KubeflowV2DagRunnerConfig(default_image="x", use_pipeline_spec_2_1=True)
+    job = tfx_compiler.KubeflowV2DagRunner(config).run(create_pipeline(run), write_out=False)
+    before = copy.deepcopy(job)
+    complete(job, small_cluster("vertex", tmp_path), {"revision": REVISION})
+    assert job == before
+
+
+def test_clusters_pages_find_scores_and_report(text: str) -> None:
+    outputs = spec_of(text)["components"]["evaluator"]["outputDefinitions"]["artifacts"]
+    assert outputs["metrics"]["artifactType"] == {"schemaTitle": "system.Metrics", "schemaVersion": "0.0.1"}
+    assert outputs["page"]["artifactType"] == {"schemaTitle": "system.HTML", "schemaVersion": "0.0.1"}
+
+
+def test_kfps_loader_takes_the_yaml(tmp_path: Path) -> None:
+    from kfp import components
+
+    path = tmp_path / "p.yaml"
+    path.write_text(compiled("kubeflow", tmp_path), encoding="utf-8")
+    loaded = components.load_component_from_file(str(path))
+    assert loaded.name == "hares-golden"
+    inputs = loaded.component_spec.inputs
+    assert inputs["baseline"].optional and inputs["baseline"].default.endswith("report/7")
+    pods = loaded.platform_spec.platforms["kubernetes"].deployment_spec.executors
+    trainer = json_format.MessageToDict(pods["trainer_executor"])
+    assert trainer["nodeSelector"] == {"labels": {"cloud.google.com/gke-tpu-topology": "2x4"}}
+    assert trainer["pvcMount"] == [{"constant": "hares-data", "mountPath": "/mnt"}]
+    assert trainer["podMetadata"]["labels"] == {
+        "cost_centre": "audio", "revision": REVISION, "run_key": "run-key", "tfx_py_version": "3-10",
+        "tfx_runner": "kubeflow_v2", "tfx_version": "1-15-1",
+    }  # fmt: skip
+
+
+def test_kfps_client_reads_the_yaml_before_it_sends_it(tmp_path: Path) -> None:
+    from kfp.client import Client
+
+    path = tmp_path / "p.yaml"
+    path.write_text(compiled("kubeflow", tmp_path), encoding="utf-8")
+    # The client asks its server for nothing here; making one in the usual way would look for a cluster.
+    client = Client.__new__(Client)
+    sent = client._create_job_config({"baseline": ""}, str(path), None, None, False, "gs://bucket/hares")
+    assert set(sent.pipeline_spec) == {"pipeline_spec", "platform_spec"}
+    tasks = sent.pipeline_spec["pipeline_spec"]["root"]["dag"]["tasks"]
+    assert len(tasks) == 12 and not any(task["cachingOptions"] for task in tasks.values())
+    assert sent.runtime_config.parameters == {"baseline": ""}
+
+
+def test_vertexs_client_takes_the_json(tmp_path: Path) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import aiplatform
+
+    path = tmp_path / "p.json"
+    path.write_text(compiled("vertex", tmp_path), encoding="utf-8")
+    job = aiplatform.PipelineJob(
+        display_name="golden", template_path=str(path), project="project", location="us-central1",
+        credentials=AnonymousCredentials(), parameter_values={"baseline": ""},
+        labels=json.loads(path.read_text())["labels"],
+    )  # fmt: skip
+    runtime = job.to_dict()["runtimeConfig"]
+    assert runtime["gcsOutputDirectory"] == "gs://bucket/hares"
+    assert runtime["parameterValues"]["run_key"] == "RUN-KEY" and runtime["parameterValues"]["baseline"] == ""
+    with pytest.raises(ValueError, match="not found in the pipeline job input definitions"):
+        aiplatform.PipelineJob(
+            display_name="golden", template_path=str(path), project="project", location="us-central1",
+            credentials=AnonymousCredentials(), parameter_values={"no_such": "1"},
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    place = Path(sys.argv[1]) if sys.argv[1:] else GOLDEN
+    for kind, name in FILES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = place / f"new-{name}"
+            path.write_text(compiled(kind, Path(folder)), encoding="utf-8")
+            print(f"diff {GOLDEN / name} {path}")
