@@ -72,6 +72,7 @@ TORCH = ["torch>=2.11"]
 setup(
     name="hares-tfx",
     version="0.1.0",
+    license="Apache-2.0",
     description="Universal audio representations on TFX: pretraining and the HARES benchmark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
