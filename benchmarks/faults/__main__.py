@@ -1,9 +1,9 @@
 """Faults under every step of a run: after the cause is gone, does one plain re-run end as an undisturbed run does?
 
-    python -m benchmarks.faults                                  every row that is not in docs/measurements/faults.json yet
+    python -m benchmarks.faults                                  every row that faults.json in docs/measurements lacks
     python -m benchmarks.faults --only Trainer:SIGKILL           one row, again; may be repeated
     python -m benchmarks.faults --only pusher                    all causes under one step
-    python -m benchmarks.faults --table                          only writes the table of docs/measurements/faults.md again
+    python -m benchmarks.faults --table                          only writes the table of faults.md there again
 
 {ingest, Transform, Trainer, embedder, evaluator, pusher} x {SIGKILL, SIGTERM, disk full, read-only output, store
 locked, out of memory, clock going back}, and two runs at once in one workspace and in one store. A row starts from the

@@ -1,4 +1,4 @@
-"""What came of every row: kept in a JSON file as the rows are done, and shown as a table in docs/measurements/faults.md."""
+"""What came of every row: a JSON file that grows row by row, and the table in docs/measurements/faults.md."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def tones(folder: Path, names: list[tuple[str, float]], seconds: float = 1.0) ->
     noise = np.random.default_rng(0)
     for name, hertz in names:
         time = np.arange(round(seconds * 16_000)) / 16_000
-        soundfile.write(folder / name, 0.3 * np.sin(2 * np.pi * hertz * time) + 0.01 * noise.standard_normal(time.size), 16_000)  # fmt: skip
+        wave = 0.3 * np.sin(2 * np.pi * hertz * time) + 0.01 * noise.standard_normal(time.size)
+        soundfile.write(folder / name, wave, 16_000)
 
 
 def test_an_encoder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every relative link, anchor and picture in the Markdown files leads somewhere, and every page has a place in the menu."""
+"""Every relative link, anchor and picture in the Markdown files leads somewhere, and the menu has every page."""
 
 from __future__ import annotations
 
