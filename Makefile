@@ -27,7 +27,7 @@ lint: setup
 
 # The documentation as a site, in build/site; a broken link or a page without a place in the menu is an error.
 docs: build/docs-env/.installed
-	build/docs-env/bin/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=true build/docs-env/bin/mkdocs build --strict --quiet --site-dir build/site
 
 build/docs-env/.installed: requirements-docs.lock | setup
 	$(VENV)/bin/uv venv --quiet --allow-existing --python $(PY) build/docs-env
