@@ -16,7 +16,9 @@ def test_score_your_encoder(tmp_path: Path) -> None:
     for name in ("mine", "floor"):
         assert json.loads((tmp_path / name / "report.json").read_text())["hares"] is not None
     assert (tmp_path / "both.html").is_file()
-    assert re.search(r"^0 shards of embeddings computed", said, re.MULTILINE), "the third evaluation finds all"
+    assert re.search(r"^0 shards of embeddings computed", said, re.MULTILINE), (
+        "the third evaluation finds all"
+    )
 
 
 @pytest.mark.tfx
