@@ -1,4 +1,4 @@
-"""The tutorials' commands, run as a reader runs them."""
+"""The commands of the tutorials and of the README, run as a reader runs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from kits.pages import follow
+from kits.pages import blocks, follow, shell
+from kits.pipeline_runs import SHORT
 
 
 def test_score_your_encoder(tmp_path: Path) -> None:
@@ -30,3 +31,15 @@ def test_retrain_every_night(tmp_path: Path) -> None:
     words = [line.split() for line in said.splitlines()]
     cached = {line[1] for line in words if line[:1] == ["cached"]}
     assert {"ingest_pretraining_span_20261126", "ingest_birdsong"} <= cached
+
+
+@pytest.mark.tfx
+@pytest.mark.full
+def test_the_readme_s_three_commands(tmp_path: Path) -> None:
+    """`make demo` is `hares demo` after the set-up; here it trains for seconds."""
+    demo, evaluate, trace = next(b for b in blocks("../README.md") if b.language == "sh").text.splitlines()
+    assert demo.startswith("make demo ")
+    shorter = " ".join(f"--set '{setting}'" for setting in (*SHORT, "compare_untrained=false"))
+    assert "HARES " in shell(f"hares demo {shorter}", tmp_path)
+    assert "HARES " in shell(evaluate.replace(".venv/bin/", ""), tmp_path)
+    assert shell(trace.replace(".venv/bin/", ""), tmp_path).startswith("hares ")

@@ -28,22 +28,27 @@ def blocks(page: str) -> list[Block]:
     return [Block(*found) for found in _FENCE.findall((DOCS / page).read_text(encoding="utf-8"))]
 
 
-def follow(page: str, folder: Path, seconds: float = 600) -> str:
+def follow(page: str, folder: Path) -> str:
     """Does in `folder` what a page says: writes the files it shows and runs its `sh` blocks, in order.
 
     Returns:
         What the commands printed.
     """
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     said = ""
     for block in blocks(page):
         if block.title:
             (folder / block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "sh":
-            done = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", block.text], cwd=folder, env={**os.environ, "PATH": path},
-                capture_output=True, text=True, timeout=seconds, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, f"{block.text}\n{done.stdout}\n{done.stderr}"
-            said += done.stdout
+            said += shell(block.text, folder)
     return said
+
+
+def shell(commands: str, folder: Path) -> str:
+    """Runs commands in `folder`, with this environment's `hares` and `python`; what they print, if they succeed."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, timeout=1100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
