@@ -55,3 +55,25 @@ def missing(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(PROJECT).as_posix())
 def test_what_a_page_names_is_there(page: Path) -> None:
     assert not missing(page)
+
+
+def test_pages_that_the_code_names_are_there() -> None:
+    """Messages and comments send the reader to pages."""
+    sources = [
+        PROJECT / "Makefile",
+        PROJECT / "setup.py",
+        PROJECT / "bootstrap.sh",
+        PROJECT / "pyproject.toml",
+    ]
+    sources += [
+        path for package in PACKAGES for path in (PROJECT / package).rglob("*") if path.suffix in (".py", "")
+    ]
+    named = {
+        page
+        for path in sources
+        if path.is_file()
+        for page in re.findall(
+            r"docs/[\w/]+\.(?:md|json)", path.read_text(encoding="utf-8", errors="replace")
+        )
+    }
+    assert named and not [page for page in named if not (PROJECT / page).is_file()]
