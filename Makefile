@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo test test-full lint lock audit sbom dependencies clean
+.PHONY: setup demo test test-full lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -25,11 +25,22 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+# The documentation as a site, in build/site; a broken link or a page without a place in the menu is an error.
+docs: build/docs-env/.installed
+	NO_MKDOCS_2_WARNING=true build/docs-env/bin/mkdocs build --strict --quiet --site-dir build/site
+
+build/docs-env/.installed: requirements-docs.lock | setup
+	$(VENV)/bin/uv venv --quiet --allow-existing --python $(PY) build/docs-env
+	$(VENV)/bin/uv pip install --quiet --python build/docs-env/bin/python --require-hashes -r $<
+	@touch $@
+
 lock: setup
 	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
 	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
 	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
+	sed -n 's/^DOCS = \[\(.*\)\]$$/\1/p' setup.py | tr -d '"' | sed 's/, m/\nm/g' | $(VENV)/bin/uv pip compile - \
+	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-docs.lock
 
 # docs/dependencies.md says what these three are about.
 audit: setup

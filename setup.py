@@ -69,9 +69,13 @@ DEV = [
 # run code all the same (CVE-2026-24747), and 2.10 has an advisory of its own. requirements-torch.lock pins it.
 TORCH = ["torch>=2.11"]
 
+# `make docs` builds the site in an environment of its own, pinned by requirements-docs.lock.
+DOCS = ["mkdocs>=1.6,<2", "mkdocs-material>=9.7,<10"]
+
 setup(
     name="hares-tfx",
     version="0.1.0",
+    license="Apache-2.0",
     description="Universal audio representations on TFX: pretraining and the HARES benchmark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -86,6 +90,6 @@ setup(
     # `hares doctor` compares what is installed with the lock file, in an image too.
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
-    extras_require={"dev": DEV, "torch": TORCH, "dask": DASK},
+    extras_require={"dev": DEV, "torch": TORCH, "dask": DASK, "docs": DOCS},
     entry_points={"console_scripts": ["hares=cli.main:main"]},
 )

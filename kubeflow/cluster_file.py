@@ -223,7 +223,7 @@ def load_cluster(path: Path, target: ClusterKind) -> ClusterConfig:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingError(f"--cluster {path}: {error.strerror}; docs/compile.md shows one") from error
+        raise SettingError(f"--cluster {path}: {error.strerror}; docs/clusters.md shows one") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"--cluster {path}: not YAML: {error}") from error
     if not isinstance(values, dict):

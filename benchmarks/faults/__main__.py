@@ -1,9 +1,9 @@
 """Faults under every step of a run: after the cause is gone, does one plain re-run end as an undisturbed run does?
 
-    python -m benchmarks.faults                                  every row that is not in docs/reliability.json yet
+    python -m benchmarks.faults                                  every row that faults.json in docs/measurements lacks
     python -m benchmarks.faults --only Trainer:SIGKILL           one row, again; may be repeated
     python -m benchmarks.faults --only pusher                    all causes under one step
-    python -m benchmarks.faults --table                          only writes the table of docs/reliability.md again
+    python -m benchmarks.faults --table                          only writes the table of faults.md there again
 
 {ingest, Transform, Trainer, embedder, evaluator, pusher} x {SIGKILL, SIGTERM, disk full, read-only output, store
 locked, out of memory, clock going back}, and two runs at once in one workspace and in one store. A row starts from the
@@ -86,8 +86,8 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", default=[], metavar="STEP[:CAUSE]")
-    parser.add_argument("--record", type=Path, default=PROJECT / "docs" / "reliability.json")
-    parser.add_argument("--document", type=Path, default=PROJECT / "docs" / "reliability.md")
+    parser.add_argument("--record", type=Path, default=PROJECT / "docs/measurements/faults.json")
+    parser.add_argument("--document", type=Path, default=PROJECT / "docs/measurements/faults.md")
     parser.add_argument("--work", type=Path, help="keep corpus and snapshots there, for the next time")
     parser.add_argument("--table", action="store_true", help="run nothing")
     arguments = parser.parse_args()

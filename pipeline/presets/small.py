@@ -2,7 +2,7 @@
 
     hares run --config small --corpus DIR --workspace DIR --set pretraining.source=FOLDER
 
-Given some hours of varied recordings, the encoder learns: docs/results.md has what was seen. Scores say nothing about
+Given some hours of varied recordings, the encoder learns: docs/measurements has the figures. Scores say nothing about
 the paper's, as in `demo`.
 """
 

@@ -24,7 +24,8 @@ from benchmarks.faults.record import BEGIN, END, Record, Row, table
 from kits.lineage_stores import create_store
 
 PROJECT = Path(__file__).resolve().parents[2]
-DOCUMENT, RECORD = PROJECT / "docs" / "reliability.md", PROJECT / "docs" / "reliability.json"
+MEASUREMENTS = PROJECT / "docs" / "measurements"
+DOCUMENT, RECORD = MEASUREMENTS / "faults.md", MEASUREMENTS / "faults.json"
 
 
 class Written:
@@ -135,9 +136,9 @@ def test_the_document_shows_the_record_and_every_row_that_was_run_is_sound() -> 
 
 @pytest.mark.full
 def test_two_rows_of_the_matrix(tmp_path: Path) -> None:
-    document = tmp_path / "reliability.md"
+    document = tmp_path / "faults.md"
     document.write_text(f"{BEGIN}\n{END}\n")
-    record = tmp_path / "reliability.json"
+    record = tmp_path / "faults.json"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.faults", "--only", "pusher:SIGKILL", "--only", "evaluator:disk full",
          "--record", str(record), "--document", str(document)],

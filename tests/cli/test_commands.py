@@ -17,7 +17,7 @@ from cli.errors import CommandError, ExitCode
 from cli.main import hares
 
 PROJECT = Path(__file__).resolve().parents[2]
-DOCS = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+DOCS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
 def call(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -73,7 +73,9 @@ def documented_commands() -> list[tuple[str, str]]:
         ):
             lines = block.replace("\\\n", " ").splitlines()
             found += [
-                (path.name, line.removeprefix("$ ")) for line in lines if re.match(r"(\$ )?hares ", line)
+                (path.name, line.removeprefix(".venv/bin/"))
+                for line in lines
+                if re.match(r"(\.venv/bin/)?hares ", line)
             ]
     return found
 

@@ -16,7 +16,7 @@ from cli.main import hares
 from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 
 __all__ = ["kfp"]
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "submit.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "clusters.md"
 GOLDEN = Path(__file__).with_name("compiled") / "golden" / "kubeflow.yaml"
 
 

@@ -165,7 +165,7 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "page, target", [("vertex", "vertex"), ("kubeflow", "kubeflow"), ("compile", "kubeflow")]
+    "page, target", [("vertex", "vertex"), ("kubeflow", "kubeflow"), ("clusters", "kubeflow")]
 )
 def test_the_documents_cluster_files_are_taken(page: str, target: ClusterKind, tmp_path: Path) -> None:
     document = Path(__file__).resolve().parents[2] / "docs" / f"{page}.md"

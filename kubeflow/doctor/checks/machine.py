@@ -10,7 +10,8 @@ from pathlib import Path
 from kubeflow.doctor.finding import Finding, Severity, Subject
 
 _GB = 1e9
-# A run of `demo`, the smallest preset, needs a little less of both (docs/results.md has the figures of larger ones).
+# A run of the preset `demo` leaves less than this in its workspace, and peaks below this in memory (docs/measurements
+# gives both for larger ones): with less than these nothing of use can be run.
 LEAST_DISK, LEAST_MEMORY = 2 * _GB, 2 * _GB
 _MEMINFO = Path("/proc/meminfo")
 
