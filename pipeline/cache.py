@@ -35,14 +35,13 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
 from components.outputs import LISTING, files_listing
+from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID, PUSHED, PUSHED_DESTINATION
 from pipeline.identity import Identity
 from pipeline.lineage.ownership import FAMILY, PLACE, WORKSPACE_TYPE, Ownership, contexts_of_type
 from pipeline.lineage.store import COPY_OF
 from pipeline.relocation import moved, moved_text
 
-_NOT_IN_KEYS = frozenset({"run", "current_model_id", COPY_OF})
-_MODEL, _MODEL_ID = "current_model", "current_model_id"
-_PUSHED, _DESTINATION = "pushed", "pushed_destination"
+_NOT_IN_KEYS = frozenset({"run", CURRENT_MODEL_ID, COPY_OF})
 _SOURCES, _FINGERPRINT = "sources", "fingerprint"
 
 
@@ -169,7 +168,9 @@ class PortableCache:
                 )
                 if LISTING not in copy.custom_properties or not _is_whole(copy, copy.uri):
                     return None
-                if _is_pushed(copy) and not os.path.isdir(copy.custom_properties[_DESTINATION].string_value):
+                if _is_pushed(copy) and not os.path.isdir(
+                    copy.custom_properties[PUSHED_DESTINATION].string_value
+                ):
                     return None
                 self._sign(store, copy, theirs)
                 kind = store.get_artifact_types_by_id([theirs.type_id])[0]
@@ -184,10 +185,10 @@ class PortableCache:
         if COPY_OF not in properties:
             properties[COPY_OF].string_value = properties["run"].string_value
         properties["run"].string_value = self.run_id
-        if _MODEL_ID in properties:
-            models = store.get_artifacts_by_uri(properties[_MODEL].string_value)
-            properties[_MODEL_ID].int_value = max(
-                (model.id for model in models), default=properties[_MODEL_ID].int_value
+        if CURRENT_MODEL_ID in properties:
+            models = store.get_artifacts_by_uri(properties[CURRENT_MODEL].string_value)
+            properties[CURRENT_MODEL_ID].int_value = max(
+                (model.id for model in models), default=properties[CURRENT_MODEL_ID].int_value
             )
 
     def _names(self, store: MetadataStore) -> list[tuple[str, str]]:
@@ -238,4 +239,4 @@ def _is_whole(artifact: pb.Artifact, uri: str) -> bool:
 
 def _is_pushed(artifact: pb.Artifact) -> bool:
     """Whether a step put it outside of the workspace's artifacts as well."""
-    return _PUSHED in artifact.custom_properties and artifact.custom_properties[_PUSHED].int_value == 1
+    return PUSHED in artifact.custom_properties and artifact.custom_properties[PUSHED].int_value == 1

@@ -9,14 +9,15 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
-from components.evaluator.executor import Executor, embeddings_key, examples_key, manifest_key
+from components.evaluator.executor import Executor
+from components.properties import INPUTS_OF_TASK, input_key
 from hares.task import task_names
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of Evaluator.
 
-    One named input a task, and not one union of them: the Kubeflow compiler has no unions.
+    Each task has named inputs, because the Kubeflow compiler has no unions of channels.
     """
 
     PARAMETERS = {
@@ -29,12 +30,10 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         **{
-            key: component_spec.ChannelParameter(type=kind, optional=True)
+            input_key(what, task): component_spec.ChannelParameter(type=kind, optional=True)
             for task in task_names()
-            for key, kind in (
-                (embeddings_key(task), Embeddings),
-                (manifest_key(task), AudioManifest),
-                (examples_key(task), standard_artifacts.Examples),
+            for what, kind in zip(
+                INPUTS_OF_TASK, (Embeddings, AudioManifest, standard_artifacts.Examples), strict=True
             )
         },
     }
@@ -88,8 +87,12 @@ class Evaluator(base_component.BaseComponent):
             blessing_artifact=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
             metrics=channel_utils.as_channel([ScoreMetrics()]),
             page=channel_utils.as_channel([ReportPage()]),
-            **{embeddings_key(task): channel for task, channel in embeddings.items()},
-            **{manifest_key(task): channel for task, channel in manifests.items()},
-            **{examples_key(task): channel for task, channel in (examples or {}).items()},
+            **{
+                input_key(what, task): channel
+                for what, channels in zip(
+                    INPUTS_OF_TASK, (embeddings, manifests, examples or {}), strict=True
+                )
+                for task, channel in channels.items()
+            },
         )
         super().__init__(spec=spec)

@@ -18,7 +18,7 @@ from hares.folder import MAX_WINDOW
 SPLIT = "train"
 
 
-def examples_key(number: int) -> str:
+def span_key(number: int) -> str:
     """Name of the input that holds the Examples of the `number`-th newest span."""
     return f"examples_{number}"
 
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
         """See `SpanWindow` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
         joined = artifact_utils.get_single_instance(output_dict["examples"])
-        keys = [key for key in map(examples_key, range(MAX_WINDOW)) if input_dict.get(key)]
+        keys = [key for key in map(span_key, range(MAX_WINDOW)) if input_dict.get(key)]
         spans = [artifact_utils.get_single_instance(input_dict[key]) for key in keys]
         target = os.path.join(joined.uri, f"Split-{SPLIT}")
         fileio.makedirs(target)

@@ -23,6 +23,7 @@ from pathlib import Path
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import PUSHED
 from pipeline.keeping import Keeping
 from pipeline.lineage.graph import places
 from pipeline.lineage.ownership import Ownership, local_path
@@ -141,9 +142,7 @@ def _doubt(state: str) -> int:
 def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Finding]:
     findings = []
     for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
-        not_pushed = (
-            "pushed" in artifact.custom_properties and not artifact.custom_properties["pushed"].int_value
-        )
+        not_pushed = PUSHED in artifact.custom_properties and not artifact.custom_properties[PUSHED].int_value
         if not not_pushed and not os.path.exists(local_path(artifact.uri)) and ownership.ours(artifact):
             detail = f"{artifact.type} is live, and {artifact.uri} is not there"
             findings.append(Finding("artifact", str(artifact.id), detail, True))

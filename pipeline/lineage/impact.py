@@ -16,6 +16,7 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import PUSHED
 from pipeline.lineage.clips import SourceClip, find_clips
 from pipeline.lineage.graph import Graph, downstream, makers, places_of_steps, steps_by_id
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
@@ -48,7 +49,7 @@ class Impact:
             artifact
             for _, artifact in sorted(self.graph.artifacts.items())
             if artifact.type == name
-            and (name != PUSHED_TYPE or artifact.custom_properties["pushed"].int_value == 1)
+            and (name != PUSHED_TYPE or artifact.custom_properties[PUSHED].int_value == 1)
         ]
 
 

@@ -20,9 +20,9 @@ from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import CURRENT_MODEL_ID
 from pipeline.lineage.record import RUN_TYPE
 
-_MODEL_ID = "current_model_id"  # of a blessing, as TFX names it
 _PAGE = 100  # ML Metadata answers for no more nodes at a time
 
 
@@ -80,10 +80,12 @@ def _copy_artifacts(
         new = [artifact for artifact in page if artifact.id not in there]
         # A blessing holds its model's id, and was made after it: once the others are copied, the id is known.
         for blesses in (False, True):
-            chosen = [artifact for artifact in new if (_MODEL_ID in artifact.custom_properties) == blesses]
+            chosen = [
+                artifact for artifact in new if (CURRENT_MODEL_ID in artifact.custom_properties) == blesses
+            ]
             copies = [_copy(artifact, types, prefix) for artifact in chosen]
             for copy in copies if blesses else ():
-                model = copy.custom_properties[_MODEL_ID]
+                model = copy.custom_properties[CURRENT_MODEL_ID]
                 model.int_value = ids.get(model.int_value, model.int_value)
             made = target.put_artifacts(copies) if copies else []
             ids.update(zip((artifact.id for artifact in chosen), made, strict=True))

@@ -27,6 +27,7 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import parse_key
 from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
 
 RUN_TYPE = "pipeline_run"  # TFX's
@@ -111,11 +112,8 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
         if artifact.type == REPORT_TYPE:
             found["report_id"] = str(artifact.id)
             for name in properties:
-                task, _, what = name.rpartition("/")
-                if what == "score" or (name.startswith("domain/") and name.count("/") == 1):
-                    found[SCORE + (task if what == "score" else what)] = properties[name].double_value
-                elif name == "hares":
-                    found[f"{SCORE}hares"] = properties[name].double_value
+                if (score := parse_key(name)) is not None:
+                    found[SCORE + score] = properties[name].double_value
         elif artifact.type == "Model":
             for name in ("encoder", "objective", "weights_digest"):
                 if name in properties:

@@ -11,6 +11,7 @@ from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import CURRENT_MODEL
 from pipeline.lineage.connection import store_address
 
 BLESSING_TYPE = "ModelBlessing"
@@ -60,7 +61,7 @@ def latest_blessed_model(store: MetadataStore, pipeline: str | None) -> str:
     """Folder of the latest blessed Model artifact, or "" where there is none; `pipeline` None takes any pipeline's."""
     condition = f"contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'" if pipeline else "id > 0"
     found = _latest_blessing(store, condition)
-    return found.custom_properties["current_model"].string_value if found else ""
+    return found.custom_properties[CURRENT_MODEL].string_value if found else ""
 
 
 def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None:

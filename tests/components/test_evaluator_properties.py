@@ -1,14 +1,17 @@
-"""What the Evaluator writes into ML Metadata is what its report says."""
+"""What the Evaluator writes into ML Metadata, and for a cluster's own pages, is what its report says."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("tfx")
 
-from components.artifacts import ProbeReport
-from components.evaluator.executor import _compared_with, _describe_report
+from components.artifacts import ProbeReport, ReportPage, ScoreMetrics
+from components.evaluator.executor import _compared_with, _copy_page, _describe_report, _tabulate_scores
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
@@ -76,3 +79,32 @@ def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
     (tmp_path / "predictions" / "tut18.npz").unlink()
     comparison = _compared_with(str(tmp_path), *ours)
     assert comparison.paired is None and "no stored answers" in comparison.note
+
+
+def test_every_score_is_a_number_and_what_was_not_scored_is_none(tmp_path: Path) -> None:
+    metrics = ScoreMetrics()
+    metrics.uri = str(tmp_path / "metrics")
+    report = {
+        "tasks": {"esc50": {"value": 0.25}, "tut18": {"value": None}, "birdsong": {"value": 0.0}},
+        "domains": {"environment": 0.125, "music": None},
+        "hares": None,
+    }
+    _tabulate_scores(metrics, report)
+    found = {name: value.double_value for name, value in metrics.mlmd_artifact.custom_properties.items()}
+    assert found == {"esc50": 0.25, "birdsong": 0.0, "domain_environment": 0.125}
+    assert json.loads((tmp_path / "metrics" / "scores.json").read_text()) == found
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_page_is_in_the_runners_folder_or_else_the_address_itself(tmp_path: Path, local: bool) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "report.html").write_text("<html>all</html>")
+    page = ReportPage()
+    page.uri = str(tmp_path / "outputs" / "page")
+    if local:
+        Path(page.uri).mkdir(parents=True)
+    _copy_page(page, str(report))
+    file = Path(page.uri) / "report.html" if local else Path(page.uri)
+    assert file.read_text() == "<html>all</html>"
+    assert [p.name for p in file.parent.iterdir()] == [file.name]

@@ -80,7 +80,7 @@ CLOSURES = {
         models.weights
     """,
     "evaluator": """
-        components.evaluator components.evaluator.executor components.evaluator.shown
+        components.evaluator components.evaluator.executor components.properties
         hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
         hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares._scorable
         hares.arrays hares.audio hares.averages hares.benchmark hares.blessing hares.class_scores

@@ -98,7 +98,6 @@ ALLOWED = {
         "cli/pipeline_run.py": "the log's own file, before the run",
         "cli/quiet.py": "the log, and this process's own output",
         "components/evaluator/executor.py": "artifacts, in folders that TFX has made",
-        "components/evaluator/shown.py": "artifacts, in folders that TFX has made",
         "dependencies/document.py": "docs/dependencies.md, for the developer",
         "dependencies/sbom.py": "the bill of materials, for the developer",
         "hares/_decode_worker.py": "the decoder's answers, a pipe",

@@ -11,18 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from components.properties import is_whole_number
+
 Value: TypeAlias = "str | int | float"
 _TFX = "tfx."
-# Clusters hand numbers on as JSON, where 1 and 1.0 are one. These are whole ones, as the components record them;
-# all others, scores above all, stay fractions.
-_WHOLE = frozenset(
-    {
-        "blessed", "current_model_id", "embedding_size", "listed", "parameters", "pushed", "rejected", "replicas",
-        "seed", "span", "steps", "used", "version",
-    }
-)  # fmt: skip
-_WHOLE_LAST = ("clips", "expected_clips", "manifest_expected", "manifest_present", "manifest_missing",
-               "manifest_unreadable")  # fmt: skip
 
 
 class ImportFailedError(RuntimeError):
@@ -111,8 +103,8 @@ def type_of_title(title: str) -> str:
 def properties_of_json(values: Mapping[str, Any]) -> dict[str, Value]:
     """JSON values as custom properties.
 
-    Numbers that the components record as whole ones are whole again, truths are 1 and 0, nested values are JSON texts,
-    and what is null is left out.
+    JSON does not tell 1 from 1.0, so the components' schema decides which numbers are integers. Booleans become 1 and
+    0, nested values become JSON text, and null is left out.
     """
     found: dict[str, Value] = {}
     for name, value in values.items():
@@ -121,8 +113,7 @@ def properties_of_json(values: Mapping[str, Any]) -> dict[str, Value]:
         elif isinstance(value, str):
             found[name] = value
         elif isinstance(value, int | float):
-            whole = name in _WHOLE or name.rpartition("/")[2] in _WHOLE_LAST
-            found[name] = int(value) if whole and value == int(value) else float(value)
+            found[name] = int(value) if is_whole_number(name) and value == int(value) else float(value)
         elif value is not None:
             found[name] = json.dumps(value, sort_keys=True)
     return found

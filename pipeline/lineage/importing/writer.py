@@ -21,6 +21,7 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID
 from pipeline.lineage.importing.foreign import (
     ForeignArtifact,
     ForeignContext,
@@ -34,7 +35,6 @@ from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of, put_config
 
 IMPORT = "import"  # property of a run's context: how far its import is
 UNDER_WAY, WHOLE = "under way", "whole"
-_MODEL, _MODEL_ID = "current_model", "current_model_id"  # of a blessing; the id is the other store's
 _MOUNTED, _BUCKET = "/gcs/", "gs://"  # where steps on a cluster see a bucket, and the bucket's own address
 _SAME = 1e-6
 _BATCH = 100  # ML Metadata answers for no more nodes at a time
@@ -151,7 +151,7 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
     # A blessing names its model's folder and id: once all others are written, our store's id is known.
     sides: list[list[ForeignArtifact]] = [[], []]
     for artifact in run.artifacts:
-        sides[_MODEL in artifact.properties].append(artifact)
+        sides[CURRENT_MODEL in artifact.properties].append(artifact)
     for batch in (batch for side in sides for batch in _batches(side)):
         there = _there(store.get_artifacts_by_external_ids, [a.key for a in batch])
         copies: list[pb.Artifact] = []
@@ -169,13 +169,13 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
             properties = dict(artifact.properties)
             if artifact.key in makers:
                 properties.update(run=run.run.name, node=makers[artifact.key])
-            if _MODEL in properties:
-                properties.pop(_MODEL_ID, None)
-                folder = str(properties[_MODEL])
+            if CURRENT_MODEL in properties:
+                properties.pop(CURRENT_MODEL_ID, None)
+                folder = str(properties[CURRENT_MODEL])
                 if folder.startswith(_MOUNTED):
                     folder = _BUCKET + folder.removeprefix(_MOUNTED)
                 if folder in uris:
-                    properties[_MODEL_ID] = uris[folder]
+                    properties[CURRENT_MODEL_ID] = uris[folder]
             state = pb.Artifact.LIVE if artifact.live else pb.Artifact.PENDING
             changed = _set(copy, properties)
             if changed or copy.uri != artifact.uri or copy.state != state:
