@@ -102,11 +102,11 @@ def _score(store: MetadataStore, text: str, run_name: str) -> Target:
     reports = [a for a in store.get_artifacts_by_context(run.context_id) if a.type == REPORT_TYPE]
     report = max(reports, key=lambda a: a.id)
     properties = report.custom_properties
-    numbers = (
+    value, low, high = (
         properties[key].double_value if key in properties else None
         for key in (score_key(name), *bound_keys(name))
     )
-    return Target(report, name, *numbers, _tasks_of(name))
+    return Target(report, name, value, low, high, _tasks_of(name))
 
 
 def _tasks_of(text: str) -> tuple[str, ...]:
