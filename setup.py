@@ -8,7 +8,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli"]
+PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"]
 
 INSTALL_REQUIRES = [
     "tensorflow>=2.15.1,<2.16",

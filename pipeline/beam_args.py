@@ -120,19 +120,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(runner: str) -> _Parser:
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from workarounds.beam import add_options
 
     parser = _Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+    add_options(parser)
     if runner in JOB_SERVER_OPTIONS:
         JOB_SERVER_OPTIONS[runner].add_to(parser)
     return parser
 
 
 def _hint(arg: str, parser: _Parser) -> str:
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    close = difflib.get_close_matches(arg.partition("=")[0], known, n=1)
+    from workarounds.beam import flags_of
+
+    close = difflib.get_close_matches(arg.partition("=")[0], flags_of(parser), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,6 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import types
 from tfx.dsl.io import fileio
 from tfx.orchestration import metadata
-from tfx.orchestration.portable import cache_utils
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
@@ -40,6 +39,7 @@ from pipeline.identity import Identity
 from pipeline.lineage.ownership import FAMILY, PLACE, WORKSPACE_TYPE, Ownership, contexts_of_type
 from pipeline.lineage.store import COPY_OF
 from pipeline.relocation import moved, moved_text
+from workarounds.tfx import cache_replaced, outputs_of_execution
 
 _NOT_IN_KEYS = frozenset({"run", CURRENT_MODEL_ID, COPY_OF})
 _SOURCES, _FINGERPRINT = "sources", "fingerprint"
@@ -61,15 +61,9 @@ class PortableCache:
     identity: Identity | None = None
     stand_ins: Mapping[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """TFX's launcher asks this cache, for as long as this lasts."""
-        of_tfx = cache_utils.get_cache_context, cache_utils.get_cached_outputs
-        cache_utils.get_cache_context, cache_utils.get_cached_outputs = self._context, self._outputs
-        try:
-            yield
-        finally:
-            cache_utils.get_cache_context, cache_utils.get_cached_outputs = of_tfx
+    def used(self) -> AbstractContextManager[None]:
+        """TFX's launcher looks things up in this cache inside the block."""
+        return cache_replaced(self._context, self._outputs)
 
     def _context(
         self,
@@ -126,7 +120,7 @@ class PortableCache:
         ownership = Ownership(store, self.root, self.identity)
         foreign = []
         for execution in execution_lib.sort_executions_newest_to_oldest(executions):
-            outputs = cache_utils._get_outputs_of_execution(metadata_handle, execution.id)
+            outputs = outputs_of_execution(metadata_handle, execution.id)
             if outputs is None:
                 continue
             flat = [artifact for artifacts in outputs.values() for artifact in artifacts]

@@ -14,22 +14,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tfx.dsl.compiler import placeholder_utils
-from tfx.orchestration.portable import beam_executor_operator, data_types
+from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
+
+from workarounds.tfx import BeamOperator
 
 _IN_PROCESS = ("", "directrunner", "fnapirunner")
 
 
-class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
+class LocalBeamOperator(BeamOperator):
     """TFX's operator of Beam steps; a step whose flags name no other runner runs in this process."""
-
-    beam_pipeline_args: list[Any]
 
     def run_executor(
         self,
@@ -37,13 +35,7 @@ class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
         make_beam_pipeline_fn: Callable[[], beam.Pipeline] | None = None,
     ) -> execution_result_pb2.ExecutorOutput:
         """As TFX's."""
-        context = placeholder_utils.ResolutionContext(
-            exec_info=execution_info, executor_spec=self._executor_spec, platform_config=self._platform_config
-        )
-        flags = [
-            str(placeholder_utils.resolve_placeholder_expression(flag, context))
-            for flag in self.beam_pipeline_args
-        ]
+        flags = self.flags(execution_info)
         if make_beam_pipeline_fn is None and in_process(flags):
             self.beam_pipeline_args = []
             make_beam_pipeline_fn = partial(_pipeline_here, flags)

@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -32,10 +31,11 @@ from pipeline.cache import PortableCache
 from pipeline.identity import Identity
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
-from pipeline.lineage.tfx_store import TfxStore
+from pipeline.lineage.tfx_connection import TfxConnection
 from pipeline.listener import listening
 from pipeline.local_beam import OPERATORS
 from pipeline.unsettled import may_come_from_cache
+from workarounds.tfx import Launcher
 
 _LOG = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def run_locally(
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
-    connection = TfxStore(store)
+    connection = TfxConnection(store)
     root = Path(ir.runtime_spec.pipeline_root.field_value.string_value)
     cache = PortableCache(root, run_id, identity, stand_ins or {})
     with connection as handle:
@@ -143,7 +143,7 @@ def _run_steps(
     nodes: list[pipeline_pb2.PipelineNode],
     ir: pipeline_pb2.Pipeline,
     observer: Observer,
-    connection: TfxStore,
+    connection: TfxConnection,
     interruption: Interruptible,
 ) -> list[StepResult]:
     results = []
@@ -169,33 +169,26 @@ def _run_steps(
     return results
 
 
-class _Launcher(launcher.Launcher):
-    """TFX's, which writes into the folder that has the execution's number, whatever is in it.
+def _refuse_used(folder: Path) -> None:
+    """TFX writes into the folder with the execution's number, whatever is in it.
 
-    With another store, or one put back from a backup, the number may have been given before.
+    With another store, or one restored from a backup, an earlier execution may have had that number.
     """
-
-    def _register_or_reuse_execution(self, *args: Any, **kwargs: Any) -> pb.Execution:
-        execution = super()._register_or_reuse_execution(*args, **kwargs)
-        root = Path(self._pipeline_runtime_spec.pipeline_root.field_value.string_value)
-        for output in self._pipeline_node.outputs.outputs:
-            folder = root / self._pipeline_node.node_info.id / output / str(execution.id)
-            if folder.is_dir() and any(folder.iterdir()):
-                raise FileExistsError(
-                    f"{folder} is there already, from another metadata store or from after a backup of this one. "
-                    "`hares metadata check --mend` takes away what no store stands for; else give the run the store "
-                    "it had before, or a workspace of its own (--workspace)"
-                )
-        return execution
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} is there already, from another metadata store or from after a backup of this one. "
+            "`hares metadata check --mend` takes away what no store stands for; else give the run the store "
+            "it had before, or a workspace of its own (--workspace)"
+        )
 
 
-def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
+def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxConnection) -> Outcome:
     """One step, or what the cache has of it. Raises what the step raises."""
     if not may_come_from_cache(node, connection):
         node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
-    info = _Launcher(
+    info = Launcher(
         pipeline_node=node,
         mlmd_connection=connection,
         pipeline_info=ir.pipeline_info,
@@ -203,6 +196,7 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
         custom_executor_operators=OPERATORS,
+        before_output=_refuse_used,
     ).launch()
     if info is None:
         return Outcome.CACHED

@@ -349,7 +349,7 @@ def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) ->
         objective_module_name(config.training.objective),
     )
     own = tuple(name for name in found if not name.startswith(PREFIX))
-    records = ("pipeline.preprocessing", "components.standard.batches", "tensorflow_transform")
+    records = ("pipeline.preprocessing", "workarounds.tfx_bsl", "tensorflow_transform")
     # A report says something of every task of the benchmark, scored or not.
     probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
     return {

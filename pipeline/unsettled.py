@@ -19,12 +19,12 @@ from components.audio_example_gen.component import AudioExampleGen
 from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
 from hares.audio import Limits
 from hares.ingest import Entry, list_entries, still_refused
-from pipeline.lineage.tfx_store import TfxStore
+from pipeline.lineage.tfx_connection import TfxConnection
 
 _TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
 
 
-def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxStore) -> bool:
+def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxConnection) -> bool:
     """Whether what the cache has of a step, if anything, is what the step would come to now.
 
     Raises:

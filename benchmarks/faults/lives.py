@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.faults.causes import continue_process
 
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 TASK = "birdsong"
 # The demo preset with less of everything: what is tried is the chain, not the scores.
 SETTINGS = (

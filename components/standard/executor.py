@@ -20,7 +20,7 @@ from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
 from components.outputs import record_outputs
-from components.standard.batches import batches_by_bytes
+from workarounds.tfx_bsl import batches_by_bytes
 
 _DESTINATION = "push_destination"
 HIDDEN = ".part"  # below the push destination; servers look for numbers

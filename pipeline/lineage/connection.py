@@ -32,7 +32,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.hosts import is_loopback
-from pipeline.lineage.exact_store import ExactStore
+from workarounds.ml_metadata import PatchedStore
 
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
@@ -130,7 +130,7 @@ class StoreAddress:
         """
         if create and self.file is not None and not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            ExactStore(self.config)
+            PatchedStore(self.config)
         store = self.open()
         try:
             yield store
@@ -197,7 +197,7 @@ def _opened(config: Config) -> MetadataStore:
     deadline = time.monotonic() + _TABLES_WITHIN
     while True:
         try:
-            return ExactStore(config)
+            return PatchedStore(config)
         except RuntimeError as error:
             being_made = any(text in str(error) for text in _TABLES_BEING_MADE)
             if not being_made or time.monotonic() > deadline:

@@ -173,7 +173,7 @@ def test_every_library_of_a_step_is_a_decision() -> None:
         *(
             "components.audio_example_gen.executor",
             "components.span_window.executor",
-            "components.standard.batches",
+            "workarounds.tfx_bsl",
         ),
         *("components.embedder.executor", "components.evaluator.executor", "pipeline.pretraining"),
         *("pipeline.preprocessing", "hares.embedding_cache"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 FEW_TASKS = "tasks=[birdsong, esc50, speech_commands_v2]"
 # The demo preset with less of everything: these tests hold the chain, not the scores.
 SHORT = (

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "dependencies")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds", "dependencies")
 SOURCES = {
     str(path.relative_to(PROJECT)): path
     for name in PACKAGES
