@@ -38,7 +38,7 @@ LOCK = "requirements.lock"
 # what only they import counts.
 DECIDE_NOTHING = frozenset(
     {
-        *("components", "components.artifacts", "components.beam_runner", "components.outputs"),
+        *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
         *("hares.atomic_files", "hares._user_code"),
     }
 )

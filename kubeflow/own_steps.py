@@ -26,8 +26,8 @@ _CONTAINER = {"image", "command", "args", "resources"}
 # Parameters of TFX's components that name code. The functions are ours; a module's file is never given.
 _CODE = re.compile(r".*_fn|module_(file|path)|.*updater.*|.*executor.*|.*class.*")
 _FUNCTIONS = {
-    "run_fn": "pipeline.called_by_name.training.run_fn",
-    "preprocessing_fn": "pipeline.called_by_name.preprocessing.preprocessing_fn",
+    "run_fn": "pipeline.entry_points.training.run_fn",
+    "preprocessing_fn": "pipeline.entry_points.preprocessing.preprocessing_fn",
 }
 _NO_CODE = ("", "null", None)
 _TITLE = re.compile(r"title\"?:\s*\\?\"?([^\s\"\\]+)")

@@ -33,8 +33,8 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
-from components.outputs import LISTING, files_listing
 from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID, PUSHED, PUSHED_DESTINATION
+from components.provenance import LISTING, files_listing
 from pipeline.identity import Identity
 from pipeline.lineage.ownership import FAMILY, PLACE, WORKSPACE_TYPE, Ownership, contexts_of_type
 from pipeline.lineage.store import COPY_OF
@@ -118,20 +118,20 @@ class PortableCache:
         if not executions:
             return None
         ownership = Ownership(store, self.root, self.identity)
-        foreign = []
+        others = []
         for execution in execution_lib.sort_executions_newest_to_oldest(executions):
             outputs = outputs_of_execution(metadata_handle, execution.id)
             if outputs is None:
                 continue
             flat = [artifact for artifacts in outputs.values() for artifact in artifacts]
             if not all(ownership.ours(artifact.mlmd_artifact) for artifact in flat):
-                foreign.append(outputs)
+                others.append(outputs)
             elif all(_is_whole(artifact.mlmd_artifact, artifact.uri) for artifact in flat):
                 return outputs
-        for outputs in foreign:
+        for outputs in others:
             if (here := self._recorded_here(store, outputs)) is not None:
                 return here
-        for outputs in foreign:
+        for outputs in others:
             flat = [artifact.mlmd_artifact for artifacts in outputs.values() for artifact in artifacts]
             if all(_is_whole(artifact, artifact.uri) and not _is_pushed(artifact) for artifact in flat):
                 return outputs

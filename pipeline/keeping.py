@@ -101,8 +101,8 @@ class Keeping:
                 store, as the one that this one is a copy of, has the like at its own place does not keep those.
         """
         kept = [artifact for artifact in self.live if artifact.id not in but]
-        elsewhere = [artifact for artifact in kept if but and self.ownership.foreign(artifact)]
-        here = [artifact for artifact in kept if not (but and self.ownership.foreign(artifact))]
+        elsewhere = [artifact for artifact in kept if but and self.ownership.of_another(artifact)]
+        here = [artifact for artifact in kept if not (but and self.ownership.of_another(artifact))]
         return Named(
             [artifact.uri for artifact in (*here, *self._others.live)],
             [artifact.uri for artifact in elsewhere],

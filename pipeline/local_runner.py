@@ -1,8 +1,7 @@
-"""Runs the pipeline on this machine, step by step, telling an observer how each one goes.
+"""Runs the pipeline on this machine, step by step, and reports each step to an observer.
 
-The same launcher as TFX's LocalDagRunner, which logs and says nothing else; here every step is announced with
-what became of it: run, taken from cache, or failed. A run that was killed goes on where it stopped, because
-the steps before are in the cache.
+It uses the launcher of TFX's LocalDagRunner, which only logs; here every step is reported as run, taken from the cache
+or failed. A run that was killed goes on where it stopped, because the earlier steps are in the cache.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Outcome(str, Enum):
-    """What became of a step."""
+    """How a step ended."""
 
     RAN = "ran"
     CACHED = "cached"
@@ -50,7 +49,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A finished step: its id, what became of it and how long it took."""
+    """A finished step: its id, how it ended and how long it took."""
 
     node: str
     outcome: Outcome
@@ -66,8 +65,8 @@ class StepFailedError(RuntimeError):
         self.run_id = run_id
 
 
-class Observer(Protocol):
-    """Who is told how the steps go."""
+class StepObserver(Protocol):
+    """Receives a run's progress, step by step."""
 
     def begin(self, nodes: list[str]) -> None:
         """The steps, in the order in which they will run."""
@@ -84,7 +83,7 @@ class Observer(Protocol):
 
 def run_locally(
     pipeline: Pipeline,
-    observer: Observer,
+    observer: StepObserver,
     facts: RunFacts,
     store: StoreAddress,
     interruption: Interruptible | None = None,
@@ -95,7 +94,7 @@ def run_locally(
 
     Args:
         pipeline: what `create_pipeline` made.
-        observer: told of every step.
+        observer: receives every step's progress.
         facts: recorded in the store with the run.
         store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
             logs and keeps.
@@ -142,7 +141,7 @@ def _run_steps(
     run_id: str,
     nodes: list[pipeline_pb2.PipelineNode],
     ir: pipeline_pb2.Pipeline,
-    observer: Observer,
+    observer: StepObserver,
     connection: TfxConnection,
     interruption: Interruptible,
 ) -> list[StepResult]:

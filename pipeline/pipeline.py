@@ -163,7 +163,7 @@ def _transform(run: ResolvedRun, pretraining: BaseComponent, schema: BaseCompone
     return Transform(
         examples=pretraining.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="pipeline.called_by_name.preprocessing.preprocessing_fn",
+        preprocessing_fn="pipeline.entry_points.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
         # Statistics of serialised spectrograms say nothing, and cost a second pass.
         disable_statistics=True,
@@ -180,7 +180,7 @@ def _trainer(
     run: ResolvedRun, workspace: Workspace, transform: BaseComponent, base_model: Importer | None
 ) -> BaseComponent:
     return Trainer(
-        run_fn="pipeline.called_by_name.training.run_fn",
+        run_fn="pipeline.entry_points.training.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=base_model.outputs["result"] if base_model else None,

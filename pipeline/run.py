@@ -22,7 +22,7 @@ from pipeline.identity import IDENTITY_FILE
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
-from pipeline.local_runner import Observer, StepResult, run_locally
+from pipeline.local_runner import StepObserver, StepResult, run_locally
 from pipeline.pipeline import create_pipeline
 from pipeline.relocation import settle, settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
@@ -83,7 +83,7 @@ def own_store(workspace: Path) -> StoreAddress:
 
 def execute(
     run: ResolvedRun,
-    observer: Observer,
+    observer: StepObserver,
     preset: str = UNKNOWN,
     address: StoreAddress | None = None,
     interruption: Interruptible | None = None,
@@ -92,7 +92,7 @@ def execute(
 
     Args:
         run: what to run.
-        observer: told of every step.
+        observer: receives every step's progress.
         preset: the preset that its settings started from, which the store records.
         address: the metadata store; None for the workspace's own.
         interruption: what the caller listens for signals with; None where nobody does.

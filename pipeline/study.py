@@ -33,7 +33,7 @@ from pipeline.lineage.study import (
     complete_cells,
     study_context,
 )
-from pipeline.local_runner import Observer, StepFailedError
+from pipeline.local_runner import StepFailedError, StepObserver
 from pipeline.relocation import settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.run import execute, own_store
@@ -44,10 +44,10 @@ STUDY_JSON, STUDY_PAGE = "study.json", "study.html"
 
 
 class StudyObserver(Protocol):
-    """Who is told how the cells go."""
+    """Receives a study's progress, cell by cell."""
 
-    def begin(self, cell: Cell, number: int, of: int) -> Observer:
-        """A cell runs; gives who is told of its steps."""
+    def begin(self, cell: Cell, number: int, of: int) -> StepObserver:
+        """A cell starts; returns the observer of its steps."""
 
     def finish(self, cell: StudyCell, reused: bool) -> None:
         """A cell has ended, or was done before."""
@@ -82,7 +82,7 @@ def run_study(
         corpus: folder with one folder a data set, or None where `placements` has them all.
         placements: data set name to its folder, where it is elsewhere.
         workspace: of all runs of the study.
-        observer: told of every cell.
+        observer: receives every cell's progress.
         address: the metadata store; None for the workspace's own.
         interruption: what the caller listens for signals with; None where nobody does.
 
@@ -128,7 +128,7 @@ def _run_cell(
     cell: Cell,
     run: ResolvedRun,
     study: str,
-    observer: Observer,
+    observer: StepObserver,
     address: StoreAddress,
     interruption: Interruptible,
 ) -> CellRecord:

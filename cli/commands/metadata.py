@@ -136,7 +136,7 @@ def import_runs(
     """
     from cli.metadata_import import import_from_folder, import_from_vertex
     from cli.terminal import say
-    from pipeline.lineage.importing.foreign import ImportFailedError
+    from pipeline.lineage.importing.recorded import ImportFailedError
     from pipeline.lineage.importing.rest import Patience
 
     if bool(vertex) == (kubeflow is not None):

@@ -21,8 +21,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.artifacts import MANIFEST_FILE
-from components.beam_runner import let_go, listing_slices
-from components.outputs import record_outputs
+from components.beam_runner import listing_slices, run_and_release
+from components.provenance import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
 from hares.audio import Limits
 from hares.ingest import (
@@ -65,7 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         limits = from_json(Limits, exec_properties["limits"])
         write = _IngestShard(sources, shards, examples.uri, manifest.uri, limits)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
-        with let_go(self._make_beam_pipeline()) as pipeline:
+        with run_and_release(self._make_beam_pipeline()) as pipeline:
             _ = (
                 pipeline
                 | "Sources" >> beam.Create([(sources, splits, part) for part in range(slices)])

@@ -21,9 +21,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.beam_runner import let_go
+from components.beam_runner import run_and_release
 from components.model_layout import untrained_model_dir
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
@@ -67,7 +67,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             folder = os.path.join(embeddings.uri, variant)
             fileio.makedirs(folder)
             embed = _EmbedShard(path, folder, exec_properties["task"], exec_properties["protocol"])
-            with let_go(self._make_beam_pipeline()) as pipeline:
+            with run_and_release(self._make_beam_pipeline()) as pipeline:
                 _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(embed)
             remove_unfinished(folder)
         embeddings.set_string_custom_property("task", exec_properties["task"])

@@ -21,7 +21,6 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.artifacts import MANIFEST_FILE
-from components.outputs import record_outputs
 from components.properties import (
     CURRENT_MODEL,
     CURRENT_MODEL_ID,
@@ -32,6 +31,7 @@ from components.properties import (
     score_key,
     task_key,
 )
+from components.provenance import record_outputs
 from hares.atomic_files import atomically
 from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge

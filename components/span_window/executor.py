@@ -12,7 +12,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from hares.folder import MAX_WINDOW
 
 SPLIT = "train"

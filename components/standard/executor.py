@@ -19,7 +19,7 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from workarounds.tfx_bsl import batches_by_bytes
 
 _DESTINATION = "push_destination"

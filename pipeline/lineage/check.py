@@ -25,7 +25,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import PUSHED
 from pipeline.keeping import Keeping
-from pipeline.lineage.graph import places
+from pipeline.lineage.graph import origins
 from pipeline.lineage.ownership import Ownership, local_path
 from pipeline.lineage.record import FAILED, GONE, LIVE, NOT_KNOWN, RUN_TYPE, running
 
@@ -33,7 +33,7 @@ _NO_ARTIFACT = "no artifact of the store stands for these files"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Leftover:
     """Something a crash left.
 
     Attributes:
@@ -49,7 +49,7 @@ class Finding:
     can_mend: bool
 
 
-def check(keeping: Keeping) -> list[Finding]:
+def check(keeping: Keeping) -> list[Leftover]:
     """Everything a crash left of this workspace's runs.
 
     Args:
@@ -59,20 +59,20 @@ def check(keeping: Keeping) -> list[Finding]:
     states = {run.name: state for run, state in running(store) if ownership.has(run)}
     return [
         *(
-            Finding("run", name, f"it is recorded as running, its process is {state}", state == GONE)
+            Leftover("run", name, f"it is recorded as running, its process is {state}", state == GONE)
             for name, state in states.items()
             if state != LIVE
         ),
         *_running_executions(store, states, ownership),
         *_artifacts_without_files(store, ownership),
         *(
-            Finding("files", str(folder), "; ".join([_NO_ARTIFACT, *keeping.doubts]), not keeping.doubts)
+            Leftover("files", str(folder), "; ".join([_NO_ARTIFACT, *keeping.doubts]), not keeping.doubts)
             for folder in keeping.unnamed_folders(keeping.named())
         ),
     ]
 
 
-def mend(keeping: Keeping, findings: Sequence[Finding]) -> list[Finding]:
+def mend(keeping: Keeping, findings: Sequence[Leftover]) -> list[Leftover]:
     """Mends what can be mended; returns what was. Files are moved into the workspace's trash.
 
     Raises:
@@ -107,9 +107,9 @@ def mend(keeping: Keeping, findings: Sequence[Finding]) -> list[Finding]:
 
 def _running_executions(
     store: MetadataStore, states: Mapping[str, str], ownership: Ownership
-) -> list[Finding]:
+) -> list[Leftover]:
     found = store.get_executions(ListOptions(filter_query="last_known_state = RUNNING"))
-    where = places(store, [execution.id for execution in found])
+    where = origins(store, [execution.id for execution in found])
     findings = []
     for execution in found:
         contexts = [store.get_context_by_type_and_name(RUN_TYPE, run) for run in where[execution.id].runs]
@@ -126,7 +126,7 @@ def _running_executions(
             detail = (
                 f"step {where[execution.id].node} of run {' '.join(runs)} is RUNNING, its process is {state}"
             )
-            findings.append(Finding("execution", str(execution.id), detail, state == GONE))
+            findings.append(Leftover("execution", str(execution.id), detail, state == GONE))
     return findings
 
 
@@ -139,11 +139,11 @@ def _doubt(state: str) -> int:
     return (GONE, NOT_KNOWN, LIVE).index(state)
 
 
-def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Finding]:
+def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Leftover]:
     findings = []
     for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
         not_pushed = PUSHED in artifact.custom_properties and not artifact.custom_properties[PUSHED].int_value
         if not not_pushed and not os.path.exists(local_path(artifact.uri)) and ownership.ours(artifact):
             detail = f"{artifact.type} is live, and {artifact.uri} is not there"
-            findings.append(Finding("artifact", str(artifact.id), detail, True))
+            findings.append(Leftover("artifact", str(artifact.id), detail, True))
     return findings

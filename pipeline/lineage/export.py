@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Link, Step, artifacts_by_id, places, steps_by_id
+from pipeline.lineage.graph import Link, Step, artifacts_by_id, origins, steps_by_id
 from pipeline.lineage.runs import RunSummary, pipeline_of
 from pipeline.lineage.trace import plain_value, properties_of
 
@@ -125,7 +125,7 @@ def _content(
     store: MetadataStore, run: RunSummary
 ) -> tuple[dict[int, Step], Mapping[int, str], dict[int, pb.Artifact]]:
     steps = steps_by_id(store, [e.id for e in store.get_executions_by_context(run.context_id)])
-    nodes = {i: place.node for i, place in places(store, steps).items()}
+    nodes = {i: place.node for i, place in origins(store, steps).items()}
     ids = {link.artifact_id for step in steps.values() for link in (*step.inputs, *step.outputs)}
     return steps, nodes, artifacts_by_id(store, sorted(ids))
 

@@ -56,8 +56,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an execution stands: the node of the pipeline, and the runs (one, as TFX makes them)."""
+class Origin:
+    """Where an execution comes from: its node of the pipeline, and its runs (TFX makes one)."""
 
     node: str
     runs: tuple[str, ...]
@@ -179,9 +179,9 @@ def events_of_artifacts(store: MetadataStore, ids: Iterable[int]) -> Iterator[pb
         yield from store.get_events_by_artifact_ids(batch)
 
 
-def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Place]:
+def origins(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Origin]:
     """Node and runs of each execution, from its contexts."""
-    found: dict[int, Place] = {}
+    found: dict[int, Origin] = {}
     for batch in _batches(execution_ids, _SUBGRAPH_BATCH):
         query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
         query.starting_executions.filter_query = f"id IN ({', '.join(map(str, batch))})"
@@ -195,27 +195,27 @@ def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Plac
             node = next((context.name for context in own if context.type == "node"), "")
             pipeline = next((context.name for context in own if context.type == "pipeline"), "")
             runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
-            found[execution_id] = Place(node.removeprefix(f"{pipeline}."), runs)
+            found[execution_id] = Origin(node.removeprefix(f"{pipeline}."), runs)
     return found
 
 
-def places_of_steps(
+def origins_of_steps(
     store: MetadataStore, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
-) -> dict[int, Place]:
-    """As `places`, for steps whose outputs are at hand: what a step made names its run and node.
+) -> dict[int, Origin]:
+    """As `origins`, for steps whose outputs are at hand: what a step made names its run and node.
 
-    ML Metadata has no index from an execution to its contexts, so `places` reads all ties of the store. It is
+    ML Metadata has no index from an execution to its contexts, so `origins` reads all ties of the store. It is
     asked only for steps that made nothing, or whose outputs do not say.
     """
-    found: dict[int, Place] = {}
+    found: dict[int, Origin] = {}
     for step in steps.values():
         for link in () if step.cached else step.outputs:
             artifact = artifacts.get(link.artifact_id)
             if artifact is not None and {"run", "node"} <= set(artifact.custom_properties):
                 properties = artifact.custom_properties
-                found[step.id] = Place(properties["node"].string_value, (properties["run"].string_value,))
+                found[step.id] = Origin(properties["node"].string_value, (properties["run"].string_value,))
                 break
-    found.update(places(store, [i for i in steps if i not in found]))
+    found.update(origins(store, [i for i in steps if i not in found]))
     return found
 
 

@@ -18,7 +18,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import PUSHED
 from pipeline.lineage.clips import SourceClip, find_clips
-from pipeline.lineage.graph import Graph, downstream, makers, places_of_steps, steps_by_id
+from pipeline.lineage.graph import Graph, downstream, makers, origins_of_steps, steps_by_id
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
 
 PUSHED_TYPE = "PushedModel"
@@ -143,7 +143,7 @@ def _impact(
     graph = downstream(store, starts)
     maker = makers(store, starts, graph.artifacts)
     steps = {**graph.steps, **steps_by_id(store, set(maker.values()) - set(graph.steps))}
-    where = places_of_steps(store, steps, graph.artifacts)
+    where = origins_of_steps(store, steps, graph.artifacts)
     made_in = {i: next(iter(where[execution].runs), "") for i, execution in maker.items()}
     for step in graph.steps.values():
         if not step.cached:

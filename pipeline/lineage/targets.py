@@ -20,7 +20,7 @@ _DEPTH = 8  # how far above a file its artifact's folder is looked for
 
 
 @dataclass(frozen=True)
-class Target:
+class LineageTarget:
     """An artifact, or one number of a report.
 
     Attributes:
@@ -45,7 +45,7 @@ class Target:
         return task is None or task in self.tasks
 
 
-def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
+def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTarget:
     """What a person names.
 
     Args:
@@ -63,7 +63,7 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
         found = store.get_artifacts_by_id([int(text)])
         if not found:
             raise LookupError(f"artifact {text}: the store has none with this id")
-        return Target(found[0])
+        return LineageTarget(found[0])
     artifact = artifact_at(store, text)
     if artifact is None:
         names = ", ".join((HARES, *DOMAINS, *task_names()))
@@ -71,7 +71,7 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
             f"{text!r} is neither an artifact's id or folder nor a score; scores are {names}. Is it of "
             "another workspace?"
         )
-    return Target(artifact)
+    return LineageTarget(artifact)
 
 
 def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
@@ -93,7 +93,7 @@ def _pushed_to(store: MetadataStore, folder: str) -> list[pb.Artifact]:
     return list(store.get_artifacts(ListOptions(filter_query=query, limit=1)))
 
 
-def _score(store: MetadataStore, text: str, run_name: str) -> Target:
+def _score(store: MetadataStore, text: str, run_name: str) -> LineageTarget:
     run = find_run(store, run_name)
     name = _score_name(text)
     if name not in run.scores:
@@ -106,7 +106,7 @@ def _score(store: MetadataStore, text: str, run_name: str) -> Target:
         properties[key].double_value if key in properties else None
         for key in (score_key(name), *bound_keys(name))
     )
-    return Target(report, name, value, low, high, _tasks_of(name))
+    return LineageTarget(report, name, value, low, high, _tasks_of(name))
 
 
 def _tasks_of(text: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from typing import Any
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Step, artifacts_by_id, makers, places, places_of_steps, steps_by_id
+from pipeline.lineage.graph import Step, artifacts_by_id, makers, origins, origins_of_steps, steps_by_id
 from pipeline.lineage.runs import RunSummary, run_before
 from pipeline.lineage.store import BLESSING_TYPE, COPY_OF, REPORT_TYPE
 from pipeline.lineage.trace import plain_value, properties_of, run_data
@@ -62,7 +62,7 @@ def why(store: MetadataStore, run: RunSummary) -> Why:
     outputs = {link.artifact_id for step in steps.values() for link in step.outputs}
     artifacts = artifacts_by_id(store, sorted(outputs))
     maker = makers(store, sorted(outputs), artifacts)
-    maker_runs = places_of_steps(store, steps_by_id(store, set(maker.values())), artifacts)
+    maker_runs = origins_of_steps(store, steps_by_id(store, set(maker.values())), artifacts)
     made_here = {node: step for node, step in steps.items() if not step.cached}
     reasons = []
     for node, step in sorted(steps.items(), key=lambda item: item[1].id):
@@ -132,7 +132,7 @@ def _steps_of(store: MetadataStore, run: RunSummary) -> dict[str, Step]:
         for link in step.outputs
         if "node" in artifacts[link.artifact_id].custom_properties
     }
-    nodes.update((i, place.node) for i, place in places(store, [i for i in steps if i not in nodes]).items())
+    nodes.update((i, place.node) for i, place in origins(store, [i for i in steps if i not in nodes]).items())
     return {nodes[i] or str(i): step for i, step in sorted(steps.items())}
 
 
@@ -193,5 +193,5 @@ def _run_of_report(store: MetadataStore, uri: str) -> str:
             made = makers(store, [artifact.id], {artifact.id: artifact}).get(artifact.id)
             if made is not None:
                 step = steps_by_id(store, [made])
-                return " ".join(places_of_steps(store, step, {artifact.id: artifact})[made].runs)
+                return " ".join(origins_of_steps(store, step, {artifact.id: artifact})[made].runs)
     return ""

@@ -22,7 +22,7 @@ from cli.errors import CommandError, ExitCode
 from kits.lineage_stores import StoreWriter, memory_store
 from kits.vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, serving, two_runs
 from pipeline.lineage.diff import diff
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, Patience, RestClient
 from pipeline.lineage.importing.vertex import list_runs, read_run, vertex_store
 from pipeline.lineage.importing.writer import Imported, imported_whole, write_run

@@ -208,7 +208,7 @@ CHANGES = {
     "the export": ("models/export.py", ANOTHER, {"trainer", "evaluator"} | EMBEDDERS),
     "pictures": ("models/training/pictures.py", ANOTHER, set()),
     "what is said of progress": ("pipeline/training.py", ANOTHER, set()),
-    "what is recorded of outputs": ("components/outputs.py", ANOTHER, set()),
+    "what is recorded of outputs": ("components/provenance.py", ANOTHER, set()),
     "the front end": (
         "models/frontend.py", ANOTHER, {"transform", "trainer", "checkpoints", "evaluator"} | EMBEDDERS,
     ),

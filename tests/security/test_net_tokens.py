@@ -25,7 +25,7 @@ from kubeflow.service import Failure, ServiceError
 from kubeflow.service_config import ServiceConfig, load_service
 from kubeflow.vertex_service import VertexService
 from pipeline.http import Client
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, GoogleToken, Patience, RestClient
 
 SECRET = "canary-token"

@@ -25,13 +25,13 @@ from typing import Any
 
 import yaml
 
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignExecution,
-    ForeignRun,
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedExecution,
+    RecordedRun,
     Value,
     properties_of_json,
     type_of_title,
@@ -55,7 +55,7 @@ class _Attempt:
     published: Mapping[str, Any]
 
 
-def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
+def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
     """A run with all that its folder tells.
 
     Args:
@@ -75,7 +75,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
             "of one run"
         )
     attempts.sort(key=lambda attempt: (_written(attempt.folder / INPUT_FILE), attempt.step, attempt.number))
-    artifacts: dict[str, ForeignArtifact] = {}
+    artifacts: dict[str, RecordedArtifact] = {}
     made = {
         artifact.uri: artifact
         for attempt in attempts
@@ -87,7 +87,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         read = _read(attempt.folder / INPUT_FILE)
         execution = f"kubeflow:{run}/{attempt.step}/{attempt.number}"
         executions.append(
-            ForeignExecution(
+            RecordedExecution(
                 key=execution,
                 type_name="system.ContainerExecution",
                 node=attempt.step,
@@ -105,7 +105,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
                 known = artifacts.get(artifact.key)
                 if known is None or output:
                     artifacts[artifact.key] = artifact
-                events.append(ForeignEvent(execution, artifact.key, output, name, index))
+                events.append(RecordedEvent(execution, artifact.key, output, name, index))
     last = {attempt.step: attempt for attempt in attempts if attempt.counts}
     done = set(last) == {attempt.step for attempt in attempts}
     facts: dict[str, Value] = {
@@ -114,8 +114,8 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         "end": moment_text(max(_ended(attempt) for attempt in attempts)),
         "status": COMPLETE if done else FAILED,
     }
-    return ForeignRun(
-        run=ForeignContext(f"kubeflow:{run}", RUN_TYPE, run, {}),
+    return RecordedRun(
+        run=RecordedContext(f"kubeflow:{run}", RUN_TYPE, run, {}),
         pipeline=pipeline,
         artifacts=tuple(artifacts.values()),
         executions=tuple(executions),
@@ -139,23 +139,23 @@ def _attempts(step: Path) -> Iterator[_Attempt]:
         yield _Attempt(step.name, number, path, counts, record.get("artifacts", {}) if counts else {})
 
 
-def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, ForeignArtifact]]:
+def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
     path = attempt.folder / INPUT_FILE
     for name, index, artifact in _listed(read.get("inputs", {}), path):
         yield name, index, _artifact(artifact, path, adopts=True)
 
 
-def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, ForeignArtifact]]:
+def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
     """The planned artifacts with what was published, or else with what the step's own file says."""
     path = attempt.folder / INPUT_FILE
-    told = dict(_flat(attempt.published, path))
-    if not told and (attempt.folder / OUTPUT_FILE).is_file():
+    published = dict(_flat(attempt.published, path))
+    if not published and (attempt.folder / OUTPUT_FILE).is_file():
         output = attempt.folder / OUTPUT_FILE
-        told = {(name, index): a for name, index, a in _listed(_read(output), output)}
+        published = {(name, index): a for name, index, a in _listed(_read(output), output)}
     for name, index, planned in _listed(read.get("outputs", {}), path):
         if name == _LOGS:
             continue
-        said = told.get((name, index), {})
+        said = published.get((name, index), {})
         merged = {
             **planned,
             "uri": said.get("uri") or planned.get("uri", ""),
@@ -182,7 +182,7 @@ def _listed(side: Mapping[str, Any], path: Path) -> Iterator[tuple[str, int, Map
             yield name, index, artifact
 
 
-def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> ForeignArtifact:
+def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> RecordedArtifact:
     uri, name = artifact.get("uri", ""), artifact.get("name", "")
     if not isinstance(uri, str) or not uri:
         raise _wrong(path, f"artifact {name or '(without a name)'} has no uri")
@@ -190,7 +190,7 @@ def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> ForeignA
     properties = properties_of_json(artifact.get("metadata", {}))
     if name:
         properties["resource_name"] = str(name)
-    return ForeignArtifact(f"kubeflow:{kind}:{uri}", kind, uri, True, properties, adopts)
+    return RecordedArtifact(f"kubeflow:{kind}:{uri}", kind, uri, True, properties, adopts)
 
 
 def _type(schema: Mapping[str, Any], path: Path) -> str:

@@ -18,7 +18,7 @@ import requests
 
 from pipeline.hosts import host_of, is_google, meant_for, service_address
 from pipeline.http import Answer, Client, Credential, careful
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}

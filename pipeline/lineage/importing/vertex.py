@@ -29,13 +29,13 @@ from google.cloud.aiplatform_v1.types import execution as execution_type
 from google.cloud.aiplatform_v1.types import lineage_subgraph, metadata_service
 from google.protobuf import json_format
 
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignExecution,
-    ForeignRun,
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedExecution,
+    RecordedRun,
     Value,
     properties_of_json,
     type_of_title,
@@ -104,7 +104,7 @@ def list_runs(client: RestClient, store: VertexStore) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
+def read_run(client: RestClient, store: VertexStore, run: str) -> RecordedRun:
     """A run with all that it ran and made.
 
     Args:
@@ -144,7 +144,7 @@ def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
     for key in sorted({e.artifact for e in events} - set(artifacts)):
         artifacts[key] = _get(client, key, artifact_type.Artifact)
     bindings = {key: _bindings(e) for key, e in executions.items()}
-    return ForeignRun(
+    return RecordedRun(
         run=_context(context, RUN_TYPE, name),
         pipeline=pipeline,
         others=tuple(
@@ -184,10 +184,10 @@ def _events(client: RestClient, context: str, executions: list[str]) -> list[eve
         return found
 
 
-def _context(context: context_type.Context, type_name: str, name: str) -> ForeignContext:
+def _context(context: context_type.Context, type_name: str, name: str) -> RecordedContext:
     # A pipeline's context is the store's own of that name, wherever it runs.
     shared = context.schema_title == PIPELINE
-    return ForeignContext(
+    return RecordedContext(
         key=context.name,
         type_name=type_name,
         name=name,
@@ -196,13 +196,13 @@ def _context(context: context_type.Context, type_name: str, name: str) -> Foreig
     )
 
 
-def _execution(execution: execution_type.Execution) -> ForeignExecution:
+def _execution(execution: execution_type.Execution) -> RecordedExecution:
     values = {
         name.removeprefix(_INPUT): value
         for name, value in _plain(execution, "metadata").items()
         if name != _BINDING
     }
-    return ForeignExecution(
+    return RecordedExecution(
         key=execution.name,
         type_name=execution.schema_title or "system.Execution",
         node=_title(execution),
@@ -211,8 +211,8 @@ def _execution(execution: execution_type.Execution) -> ForeignExecution:
     )
 
 
-def _artifact(artifact: artifact_type.Artifact) -> ForeignArtifact:
-    return ForeignArtifact(
+def _artifact(artifact: artifact_type.Artifact) -> RecordedArtifact:
+    return RecordedArtifact(
         key=artifact.name,
         type_name=type_of_title(artifact.schema_title) or "system.Artifact",
         uri=artifact.uri,
@@ -221,10 +221,10 @@ def _artifact(artifact: artifact_type.Artifact) -> ForeignArtifact:
     )
 
 
-def _event(event: event_type.Event, bindings: Mapping[tuple[bool, str], tuple[str, int]]) -> ForeignEvent:
+def _event(event: event_type.Event, bindings: Mapping[tuple[bool, str], tuple[str, int]]) -> RecordedEvent:
     output = event.type_ == event_type.Event.Type.OUTPUT
     name, index = bindings.get((output, event.artifact), ("", 0))
-    return ForeignEvent(event.execution, event.artifact, output, name, index)
+    return RecordedEvent(event.execution, event.artifact, output, name, index)
 
 
 def _bindings(execution: execution_type.Execution) -> dict[tuple[bool, str], tuple[str, int]]:

@@ -22,15 +22,15 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignRun,
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedRun,
     Value,
+    facts_of_steps,
 )
-from pipeline.lineage.importing.settings import told_by_steps
 from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of, put_config
 
 IMPORT = "import"  # property of a run's context: how far its import is
@@ -56,7 +56,7 @@ class Imported:
         )
 
 
-def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
+def write_run(store: MetadataStore, run: RecordedRun) -> Imported:
     """Writes a run, or what is new of it.
 
     Raises:
@@ -66,8 +66,8 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
     contexts = [
         *run.others,
         dataclasses.replace(run.run, properties={**run.run.properties, IMPORT: UNDER_WAY}),
-        ForeignContext("", "pipeline", run.pipeline, {}),
-        *(ForeignContext("", "node", f"{run.pipeline}.{node}", {}) for node in nodes),
+        RecordedContext("", "pipeline", run.pipeline, {}),
+        *(RecordedContext("", "node", f"{run.pipeline}.{node}", {}) for node in nodes),
     ]
     context_ids, done = _write_contexts(store, contexts)
     artifact_ids, new = _write_artifacts(store, run)
@@ -90,7 +90,7 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
         [(artifact_ids[key], i) for key, ids in made.items() for i in sorted(ids)],
         [(execution_ids[key], i) for key, ids in of_execution.items() for i in ids],
     )
-    facts, config = told_by_steps(run.executions)
+    facts, config = facts_of_steps(run.executions)
     if config:
         facts["config_digest"] = put_config(store, config)
     return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
@@ -107,7 +107,7 @@ def imported_whole(store: MetadataStore, run: str) -> bool:
 
 
 def _write_contexts(
-    store: MetadataStore, contexts: Sequence[ForeignContext]
+    store: MetadataStore, contexts: Sequence[RecordedContext]
 ) -> tuple[dict[tuple[str, str], int], Imported]:
     """Ids by type and name. Contexts without a key, as a pipeline's, are the store's own of that name."""
     ids: dict[tuple[str, str], int] = {}
@@ -142,14 +142,14 @@ def _write_contexts(
     return ids, Imported(contexts=new, updated=updated)
 
 
-def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, int], Imported]:
+def _write_artifacts(store: MetadataStore, run: RecordedRun) -> tuple[dict[str, int], Imported]:
     ran = {e.key: e.node for e in run.executions if e.state != "CACHED"}
     makers = {e.artifact: ran[e.execution] for e in run.events if e.output and e.execution in ran}
     ids: dict[str, int] = {}
     uris: dict[str, int] = {}
     new = updated = 0
     # A blessing names its model's folder and id: once all others are written, our store's id is known.
-    sides: list[list[ForeignArtifact]] = [[], []]
+    sides: list[list[RecordedArtifact]] = [[], []]
     for artifact in run.artifacts:
         sides[CURRENT_MODEL in artifact.properties].append(artifact)
     for batch in (batch for side in sides for batch in _batches(side)):
@@ -194,7 +194,7 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
 
 
 def _write_executions(
-    store: MetadataStore, run: ForeignRun, artifact_ids: Mapping[str, int]
+    store: MetadataStore, run: RecordedRun, artifact_ids: Mapping[str, int]
 ) -> tuple[dict[str, int], Imported]:
     """Executions a batch at a time, the new ones with their events in one transaction."""
     events: dict[str, list[pb.Event]] = {e.key: [] for e in run.executions}
@@ -273,7 +273,7 @@ def _finish(store: MetadataStore, run_id: int, facts: Mapping[str, Value]) -> in
     return int(changed and not was_under_way)
 
 
-def _adopted(store: MetadataStore, artifact: ForeignArtifact) -> int | None:
+def _adopted(store: MetadataStore, artifact: RecordedArtifact) -> int | None:
     """An artifact of the store's own with this type and URI, where one may stand for it."""
     if not artifact.adopts:
         return None
@@ -281,7 +281,7 @@ def _adopted(store: MetadataStore, artifact: ForeignArtifact) -> int | None:
     return max(same, default=None)
 
 
-def _event(event: ForeignEvent, artifact_id: int) -> pb.Event:
+def _event(event: RecordedEvent, artifact_id: int) -> pb.Event:
     made = pb.Event(type=pb.Event.OUTPUT if event.output else pb.Event.INPUT, artifact_id=artifact_id)
     made.path.steps.add().key = event.name
     made.path.steps.add().index = event.index

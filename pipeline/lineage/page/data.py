@@ -20,7 +20,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from hares.task import load_task, task_names
 from pipeline.lineage.clips import source_clips
 from pipeline.lineage.diff import RunDifference, diff, paired_among
-from pipeline.lineage.graph import places_of_steps, upstream
+from pipeline.lineage.graph import origins_of_steps, upstream
 from pipeline.lineage.page.compact import Values, artifact_row, step_row
 from pipeline.lineage.runs import RunFilter, RunSummary, config_of, list_runs
 from pipeline.lineage.store import REPORT_TYPE
@@ -85,7 +85,7 @@ def _configs(store: MetadataStore, runs: Sequence[RunSummary]) -> dict[str, Any]
 
 def _lineage(store: MetadataStore, artifact_ids: Iterable[int], clips: int) -> dict[str, Any]:
     graph = upstream(store, artifact_ids)
-    where = places_of_steps(store, graph.steps, graph.artifacts)
+    where = origins_of_steps(store, graph.steps, graph.artifacts)
     values = Values()
     artifacts = [artifact_row(artifact, values) for _, artifact in sorted(graph.artifacts.items())]
     steps = [
