@@ -77,6 +77,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
+    py_modules=["hares_command"],
     include_package_data=True,
     package_data={
         "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
@@ -87,5 +88,5 @@ setup(
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
     extras_require={"dev": DEV, "torch": TORCH, "dask": DASK},
-    entry_points={"console_scripts": ["hares=cli.main:main"]},
+    entry_points={"console_scripts": ["hares=hares_command:main"]},
 )

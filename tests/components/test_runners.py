@@ -226,21 +226,21 @@ def dying_embedding(base: type, note: Path) -> type:
         begun = 0
 
         def process(self, element: Any) -> None:
-            from tfx.dsl.io import fileio
+            replace = os.replace
 
-            rename = fileio.rename
-
-            def cut_off(source: str, target: str, overwrite: bool = False) -> None:
+            def cut_off(source: str, target: str) -> None:
+                if not target.endswith(".npz"):
+                    return replace(source, target)
                 os.truncate(source, os.path.getsize(source) // 2)
                 die(Path(target).parent)
 
             self.begun += 1
             if self.begun == 2 and not note.exists():
-                fileio.rename = cut_off
+                os.replace = cut_off
             try:
                 super().process(element)
             finally:
-                fileio.rename = rename
+                os.replace = replace
 
     return EmbedHalf
 
