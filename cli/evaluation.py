@@ -34,7 +34,7 @@ _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateRequest:
     """The options of `hares evaluate`, as the command describes them."""
 
     spec: str
@@ -47,12 +47,17 @@ class EvaluateOptions:
     batch_size: int
     embedding_dtype: Literal["float16", "float32"]
     output: Path
-    cache: Path
+    cache_folder: Path | None
     longest_clip: float
     plugins: tuple[Path, ...] = ()
 
+    @property
+    def cache(self) -> Path:
+        """Where embeddings are kept."""
+        return self.cache_folder or self.output / "cache"
 
-def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
+
+def evaluate_and_show(options: EvaluateRequest, as_json: bool) -> None:
     """Scores an encoder and prints the table, or the report as JSON.
 
     Raises:
@@ -100,7 +105,7 @@ def _alone(output: Path) -> Iterator[None]:
         ) from error
 
 
-def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluation:
+def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
             from hares._user_code import UserCodeError
@@ -133,7 +138,7 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
         raise CommandError(f"{error}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
-def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
+def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEncoder:
     from hares._user_code import UserCodeError, contained
     from hares.encoders import load_encoder
 
@@ -243,7 +248,7 @@ class _View:
         self._console.print(f"{task} failed; the other tasks go on", highlight=False)
 
 
-def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:
+def _show(evaluation: Evaluation, options: EvaluateRequest, log: Path) -> None:
     console = Terminal()
     report, record = evaluation.report, evaluation.record
     console.print(score_table(report))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,26 +129,15 @@ def show_diff(address: StoreAddress, first: str, second: str, as_json: bool) -> 
             _print_diff(found, scores)
 
 
-def show_runs(
-    address: StoreAddress,
-    scores: Sequence[str],
-    encoder: str,
-    span: str,
-    status: str,
-    since: str,
-    until: str,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """Prints runs."""
+def show_runs(address: StoreAddress, conditions: Mapping[str, Any], limit: int, as_json: bool) -> None:
+    """Prints runs that meet the fields of a `RunFilter`; its moments are given as text."""
     from pipeline.lineage.runs import RunFilter, list_runs, parse_moment
     from pipeline.lineage.trace import run_data
 
     with answering(address) as store:
-        wanted = RunFilter(
-            tuple(scores), encoder, span, status,
-            parse_moment(since) if since else None, parse_moment(until) if until else None,
-        )  # fmt: skip
+        given: dict[str, Any] = {name: value for name, value in conditions.items() if value}
+        given.update((name, parse_moment(given[name])) for name in ("since", "until") if name in given)
+        wanted = RunFilter(**given)
         found = list_runs(store, wanted, limit)
         if as_json:
             _print_list(run_data(run) for run in found)

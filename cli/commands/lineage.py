@@ -112,7 +112,7 @@ def diff(first: str, second: str, workspace: Path, metadata: str, as_json: bool)
 )
 @click.option("--encoder", default="", help="Runs of this encoder.")
 @click.option("--span", default="", help="Runs on this span of the pretraining corpus.")
-@click.option("--status", type=click.Choice(["running", "complete", "failed"]), help="Runs that stand so.")
+@click.option("--status", type=click.Choice(["running", "complete", "failed"]), help="Runs in this state.")
 @click.option(
     "--since", default="", metavar="DATE", help="Runs begun at or after; 2026-11-24, or 7d for a week ago."
 )
@@ -121,18 +121,7 @@ def diff(first: str, second: str, workspace: Path, metadata: str, as_json: bool)
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the latest first."
 )
 @_asks_store
-def runs(
-    scores: tuple[str, ...],
-    encoder: str,
-    span: str,
-    status: str | None,
-    since: str,
-    until: str,
-    limit: int,
-    workspace: Path,
-    metadata: str,
-    as_json: bool,
-) -> None:
+def runs(workspace: Path, metadata: str, as_json: bool, limit: int, **conditions: Any) -> None:
     """List runs with their scores, the latest first.
 
     \b
@@ -141,17 +130,7 @@ def runs(
     """
     from cli.lineage_view import show_runs
 
-    show_runs(
-        metadata_address(metadata, workspace),
-        scores,
-        encoder,
-        span,
-        status or "",
-        since,
-        until,
-        limit,
-        as_json,
-    )
+    show_runs(metadata_address(metadata, workspace), conditions, limit, as_json)
 
 
 @command.command()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -119,11 +120,7 @@ def migrate(source: str, target: str, as_json: bool) -> None:
               show_default=True, help="The workspace whose store is written.")  # fmt: skip
 @METADATA
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-def import_runs(
-    vertex: str, kubeflow: Path | None, run: str, everything: bool, pipeline: str, endpoint: str,
-    token_file: Path | None, token_env: str, timeout: float, attempts: int, workspace: Path, metadata: str,
-    as_json: bool,
-) -> None:  # fmt: skip
+def import_runs(workspace: Path, metadata: str, as_json: bool, **options: Any) -> None:
     """Bring runs that a cluster recorded into the store; again, and only what is new is added.
 
     \b
@@ -134,29 +131,16 @@ def import_runs(
     An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that
     of Google's application default credentials.
     """
-    from cli.metadata_import import import_from_folder, import_from_vertex
+    from cli.metadata_import import ImportRequest
     from cli.terminal import say
     from pipeline.lineage.importing.recorded import ImportFailedError
-    from pipeline.lineage.importing.rest import Patience
 
-    if bool(vertex) == (kubeflow is not None):
-        raise CommandError("give one of --vertex and --kubeflow", ExitCode.SETTINGS)
-    if vertex and bool(run) == everything:
-        raise CommandError("--vertex: give one of --run RUN and --all", ExitCode.SETTINGS)
-    if token_file is not None and token_env:
-        raise CommandError("give one of --token-file and --token-env", ExitCode.SETTINGS)
-    if kubeflow is not None and (everything or endpoint or token_file or token_env):
-        raise CommandError(
-            "--all, --endpoint, --token-file and --token-env go with --vertex", ExitCode.SETTINGS
-        )
+    request = ImportRequest(**options)
+    request.check()
     address = metadata_address(metadata, workspace)
     try:
         with store_failures():
-            if kubeflow is not None:
-                done = import_from_folder(address, kubeflow, run, pipeline)
-            else:
-                patience = Patience(timeout=timeout, attempts=attempts)
-                done = import_from_vertex(address, vertex, run, endpoint, token_file, token_env, patience)
+            done = request.run_import(address)
     except ImportFailedError as error:
         raise CommandError(str(error), ExitCode.STORE if error.refused else ExitCode.DATA) from error
     if as_json:

@@ -5,12 +5,59 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
+
+
+@dataclass(frozen=True)
+class ScheduleRequest:
+    """The options of `hares schedule create`, as the command describes them."""
+
+    compiled: Path
+    cron: str
+    max_concurrent: int
+    name: str
+    window: int | None
+    source: str
+    marker: str
+    assignments: tuple[str, ...]
+
+    def checked_cron(self) -> str:
+        """When runs start. Raises CommandError for options that are wrong or do not go together."""
+        from kubeflow.cron import checked_cron
+
+        try:
+            cron = checked_cron(self.cron)
+        except ValueError as error:
+            raise CommandError(str(error), ExitCode.SETTINGS) from error
+        if (self.window is None) != (not self.source):
+            raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
+        return cron
+
+    def pipeline_file(self, folder: Path) -> Path:
+        """The file to send: the compiled one, or with --window a copy in `folder` that finds the newest spans first."""
+        if self.window is None:
+            return self.compiled
+        from kubeflow.compiled import CompiledFileError, compiled_text, read_compiled, read_documents
+        from kubeflow.newest_spans import with_newest_spans
+
+        try:
+            read_compiled(self.compiled)
+            found = with_newest_spans(read_documents(self.compiled), self.source, self.window, self.marker)
+            text = compiled_text(found)
+        except CompiledFileError as error:
+            raise CommandError(str(error), ExitCode.DATA) from error
+        except ValueError as error:
+            raise CommandError(str(error), ExitCode.SETTINGS) from error
+        sent = folder / self.compiled.name
+        sent.write_text(text, encoding="utf-8")
+        return sent
 
 
 @click.group()
@@ -40,19 +87,7 @@ def command() -> None:
 )
 @PARAMETERS
 @JSON
-def create(
-    target: str,
-    cluster: Path,
-    compiled: Path,
-    cron: str,
-    max_concurrent: int,
-    name: str,
-    window: int | None,
-    source: str,
-    marker: str,
-    assignments: tuple[str, ...],
-    as_json: bool,
-) -> None:
+def create(target: str, cluster: Path, compiled: Path, as_json: bool, **options: Any) -> None:
     """Run COMPILED by the clock; the same call again changes nothing.
 
     Runs take the spans that stand in the file. With --window a step goes before them that finds the newest when a run
@@ -64,38 +99,18 @@ def create(
         --window 4 --source '/mnt/data/span-{SPAN}' hares.yaml
     """
     from cli.terminal import say
-    from kubeflow.cron import checked_cron
 
-    try:
-        cron = checked_cron(cron)
-    except ValueError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
-    if (window is None) != (not source):
-        raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
-    parameters = parse_parameters(assignments)
-    name = shown_name(name, compiled)
+    request = ScheduleRequest(compiled, **options)
+    cron = request.checked_cron()
+    parameters = parse_parameters(request.assignments)
+    name = shown_name(request.name, compiled)
     with opened(target, cluster) as service, tempfile.TemporaryDirectory() as folder:
-        sent = compiled if window is None else Path(folder) / compiled.name
-        if window is not None:
-            sent.write_text(_on_newest_spans(compiled, source, window, marker), encoding="utf-8")
-        made = service.create_schedule(sent, name, cron, max_concurrent, parameters)
+        sent = request.pipeline_file(Path(folder))
+        made = service.create_schedule(sent, name, cron, request.max_concurrent, parameters)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(made), indent=1))
     else:
         say(f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once")
-
-
-def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> str:
-    from kubeflow.compiled import CompiledFileError, compiled_text, read_compiled, read_documents
-    from kubeflow.newest_spans import with_newest_spans
-
-    try:
-        read_compiled(compiled)
-        return compiled_text(with_newest_spans(read_documents(compiled), source, window, marker))
-    except CompiledFileError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
-    except ValueError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
 
 
 @command.command("list")
