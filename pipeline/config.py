@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hares._user_code import contained
 from hares.audio import Limits
 from hares.blessing import BlessingConfig
@@ -32,6 +30,7 @@ from pipeline.settings import (
     check_pipeline_name,
     override,
     parse_assignments,
+    read_yaml,
     refuse_secrets,
 )
 
@@ -131,7 +130,7 @@ def load_config(
     if name_or_file in preset_names():
         config = _preset(name_or_file)
     else:
-        values = _read_yaml(Path(name_or_file))
+        values = _read(name_or_file)
         values.pop("preset", None)
         config = override(_preset(preset_of(name_or_file)), values)
     given = parse_assignments(assignments)
@@ -208,7 +207,7 @@ def preset_of(name_or_file: str) -> str:
     """
     if name_or_file in preset_names():
         return name_or_file
-    preset = _read_yaml(Path(name_or_file)).get("preset")
+    preset = _read(name_or_file).get("preset")
     if preset not in preset_names():
         raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
     return str(preset)
@@ -218,15 +217,10 @@ def _preset(name: str) -> PipelineConfig:
     return load_preset(name).config()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read(name_or_file: str) -> dict[str, Any]:
+    path = Path(name_or_file)
     if not path.is_file():
         raise SettingError(
             f"--config {str(path)!r}: neither a preset nor a file that is there; {preset_hint(path)}"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"{path}: expected settings as `key: value` lines, with `preset` among them")
-    return values
+    return read_yaml(path, name_or_file, "settings as `key: value` lines, with `preset` among them")

@@ -23,13 +23,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hares.report.paper import PaperRow
 from models.encoder import load_encoder
 from pipeline.config import PipelineConfig, checked_config, load_config, load_plugins
 from pipeline.preset import load_preset, preset_hint, preset_names
-from pipeline.settings import SettingError, checked_name, override, parse_assignments
+from pipeline.settings import SettingError, checked_name, override, parse_assignments, read_yaml
 
 _TINY = "_tiny"
 _KEYS = {"name", "base", "settings", "cells"}
@@ -171,19 +169,14 @@ def _known(values: Mapping[str, Any], keys: set[str], where: str) -> None:
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
-    if name_or_file in grid_names():
-        text = (resources.files("pipeline") / "grids" / f"{name_or_file}.yaml").read_text("utf-8")
-    else:
-        path = Path(name_or_file)
-        if not path.is_file():
-            raise SettingError(
-                f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor a file that is there"
-            )
-        text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingError(f"{name_or_file}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"{name_or_file}: expected a grid as `key: value` lines")
-    return values
+    ours = name_or_file in grid_names()
+    path = (
+        Path(str(resources.files("pipeline") / "grids" / f"{name_or_file}.yaml"))
+        if ours
+        else Path(name_or_file)
+    )
+    if not path.is_file():
+        raise SettingError(
+            f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor a file that is there"
+        )
+    return read_yaml(path, name_or_file, "a grid as `key: value` lines")
