@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from cli.errors import CommandError, ExitCode
 from cli.options import check_places, metadata_address
@@ -20,7 +22,16 @@ from hares.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
+    from pipeline.local_runner import StepResult
     from pipeline.run import RunOutcome
+
+
+_MARK = {  # by the value of an `Outcome`
+    "ran": Text("done  ", "green"),
+    "cached": Text("cached", "cyan"),
+    "failed": Text("FAILED", "red"),
+}
+_QUIET_SECONDS = 15.0  # between two lines of a long step where there is no terminal to redraw
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,6 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal]
             else f"fresh weights: {work.address.shown} has no blessed model of {config.name}"
         )
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
-    from cli.steps_view import StepsView
-
     with StepsView(console) as view:
         return execute(run, view, preset, work.address, work.interruption)
 
@@ -197,3 +206,63 @@ def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, sec
         console.print(f"{what:<7}{path}", highlight=False, soft_wrap=True)
     ran = sum(step.outcome.value == "ran" for step in outcome.steps)
     console.print(f"{ran} of {len(outcome.steps)} steps ran in {seconds:.0f} s, the rest came from the cache")
+
+
+class StepsView:
+    """Shows steps as they go: on a terminal a bar for the running step, elsewhere a line now and then.
+
+    Use as a context manager around the run.
+    """
+
+    def __init__(self, console: Terminal):
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._total = self._done = 0
+        self._spoke = 0.0
+
+    def __enter__(self) -> StepsView:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def begin(self, nodes: list[str]) -> None:
+        """The steps, in the order in which they will run."""
+        self._total = len(nodes)
+
+    def start(self, node: str) -> None:
+        """A step starts."""
+        self._task = self._progress.add_task(node, total=None, text="")
+        self._spoke = time.monotonic()
+
+    def update(self, node: str, fraction: float, text: str) -> None:
+        """A long step says how far it is."""
+        if self._task is not None:
+            self._progress.update(self._task, total=1.0, completed=fraction, text=text)
+        if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET_SECONDS:
+            self._console.print(f"         {node:<28} {text}", soft_wrap=True)
+            self._spoke = time.monotonic()
+
+    def finish(self, result: StepResult) -> None:
+        """A step has ended."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        self._done += 1
+        self._console.print(
+            joined(
+                "  ", _MARK[result.outcome.value], f" {result.node:<28} {result.seconds:7.1f} s   ",
+                styled("dim", f"{self._done}/{self._total}"),
+            )
+        )  # fmt: skip

@@ -25,7 +25,7 @@ from hares.report.study_page import render_study
 from models.encoder import load_encoder
 from pipeline.grid import Cell, Grid
 from pipeline.lineage.connection import StoreAddress
-from pipeline.lineage.study import (
+from pipeline.lineage.record import (
     COMPLETE,
     FAILED,
     CellRecord,

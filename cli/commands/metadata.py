@@ -5,13 +5,21 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+
+if TYPE_CHECKING:
+    from ml_metadata.metadata_store import MetadataStore
+
+    from pipeline.lineage.connection import StoreAddress
+    from pipeline.lineage.importing.writer import Imported
 
 
 @click.group()
@@ -81,21 +89,90 @@ def migrate(source: str, target: str, as_json: bool) -> None:
     hares metadata migrate W/metadata.sqlite mysql://hares@127.0.0.1/hares
     hares metadata migrate W/metadata.sqlite 'postgresql://hares@127.0.0.1/hares?password_file=/run/secrets/hares'
     """
-    from ml_metadata.metadata_store import MetadataStore
-
     from cli.terminal import say
     from pipeline.lineage.migrate import migrate as copy
 
     origin, goal = (metadata_address(text, Path()) for text in (source, target))
     with store_failures():
-        # A SQLite file that is not there yet is made, as a server's tables are.
-        there = goal.open() if goal.file is None else MetadataStore(goal.config)
+        there = _made(goal)
         done = copy(origin.open(), there, str(origin.file.resolve()) if origin.file else origin.shown)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(done)))
     else:
         counts = ", ".join(f"{count} {name}" for name, count in dataclasses.asdict(done).items())
         say(f"copied {counts} from {origin.shown} into {goal.shown}")
+
+
+@dataclass(frozen=True)
+class ImportRequest:
+    """The options of `hares metadata import`, as the command describes them."""
+
+    vertex: str
+    kubeflow: Path | None
+    run: str
+    everything: bool
+    pipeline: str
+    endpoint: str
+    token_file: Path | None
+    token_env: str
+    timeout: float
+    attempts: int
+
+    def check(self) -> None:
+        """Raises CommandError for options that do not go together."""
+        problem = ""
+        if bool(self.vertex) == (self.kubeflow is not None):
+            problem = "give one of --vertex and --kubeflow"
+        elif self.vertex and bool(self.run) == self.everything:
+            problem = "--vertex: give one of --run RUN and --all"
+        elif self.token_file is not None and self.token_env:
+            problem = "give one of --token-file and --token-env"
+        elif self.kubeflow is not None and (
+            self.everything or self.endpoint or self.token_file or self.token_env
+        ):
+            problem = "--all, --endpoint, --token-file and --token-env go with --vertex"
+        if problem:
+            raise CommandError(problem, ExitCode.SETTINGS)
+
+    def run_import(self, address: StoreAddress) -> dict[str, Imported]:
+        """Imports one run, or with --all every run that was not imported whole before, the first one first.
+
+        Raises:
+            ImportFailedError: a run cannot be imported; those before it are.
+        """
+        return (
+            self._from_vertex(address) if self.kubeflow is None else self._from_folder(address, self.kubeflow)
+        )
+
+    def _from_vertex(self, address: StoreAddress) -> dict[str, Imported]:
+        from pipeline.lineage.importing.rest import GivenToken, GoogleToken, Patience, RestClient
+        from pipeline.lineage.importing.writer import imported_whole, write_run
+
+        with warnings.catch_warnings():
+            # Google's libraries announce at their import which Python versions they will drop.
+            warnings.simplefilter("ignore", FutureWarning)
+            from pipeline.lineage.importing.vertex import list_runs, read_run, vertex_store
+
+        found = vertex_store(self.vertex)
+        given = self.token_file or self.token_env
+        tokens = GivenToken(self.token_file, self.token_env) if given else GoogleToken()
+        patience = Patience(timeout=self.timeout, attempts=self.attempts)
+        client = RestClient(self.endpoint or found.endpoint, tokens, patience)
+        store = _made(address)
+        listed = [self.run] if self.run else list_runs(client, found)
+        names = [name for name in listed if self.run or not imported_whole(store, name)]
+        done = {}
+        for name in names:
+            read = read_run(client, found, name)
+            done[read.run.name] = write_run(store, read)
+        return done
+
+    def _from_folder(self, address: StoreAddress, folder: Path) -> dict[str, Imported]:
+        from pipeline.lineage.importing.kubeflow import read_run
+        from pipeline.lineage.importing.writer import write_run
+
+        read = read_run(folder, self.run or folder.resolve().name, self.pipeline)
+        return {read.run.name: write_run(_made(address), read)}
 
 
 @command.command("import")
@@ -131,7 +208,6 @@ def import_runs(workspace: Path, metadata: str, as_json: bool, **options: Any) -
     An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that
     of Google's application default credentials.
     """
-    from cli.metadata_import import ImportRequest
     from cli.terminal import say
     from pipeline.lineage.importing.recorded import ImportFailedError
 
@@ -149,3 +225,13 @@ def import_runs(workspace: Path, metadata: str, as_json: bool, **options: Any) -
         for name, new in done.items():
             say(f"{name}: " + ", ".join(f"{n} {what}" for what, n in dataclasses.asdict(new).items()))
         click.echo(f"{len(done)} run(s) imported into {address.shown}")
+
+
+def _made(address: StoreAddress) -> MetadataStore:
+    """The store; a missing SQLite file is made, as a server's tables are."""
+    from ml_metadata.metadata_store import MetadataStore
+
+    if address.file is None:
+        return address.open()
+    address.file.parent.mkdir(parents=True, exist_ok=True)
+    return MetadataStore(address.config)

@@ -41,7 +41,7 @@ def command(
     """
     from cli.options import parse_corpus
     from cli.pipeline_run import RunRequest
-    from cli.study_run import study_and_show
+    from cli.study import study_and_show
 
     corpus, placements = parse_corpus(corpora)
     study_and_show(RunRequest(name, workspace, corpus, placements, assignments, plugins, metadata, as_json))

@@ -1,11 +1,15 @@
-"""What is recorded of a run: who ran which code and settings, where and when, and what came out.
+"""What is recorded of a run and of a study: who ran which code and settings, where and when, and what came out.
 
-It stands in the custom properties of the run's `pipeline_run` context, the one that TFX makes too, so every step
-and artifact of the run is one look-up away; artifacts carry their own facts, written by the components. Nothing here
-is an execution property: a new revision or another hour must not spoil the cache.
+It is in the custom properties of the run's `pipeline_run` context, which TFX makes too, so every step and artifact of
+the run is one look-up away. Artifacts carry their own facts, written by the components. Nothing here is an execution
+property: a new revision or another hour must not spoil the cache.
 
-The settings, whole, are in a context of type `hares.Config` named by their digest: thousands of runs of one config
-hold them once. When a run has ended its scores stand on its context as well, so that one query finds runs by score.
+The settings are whole in a context of type `hares.Config`, named by their digest, so thousands of runs of one config
+share it. When a run ends its scores are recorded on its context as well, so one query finds runs by score.
+
+A study is a context of type `hares.Study` above the contexts of its runs; their executions and artifacts are the
+study's as well. What a study needs to know to resume is on the run's own context: the cell, the run key, how the run
+ended, and its report.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
 
 RUN_TYPE = "pipeline_run"  # TFX's
 CONFIG_TYPE = "hares.Config"
+STUDY_TYPE = "hares.Study"
 UNKNOWN = "unknown"
 SCORE = "score/"  # prefix of the scores on a run's context
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
@@ -57,6 +62,27 @@ class RunFacts:
     run_key: str
     code: Mapping[str, str]
     workspace: str = ""
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """How the run of a study's cell ended.
+
+    Attributes:
+        cell: the cell's name.
+        run_key: digest of settings, data and code of the run.
+        state: "complete" or "failed".
+        report: folder of its report, or "".
+        error: why it failed, or "".
+        seconds: how long it took.
+    """
+
+    cell: str
+    run_key: str
+    state: str
+    report: str
+    error: str
+    seconds: float
 
 
 def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path) -> None:
@@ -180,6 +206,65 @@ def running(store: MetadataStore) -> list[tuple[pb.Context, str]]:
     except errors.NotFoundError:
         return []
     return [(run, process_state(run.custom_properties["process"].string_value)) for run in found]
+
+
+def study_context(store: MetadataStore, name: str) -> pb.Context:
+    """The context of a study; the first call makes it."""
+    found = store.get_context_by_type_and_name(STUDY_TYPE, name)
+    if found is not None:
+        return found
+    type_id = store.put_context_type(pb.ContextType(name=STUDY_TYPE))
+    (context_id,) = store.put_contexts([pb.Context(type_id=type_id, name=name)])
+    (context,) = store.get_contexts_by_id([context_id])
+    return context
+
+
+def attach_run(store: MetadataStore, study: pb.Context, run_id: str, record: CellRecord) -> None:
+    """Puts a run that has ended under its study. Doing it again changes nothing.
+
+    Raises:
+        LookupError: the store has no run of this id.
+    """
+    run = store.get_context_by_type_and_name(RUN_TYPE, run_id)
+    if run is None:
+        raise LookupError(f"run {run_id} is not in the store, so it cannot be put under study {study.name}")
+    store.put_attributions_and_associations(
+        [
+            pb.Attribution(artifact_id=a.id, context_id=study.id)
+            for a in store.get_artifacts_by_context(run.id)
+        ],
+        [
+            pb.Association(execution_id=e.id, context_id=study.id)
+            for e in store.get_executions_by_context(run.id)
+        ],
+    )
+    if run.id not in [context.id for context in store.get_children_contexts_by_context(study.id)]:
+        store.put_parent_contexts([pb.ParentContext(child_id=run.id, parent_id=study.id)])
+    properties = run.custom_properties
+    for name in ("cell", "run_key", "state", "report", "error"):
+        properties[f"study_{name}"].string_value = getattr(record, name)
+    properties["study_seconds"].double_value = record.seconds
+    store.put_contexts([run])  # last, so a recorded state means that the rest is recorded
+
+
+def complete_cells(store: MetadataStore, study: str) -> dict[str, CellRecord]:
+    """The finished cells of a study by run key, the latest run of each. Nothing is written."""
+    found = {}
+    context = store.get_context_by_type_and_name(STUDY_TYPE, study)
+    runs = store.get_children_contexts_by_context(context.id) if context else []
+    for run in sorted(runs, key=lambda run: run.id):
+        properties = run.custom_properties
+        if "study_state" in properties and properties["study_state"].string_value == COMPLETE:
+            record = CellRecord(
+                cell=properties["study_cell"].string_value,
+                run_key=properties["study_run_key"].string_value,
+                state=COMPLETE,
+                report=properties["study_report"].string_value,
+                error=properties["study_error"].string_value,
+                seconds=properties["study_seconds"].double_value,
+            )
+            found[record.run_key] = record
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

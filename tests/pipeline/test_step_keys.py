@@ -129,7 +129,7 @@ def test_training_reads_no_store_and_shows_nothing() -> None:
         assert not [name for name in found if "lineage" in name or "ml_metadata" in name or "probes" in name]
         assert not found & {
             "pipeline.workspace", "pipeline.settings", "pipeline.listener", "models.training.pictures",
-            "pipeline.training", "pipeline.training_cost", "pipeline.warm_start",
+            "pipeline.training", "pipeline.warm_start",
         }  # fmt: skip
     assert "models.export" not in closure(*names["checkpoints"]).modules
 

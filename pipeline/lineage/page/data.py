@@ -1,16 +1,21 @@
 """What the page shows, read from the store once and kept compact.
 
-Runs, their scores and settings are all there. Of the newest runs there is also the whole lineage (each artifact's
-maker, each maker's inputs, as `pipeline.lineage.graph` walks them) and the clips of every manifest in it; among the
-newest of all, every pair is set against each other clip by clip as `hares lineage diff` does. Of what is left out the
-page says so, and which command answers.
+All runs are in it with their scores and settings. Of the newest runs it also has the whole lineage (each artifact's
+maker, each maker's inputs, as `pipeline.lineage.graph` walks them) and the clips of every manifest in it; of the newest
+of all, every pair is compared clip by clip as `hares lineage diff` does. The page says what was left out, and which
+command shows it.
+
+Artifacts and steps are short rows of numbers: every text and value is in a list once, and rows point to it. Runs repeat
+types, names of properties, digests and settings, so a store of thousands of runs takes a tenth of plain JSON, and a
+search looks through every text once.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +25,14 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from hares.task import load_task, task_names
 from pipeline.lineage.clips import source_clips
 from pipeline.lineage.diff import RunDifference, diff, paired_among
-from pipeline.lineage.graph import origins_of_steps, upstream
-from pipeline.lineage.page.compact import Values, artifact_row, step_row
+from pipeline.lineage.graph import Link, Step, origins_of_steps, upstream
 from pipeline.lineage.runs import RunFilter, RunSummary, config_of, list_runs
 from pipeline.lineage.store import REPORT_TYPE
-from pipeline.lineage.trace import MANIFEST_TYPE, printable
+from pipeline.lineage.trace import MANIFEST_TYPE, plain_value, printable, properties_of
 
 _SCORE_DIGITS = 6
 _SHOWN_CHANGES = 1000  # clips of one comparison
+Row = list[Any]
 
 
 @dataclass(frozen=True)
@@ -169,3 +174,53 @@ def _changes(store: MetadataStore, first: RunSummary, second: RunSummary) -> dic
             rows.append([part.node, change.what, change.split, change.clip_id, *digests])
     more = max(0, len(rows) - _SHOWN_CHANGES)
     return {"clips": rows[:_SHOWN_CHANGES], "more_clips": more}
+
+
+@dataclass
+class Values:
+    """Values by their place in `all`, each once."""
+
+    all: list[Any] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, value: Any) -> int:
+        """Where a value stands; a new one is put at the end."""
+        key = json.dumps(value, sort_keys=True)  # tells 1 from 1.0 and from "1", as a dictionary would not
+        if key not in self._places:
+            self._places[key] = len(self.all)
+            self.all.append(value)
+        return self._places[key]
+
+
+def artifact_row(artifact: pb.Artifact, values: Values) -> Row:
+    """[id, type, uri, [name, value, name, value, ...]]."""
+    return [
+        artifact.id,
+        values.place(artifact.type),
+        values.place(artifact.uri),
+        _properties(artifact, values),
+    ]
+
+
+def step_row(step: Step, node: str, run: str, values: Values) -> Row:
+    """[execution, node, run, type, state, inputs, outputs, properties], of which the last three are lists of pairs."""
+    state = pb.Execution.State.Name(step.execution.last_known_state)
+    return [
+        step.id,
+        *(values.place(text) for text in (node, run, step.execution.type, state)),
+        _links(step.inputs, values),
+        _links(step.outputs, values),
+        _properties(step.execution, values),
+    ]
+
+
+def _links(links: Sequence[Link], values: Values) -> list[int]:
+    return [number for link in links for number in (values.place(link.key), link.artifact_id)]
+
+
+def _properties(node: pb.Artifact | pb.Execution, values: Values) -> list[int]:
+    return [
+        values.place(part)
+        for name, value in properties_of(node).items()
+        for part in (name, plain_value(value))
+    ]

@@ -10,11 +10,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from pipeline.lineage.page.compact import finite
 
 _FOLDER = Path(__file__).parent
 _LIBRARIES = ("dagre", "cytoscape")
@@ -56,6 +55,17 @@ def page_script() -> str:
     """The page's own script."""
     parts = "\n".join(_text(f"{name}.js") for name in _PARTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: those as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value
 
 
 def _text(name: str) -> str:
