@@ -19,6 +19,7 @@ from components.audio_example_gen.component import AudioExampleGen
 from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
 from hares.audio import Limits
 from hares.ingest import Entry, list_entries, still_refused
+from hares.plain_data import from_json
 from pipeline.lineage.tfx_connection import TfxConnection
 
 _TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
@@ -40,9 +41,9 @@ def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxConnecti
     lines = listed.read_text(encoding="utf-8").splitlines()
     sources = json.loads(wanted["sources"].string_value)
     splits = json.loads(wanted["splits"].string_value)
-    longest = wanted["longest_clip"].double_value if "longest_clip" in wanted else Limits().longest
+    limits = from_json(Limits, wanted["limits"].string_value)
     entries = (item for item in list_entries(sources, splits) if isinstance(item, Entry))
-    return still_refused(map(json.loads, lines), entries, sources, Limits(longest=longest))
+    return still_refused(map(json.loads, lines), entries, sources, limits)
 
 
 def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path | None:
