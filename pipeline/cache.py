@@ -1,14 +1,14 @@
-"""TFX's cache, by content and not by place: a workspace or corpus that was moved or copied takes every step from it.
+"""TFX's cache keyed by content: a workspace or corpus that was moved or copied still gets every step from it.
 
-TFX's own key holds the absolute paths, ids and times of inputs and settings. Here it holds the same records with
+TFX's own key holds the absolute paths, ids and times of inputs and settings. This one holds the same records, but
 
-- the folder of a workspace as its family (`pipeline.identity`), so that copies of one workspace agree, and artifacts by
-  their place in it: execution numbers are never given twice, so it stands for the content within a store;
-- the fingerprint of a data set, and the digests of plugins and of weights to start from, in the place of their paths;
-- nothing of what differs from one recording of the same thing to another: ids, times, the run that made it.
+- a workspace's folder counts as its family (`pipeline.identity`), so copies of one workspace agree. An artifact counts
+  as its place in the workspace: execution numbers are never reused, so that place stands for content within a store;
+- the fingerprint of a data set, and the digests of plugins and of starting weights, count instead of their paths;
+- ids, times and the run that made an artifact do not count.
 
-What the cache has is looked at before it is taken: an output whose files are not as they were recorded is none. Where
-it lies in another workspace and this one is a copy that has the files too, the outputs are recorded once more, here.
+A cached output is checked before it is used: its files must be as they were recorded. If it is in another workspace,
+and this one is a copy that has the files too, the outputs are recorded once more, here.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class PortableCache:
     Attributes:
         root: the pipeline root.
         run_id: the run's name.
-        identity: the workspace's; None where the pipeline root is in none, which makes its folder stand for itself.
-        stand_ins: text by path, for paths whose content is known otherwise.
+        identity: the workspace's; None if the pipeline root is in no workspace, whose folder then counts as it is.
+        stand_ins: what counts instead of a path, by path, where a digest of the content is known.
     """
 
     root: Path
@@ -108,7 +108,7 @@ class PortableCache:
     def _outputs(
         self, metadata_handle: metadata.Metadata, cache_context: pb.Context
     ) -> dict[str, list[types.Artifact]] | None:
-        """As `cache_utils.get_cached_outputs`: this workspace's first, then what a copy has too, then others'."""
+        """As `cache_utils.get_cached_outputs`: own outputs first, then those copied here, then others."""
         store = metadata_handle.store
         executions = [
             execution
@@ -140,7 +140,7 @@ class PortableCache:
     def _recorded_here(
         self, store: MetadataStore, outputs: Mapping[str, Sequence[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Another workspace's outputs as this one's own; None where it has not all of their files."""
+        """Another workspace's outputs as this one's own; None if some of their files are missing here."""
         if self.identity is None:
             return None
         places = [
@@ -172,7 +172,7 @@ class PortableCache:
         return found
 
     def _sign(self, store: MetadataStore, copy: pb.Artifact, theirs: pb.Artifact) -> None:
-        """Makes a record one of its own, to be put when the step is published."""
+        """Turns the copy into a record of this run, which TFX stores when it publishes the step."""
         for name in ("id", "name", "external_id", "create_time_since_epoch", "last_update_time_since_epoch"):
             copy.ClearField(name)
         properties = copy.custom_properties
@@ -186,7 +186,7 @@ class PortableCache:
             )
 
     def _names(self, store: MetadataStore) -> list[tuple[str, str]]:
-        """What stands for each path that a key must not hold, the longest path first."""
+        """What counts instead of each path that a key must not hold, the longest path first."""
         names = {
             context.custom_properties[PLACE].string_value: context.custom_properties[FAMILY].string_value
             for context in contexts_of_type(store, WORKSPACE_TYPE)
@@ -217,14 +217,14 @@ def _named(text: str, names: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_sources(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """An ingestion's readers without their folders, for which the fingerprint stands."""
+    """An ingestion's readers without their folders; the fingerprint counts instead."""
     if not {_SOURCES, _FINGERPRINT} <= parameters.keys():
         return dict(parameters)
     return {**parameters, _SOURCES: json.dumps(sorted(json.loads(parameters[_SOURCES])))}
 
 
 def _is_whole(artifact: pb.Artifact, uri: str) -> bool:
-    """Whether its files are there as they were recorded; by their names and sizes, which a cut copy has not."""
+    """Whether its files have the names and sizes that were recorded; in a partial copy they do not."""
     if not uri or not fileio.exists(uri):
         return False
     recorded = artifact.custom_properties
@@ -232,5 +232,5 @@ def _is_whole(artifact: pb.Artifact, uri: str) -> bool:
 
 
 def _is_pushed(artifact: pb.Artifact) -> bool:
-    """Whether a step put it outside of the workspace's artifacts as well."""
+    """Whether it was also pushed outside of the workspace's artifacts."""
     return PUSHED in artifact.custom_properties and artifact.custom_properties[PUSHED].int_value == 1

@@ -34,7 +34,7 @@ from pipeline.settings import (
     refuse_secrets,
 )
 
-# Sources of pretraining clips that are no folder of their own.
+# Sources of pretraining clips that have no folder of their own.
 AUTO, TRAIN_SPLITS = "auto", "train_splits"
 
 
@@ -66,7 +66,7 @@ class PretrainingConfig:
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Everything a run is a function of, beside the corpus and the code.
+    """Everything that decides a run, besides the corpus and the code.
 
     Attributes:
         name: the pipeline's name in ML Metadata and on clusters.
@@ -140,7 +140,7 @@ def load_config(
 def checked_config(
     config: PipelineConfig, given: Mapping[str, Any], plugins: Sequence[tuple[str, str]]
 ) -> PipelineConfig:
-    """Settings that were put together, once they are found to work and to execute nothing of a file's.
+    """Checks combined settings: they must work, and a file must not make them execute anything.
 
     Args:
         config: preset, file and command line together.
@@ -169,7 +169,7 @@ def checked_config(
 
 
 def checked(training: TrainingConfig) -> TrainingConfig:
-    """The settings, those of the objective with the types that it declares.
+    """Checks the settings of training, and gives the objective's own the types that it declares.
 
     Raises:
         SettingError: one of them cannot work, or no objective has this name.
@@ -188,7 +188,7 @@ def checked(training: TrainingConfig) -> TrainingConfig:
 
 
 def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
-    """Executes plugins, and gives path and digest of each as settings record them. Raises SettingError."""
+    """Executes plugins; returns path and digest of each, as settings record them. Raises SettingError."""
     plugins = []
     try:
         for file in files:

@@ -41,8 +41,8 @@ class Cell:
     Attributes:
         name: `<objective>_<encoder>`, or the preset's.
         config: the settings of its run.
-        preset: the preset that they started from.
-        row: what the paper prints of it, or of the encoder whose smaller sibling it is; None where it prints none.
+        preset: the preset that these settings started from.
+        row: the paper's row of it, or of its full-sized sibling; None if the paper has none.
     """
 
     name: str
@@ -112,9 +112,9 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
 
 
 def paper_row(config: PipelineConfig) -> PaperRow | None:
-    """What the paper prints of an encoder, or of the one whose `_tiny` sibling it is, by an objective.
+    """The paper's row of an encoder and objective; for a `_tiny` encoder that of its full-sized sibling.
 
-    Where it prints two rows of them, the row of the same pretraining corpus, else AudioSet's.
+    Of two rows it is the one with the same pretraining corpus, else AudioSet's.
     """
     source = config.pretraining.source
     rows = [
@@ -138,7 +138,7 @@ def _siblings(encoder: str, full: str) -> bool:
 
 
 def _members(group: Mapping[str, Any], base: Any, where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Of each cell of a group its name, its preset and the settings that make it that cell."""
+    """Name, preset and own settings of each cell of a group."""
     if "presets" in group:
         if "encoders" in group or "objectives" in group:
             raise SettingError(f"{where}: give either presets, or encoders and objectives")

@@ -1,7 +1,7 @@
 """Every HTTP request of ours is sent here; Google's own clients get the session that is made here.
 
-A credential goes where `pipeline/hosts.py` lets it, also after a redirection. `.netrc` is not read: requests would put
-its password in the place of a token, and send it where there is none.
+A credential goes only where `pipeline/hosts.py` allows, also after a redirection. `.netrc` is not read: requests would
+send its password instead of a token, and also where no credential was given.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Client:
         self._session = careful(requests.Session())
 
     def send(self, method: str, url: str, credential: Credential = NO_CREDENTIAL, **sent: Any) -> Answer:
-        """The answer, whatever its status.
+        """Sends a request and returns the answer, whatever its status.
 
         Args:
             method: of HTTP.

@@ -1,13 +1,13 @@
-"""Beam's work of a step, in the process that runs the step.
+"""Runs a step's Beam work in the process that runs the step.
 
-Where flags name no runner, Beam's DirectRunner first tries Prism: it downloads a program from the internet, for every
-Beam pipeline anew where that fails, and leaves a temporary folder each time. What it then falls back on is the
-FnApiRunner, so that is what a step here gets at once: nothing is fetched, and a machine with a network and one without
-do the same. `--direct_num_workers` and `--direct_running_mode` mean what they did.
+If flags name no runner, Beam's DirectRunner first tries Prism: it downloads a program from the internet, again for
+every Beam pipeline where that fails, and leaves a temporary folder each time. Then it falls back on the FnApiRunner.
+Here a step gets the FnApiRunner at once, so nothing is fetched, and machines with and without a network do the same.
+`--direct_num_workers` and `--direct_running_mode` keep their meaning.
 
-Where there are flags, TFX packs its own sources for workers elsewhere (2 s of processor time and 25 MB for each step);
-a runner in this process has no use for them, so the flags go to the Beam pipeline and past TFX's executor. Flags that
-name another runner are left to TFX as they are.
+With flags, TFX packs its own sources for workers elsewhere (2 s of processor time and 25 MB for each step). A runner in
+this process has no use for them, so the flags go to the Beam pipeline and not to TFX's executor. Flags that name
+another runner are left to TFX.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OPERATORS = {executable_spec_pb2.BeamExecutableSpec: LocalBeamOperator}
 
 
 def in_process(flags: Sequence[str]) -> bool:
-    """Whether flags for Beam leave its work to this process."""
+    """Whether flags for Beam keep its work in this process."""
     runner = PipelineOptions(list(flags)).view_as(StandardOptions).runner or ""
     return runner.rpartition(".")[2].lower() in _IN_PROCESS
 

@@ -96,11 +96,11 @@ def run_locally(
         pipeline: what `create_pipeline` made.
         observer: receives every step's progress.
         facts: recorded in the store with the run.
-        store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
-            logs and keeps.
-        interruption: what the caller listens for signals with; None where nobody does.
+        store: where everything is recorded. It is not part of the pipeline, so a password never gets into what TFX
+            compiles, logs and keeps.
+        interruption: the caller's signal handler; None if signals are not handled.
         identity: the workspace's, for the cache (`pipeline.cache`).
-        stand_ins: what stands for a path in the cache's keys.
+        stand_ins: what counts instead of a path in the cache's keys.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -182,7 +182,7 @@ def _refuse_used(folder: Path) -> None:
 
 
 def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxConnection) -> Outcome:
-    """One step, or what the cache has of it. Raises what the step raises."""
+    """Runs one step, or takes it from the cache. Raises what the step raises."""
     if not may_come_from_cache(node, connection):
         node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
@@ -202,7 +202,7 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
     with connection as handle:
         (execution,) = handle.store.get_executions_by_id([info.execution_id])
     if execution_lib.is_execution_failed(execution):
-        # The launcher publishes a failed input resolution and returns as if all were well.
+        # If inputs cannot be resolved, the launcher publishes that and returns as if the step had run.
         raise RuntimeError(
             f"its inputs could not be resolved (execution {execution.id} in the metadata store)"
         )

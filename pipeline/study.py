@@ -84,7 +84,7 @@ def run_study(
         workspace: of all runs of the study.
         observer: receives every cell's progress.
         address: the metadata store; None for the workspace's own.
-        interruption: what the caller listens for signals with; None where nobody does.
+        interruption: the caller's signal handler; None if signals are not handled.
 
     Raises:
         RunInterruptedError: a signal ended it; the same call goes on.

@@ -40,11 +40,11 @@ def run_fn(fn_args: FnArgs) -> None:
     all runs' checkpoints).
 
     Raises:
-        ValueError: Transform wrote no records to train on, or the weights to start from are not those any more that
-            were there when the run was submitted.
+        ValueError: Transform wrote no records to train on, or the starting weights have changed since the run was
+            submitted.
     """
     custom = fn_args.custom_config
-    for path, digest in custom["plugins"]:  # a worker of its own has not loaded them yet
+    for path, digest in custom["plugins"]:  # a separate worker has not loaded them yet
         load_plugin(path, digest)
     files = record_files(fn_args)
     export_untrained(fn_args)
@@ -85,16 +85,15 @@ def _tell_progress(progress: Progress) -> None:
 
 
 def _in_workspace(path: str, checkpoints: str) -> str:
-    """A path below the workspace from there, so that it stays right where the workspace is moved."""
+    """A path relative to the workspace, so that it stays valid when the workspace is moved."""
     return path.removeprefix(f"{os.path.dirname(checkpoints.rstrip('/'))}/")
 
 
 def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
-    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths, from the workspace, stand
-    for the data.
+    """Names a run's checkpoints. An artifact's folder is written once, so paths within the workspace identify the data.
 
-    Settings that do not change the result are left out, so that a run goes on under other ones. So is code that does
-    not: what exports, records or shows a model may change while it is trained.
+    Settings and code that do not change the result are left out, so they may change while a model is trained: what
+    exports, records or shows it.
     """
     content = {
         "training": {name: value for name, value in custom["training"].items() if name not in FREE_SETTINGS},

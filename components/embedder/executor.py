@@ -1,8 +1,7 @@
-"""What Embedder does: each shard of Examples passes through the frozen SavedModel.
+"""Embedder's executor: each shard of Examples passes through the frozen SavedModel.
 
-The pass itself is `hares.embedding_pass`. A shard of embeddings appears under its final name when it is
-complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training,
-where the Trainer kept it.
+`hares.embedding_pass` does the pass. A shard of embeddings gets its final name when it is complete. `trained/` holds
+the model's embeddings, `untrained/` those of the same encoder before training, if the Trainer kept it.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 class _EmbedShard(beam.DoFn):
-    """Embeds one shard; the model is loaded once a worker."""
+    """Embeds one shard; each worker loads the model once."""
 
     def __init__(self, model_path: str, folder: str, task: str, protocol: str):
         self._model_path = model_path
@@ -104,6 +103,6 @@ class _EmbedShard(beam.DoFn):
 def saved_model_encoder(path: str) -> Callable[[np.ndarray], np.ndarray]:
     """The waveform signature of an exported encoder: (b, n) float32 at 16 kHz -> (b, d) float32.
 
-    Loaded once a process, where steps share one: an artifact's folder is written once and never changed.
+    Steps that share a process load it once, since an artifact's folder never changes once it is written.
     """
     return signature_encoder(path)

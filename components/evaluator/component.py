@@ -54,11 +54,10 @@ class Evaluator(base_component.BaseComponent):
         manifests: task name to its AudioManifest, for the clip counts beside each score.
         protocol: `ProtocolSettings` as JSON.
         blessing: the rule, `BlessingConfig` as JSON.
-        baseline: where the latest blessed model's report is, or "" where there is none.
-        run_key: digest of settings, data and code, by which a run tells its own report from an earlier one.
+        baseline: folder of the latest blessed model's report, or "" if there is none.
+        run_key: digest of settings, data and code; it tells this run's report from earlier ones.
         code_digest: digest of the source code that evaluation runs.
-        examples: task name to its Examples, whose sound the report's spectrograms are made of; None for a
-            report without them.
+        examples: task name to its Examples, for the report's spectrograms; None for a report without them.
     """
 
     SPEC_CLASS = EvaluatorSpec

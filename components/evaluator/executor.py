@@ -1,7 +1,7 @@
-"""What Evaluator does: probes by `hares.scoring`, a report by `hares.report`, a verdict by `hares.blessing`.
+"""Evaluator's executor: scores by `hares.benchmark`, a report by `hares.report`, a verdict by `hares.blessing`.
 
-Every score goes into the custom properties of the report's artifact, with its interval and clip counts, so that
-ML Metadata answers for it without opening a file.
+Every score is recorded on the report's artifact with its interval and clip counts (`components.properties`), so ML
+Metadata answers without opening a file. Clusters show the scores as a table and the report as a page.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """See `Evaluator` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        # Training turns it on for its process. Where steps have processes of their own, or the trainer comes from the
-        # cache, probes would else differ in their last bits from run to run.
+        # Training turns it on, but steps may have separate processes, or the trainer may come from the cache. Probes
+        # would then differ in their last bits from run to run.
         tf.config.experimental.enable_op_determinism()
         model = artifact_utils.get_single_instance(input_dict["model"])
         report_artifact = artifact_utils.get_single_instance(output_dict["report"])
@@ -100,7 +100,7 @@ class Executor(base_executor.BaseExecutor):
 
 
 class _ListedClips:
-    """The clips that ingestion used, from the lines of its manifest; may be gone through several times."""
+    """The clips that ingestion used, read from its manifest on every iteration."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -119,7 +119,7 @@ class _Sounds:
         self._inputs = input_dict
 
     def find(self, task: str, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Waveforms by clip id; empty where the task's Examples are no input."""
+        """Waveforms by clip id; empty if the task's Examples were not given."""
         wanted, found = set(clip_ids), {}
         for path in self._files(task) if wanted else ():
             for record in tf.data.TFRecordDataset(path):
@@ -144,7 +144,7 @@ class _Sounds:
 
 
 def _read_embeddings(folder: str, memory_limit_mb: float) -> TaskEmbeddings | None:
-    """All shards of one variant, or None where the embedder was not asked for it."""
+    """All shards of one variant; None if the embedder did not make it."""
     if not fileio.exists(folder):
         return None
     return collect(_shards(folder), memory_limit_mb)
@@ -166,7 +166,7 @@ def _read_json(path: str) -> dict[str, Any]:
 def _compared_with(
     baseline: str, report: dict[str, Any], predictions: Mapping[str, Predictions]
 ) -> Comparison | None:
-    """The comparison with the report folder `baseline`; None where that is "", as no model was blessed yet."""
+    """The comparison with the report in `baseline`; None if that is "", because no model was blessed yet."""
     if not baseline:
         return None
     stored: dict[str, Predictions] = {}
@@ -181,7 +181,7 @@ def _compared_with(
 def _describe_report(
     artifact: types.Artifact, report: dict[str, Any], encoder: dict[str, Any], run_key: str
 ) -> None:
-    """Scores and counts as custom properties. What is not scored has no property: 0 would be a score."""
+    """Records scores and counts. What is not scored gets no property, because 0 would be a score."""
     for task, entry in report["tasks"].items():
         _set_score(artifact, task, entry["value"], entry["interval"])
         for what in ("chance", "untrained", "seed_deviation", "macro_recall"):
@@ -255,7 +255,7 @@ def _bless(
         file.write("\n".join(reasons) + "\n")
     artifact.set_int_custom_property("blessed", int(blessed))
     artifact.set_string_custom_property(CURRENT_MODEL, model.uri)
-    # A cluster's ids are larger, and JSON, by which it passes them on, would round them.
+    # A cluster's ids are larger, and it passes them on as JSON, which would round them.
     if model.id < 1 << 53:
         artifact.set_int_custom_property(CURRENT_MODEL_ID, model.id)
     artifact.set_string_custom_property("report", report.uri)

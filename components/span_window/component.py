@@ -1,4 +1,4 @@
-"""SpanWindow: the Examples of several spans, each ingested by itself, as one."""
+"""SpanWindow: joins the Examples of several spans, each of which was ingested separately."""
 
 from __future__ import annotations
 

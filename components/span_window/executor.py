@@ -1,4 +1,4 @@
-"""What SpanWindow does: every span's shards under one folder, linked where the file system can, else copied."""
+"""SpanWindow's executor: all spans' shards in one folder, linked if the file system can, else copied."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def span_key(number: int) -> str:
 
 
 class Executor(base_executor.BaseExecutor):
-    """Joins the spans' training splits. Spans may have clips of the same name; shards are named by their span."""
+    """Joins the spans' training splits. Shards are named by their span, since spans may share names of shards."""
 
     def Do(
         self,

@@ -1,4 +1,4 @@
-"""TFX's own Trainer executor, which also puts what was trained into the artifacts' properties."""
+"""TFX's Trainer executor, which also records what was trained on the artifacts."""
 
 from __future__ import annotations
 

@@ -1,14 +1,14 @@
-"""`hares metadata check`: what a crash left in a store and on the disk, and mending it.
+"""`hares metadata check`: finds what a crash left in a store and on the disk, and mends it.
 
 | found | mended by |
 |---|---|
 | a RUNNING execution, or a run that is `running`, whose process is gone | it becomes FAILED |
 | a live artifact of this workspace whose files are gone | it becomes DELETED |
-| files of a step that no artifact stands for (`pipeline.keeping`) | they are moved into the workspace's trash |
+| files of a step that no artifact names (`pipeline.keeping`) | they are moved into the workspace's trash |
 
-A process is known by host, number and start (`pipeline.lineage.record`). One of another host, or of a run that
-recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run.
-Runs and artifacts of other workspaces that share the store are none of this workspace's business.
+A process is known by host, number and start (`pipeline.lineage.record`). Whether a process of another host is gone, or
+that of a run that recorded none, cannot be known here: it is reported and left alone, and so are its run's files. Runs
+and artifacts of other workspaces that share the store are ignored.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Leftover:
 
 
 def check(keeping: Keeping) -> list[Leftover]:
-    """Everything a crash left of this workspace's runs.
+    """Everything that crashes of this workspace's runs left.
 
     Args:
         keeping: the workspace, its store, and what may be removed.
@@ -76,7 +76,7 @@ def mend(keeping: Keeping, findings: Sequence[Leftover]) -> list[Leftover]:
     """Mends what can be mended; returns what was. Files are moved into the workspace's trash.
 
     Raises:
-        OSError: files cannot be moved; all that comes before them is mended.
+        OSError: files cannot be moved; everything before them is mended.
     """
     store, workspace = keeping.store, keeping.workspace
     trash = workspace.trash / datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
@@ -116,7 +116,7 @@ def _running_executions(
         if contexts and not any(context is not None and ownership.has(context) for context in contexts):
             continue  # another workspace's
         runs = where[execution.id].runs
-        # A run that is not recorded as running has ended, so that none of its steps can be.
+        # A run that is not recorded as running has ended, so none of its steps can be running.
         state = (
             NOT_KNOWN
             if not runs

@@ -1,7 +1,7 @@
-"""`hares lineage impact`: everything that was made from a file or an artifact (the question after a licence complaint).
+"""`hares lineage impact`: everything that was made from a file or an artifact, as after a licence complaint.
 
-A file is found by its path in the manifests' lists of clips, and by its bytes, so that a copy under another name
-counts as well. Every manifest of the store is read, line by line.
+A file is found by its path in the manifests' lists of clips, and by its bytes, so a copy under another name counts as
+well. Every manifest of the store is read, line by line.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Impact:
 
     Attributes:
         clips: of a file, the clips that came from it, by manifest id; empty for an artifact.
-        unread: manifests whose lists are gone from the disk: whether the file was in them cannot be said.
+        unread: manifests whose lists are gone from the disk, so that they may have listed the file.
         graph: all artifacts made from it, the start included, and the steps between.
         made_in: run that made each artifact, by artifact id; "" for none.
         runs: every run that used any of it, from the cache or not.
@@ -63,7 +63,7 @@ def impact_of_file(store: MetadataStore, file: str) -> Impact:
 
     Args:
         store: the store.
-        file: its path, which need not exist any more, or the SHA-256 of its bytes in hexadecimal.
+        file: its path, even of a file that is gone, or the SHA-256 of its bytes in hexadecimal.
 
     Raises:
         LookupError: no manifest of the store names it; the message says how many were read.

@@ -53,7 +53,7 @@ class RunFacts:
         target: where the run runs, as in "local".
         run_key: digest of settings, data and code.
         code: digest of the code of each component.
-        workspace: id of the workspace that it is of; "" where it has none, as on a cluster.
+        workspace: id of its workspace; "" if it has none, as on a cluster.
     """
 
     config: Mapping[str, Any]
@@ -118,7 +118,7 @@ def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path)
 
 
 def end_run(store: MetadataStore, run_id: str, status: str) -> None:
-    """Records that a run has ended, how, and what it came to.
+    """Records that a run has ended, how, and its outcome.
 
     Args:
         store: the store.
@@ -154,8 +154,8 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
 def revision_of(project: Path) -> tuple[str, str]:
     """The git revision of the code, and "yes" or "no" for a tree without changes and untracked files.
 
-    Both are "unknown" where there is no git, or the code is in no repository: a repository that merely encloses
-    an installed package does not track its files.
+    Both are "unknown" without git, or if no repository tracks the code, as when one merely encloses an installed
+    package.
     """
     here = Path(__file__).resolve()
     if _git(project, "ls-files", "--error-unmatch", str(here)) is None:
@@ -168,12 +168,12 @@ def revision_of(project: Path) -> tuple[str, str]:
 
 
 def this_process() -> str:
-    """This process as `host pid start`, the start in clock ticks since boot where the system tells it."""
+    """This process as `host pid start`; the start is in clock ticks since boot, if the system reports it."""
     return f"{socket.gethostname()} {os.getpid()} {process_start(os.getpid())}"
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine started, "" where it is gone or the system does not tell."""
+    """When a process of this machine started; "" if it is gone or the system does not report it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -189,7 +189,7 @@ def process_state(text: str) -> str:
     pid, start = int(words[1]), words[2]
     if start:
         return LIVE if process_start(pid) == start else GONE
-    try:  # a system that does not tell when a process started
+    try:  # a system that does not report when a process started
         os.kill(pid, 0)
     except ProcessLookupError:
         return GONE
@@ -220,7 +220,7 @@ def study_context(store: MetadataStore, name: str) -> pb.Context:
 
 
 def attach_run(store: MetadataStore, study: pb.Context, run_id: str, record: CellRecord) -> None:
-    """Puts a run that has ended under its study. Doing it again changes nothing.
+    """Adds a finished run to its study. Repeating it changes nothing.
 
     Raises:
         LookupError: the store has no run of this id.
@@ -290,12 +290,12 @@ def _user() -> str:
 
 
 def moment_text(moment: datetime) -> str:
-    """A moment as runs record it, in UTC: texts in the order of their moments."""
+    """A moment as runs record it: text in UTC, which sorts by time."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
-    """Puts settings, whole, into a context of their own, once; returns their digest, which is its name."""
+    """Stores settings once, in a context that is named by their digest; returns the digest."""
     text = json.dumps(config, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     if store.get_context_by_type_and_name(CONFIG_TYPE, digest) is None:
@@ -309,7 +309,7 @@ def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
 
 
 def _update(store: MetadataStore, run_id: str, values: Mapping[str, str | int | float]) -> None:
-    """Adds properties to the run's context, which is made where TFX has not made it yet."""
+    """Adds properties to the run's context, which is made if TFX has not made it yet."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id) or pb.Context(
         name=run_id, type_id=_context_type(store, RUN_TYPE)
     )

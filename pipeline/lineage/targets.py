@@ -16,7 +16,7 @@ from pipeline.lineage.record import SCORE
 from pipeline.lineage.runs import LATEST, find_run, quoted
 from pipeline.lineage.store import REPORT_TYPE
 
-_DEPTH = 8  # how far above a file its artifact's folder is looked for
+_DEPTH = 8  # how many folders above a file are searched for its artifact
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class LineageTarget:
 
     Attributes:
         artifact: the artifact; of a score, its report.
-        score: name of the score as the report's properties have it, or "" for the artifact itself.
-        value, low, high: of the score, where there is one.
+        score: its name, or "" for the artifact itself.
+        value, low, high: of the score, if there is one.
         tasks: the tasks that the score is made of.
     """
 
@@ -46,7 +46,7 @@ class LineageTarget:
 
 
 def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTarget:
-    """What a person names.
+    """The target that a person names.
 
     Args:
         store: the store.
@@ -55,7 +55,7 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTa
         run: whose score, as `find_run` takes it.
 
     Raises:
-        LookupError: nothing is called so; the message says what there is.
+        LookupError: nothing has this name; the message lists what there is.
     """
     if _tasks_of(text):
         return _score(store, text, run)
@@ -75,7 +75,7 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTa
 
 
 def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
-    """The artifact whose folder, or pushed copy, a path is or is in; None where there is none."""
+    """The artifact whose folder, or pushed copy, a path is or lies in; None if there is none."""
     folder = path if "://" in path else str(Path(path).resolve())
     for _ in range(_DEPTH):
         found = store.get_artifacts_by_uri(folder) or _pushed_to(store, folder)

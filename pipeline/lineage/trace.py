@@ -21,7 +21,7 @@ MANIFEST_TYPE = "components.AudioManifest"
 
 @dataclass(frozen=True)
 class TracedStep:
-    """A step of the way, and the run that executed it (others took it from the cache)."""
+    """A step on the way, and the run that executed it (others took it from the cache)."""
 
     step: Step
     node: str
@@ -61,7 +61,7 @@ class Trace:
 def trace(store: MetadataStore, target: LineageTarget) -> Trace:
     """Walks back from a target."""
     graph = upstream(store, [target.artifact.id], target.keeps)
-    # Ingestion makes Examples and their manifest in one step: the manifest belongs to what the Examples made.
+    # Ingestion makes Examples and their manifest in one step, so the manifest belongs to the Examples' trace.
     beside = {link.artifact_id for step in graph.steps.values() for link in step.outputs} - set(
         graph.artifacts
     )
@@ -145,7 +145,7 @@ def printable(text: str) -> str:
 
 
 def plain_value(value: Any) -> Any:
-    """A property for JSON: texts that are JSON as what they hold, messages as text."""
+    """A property for JSON: JSON texts are parsed, messages become text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return json.loads(value)

@@ -1,7 +1,7 @@
 """`hares lineage why`: why a run's model was blessed or not, and why each step was run or taken from the cache.
 
-TFX takes a step from the cache where an earlier execution had the same inputs, settings and code. So a step that ran
-is set against the same node of the run before: what differs is the reason.
+TFX takes a step from the cache if an earlier execution had the same inputs, settings and code. So a step that ran is
+compared with the same node of the previous run: what differs is the reason.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INTERNAL = "__"  # TFX's own properties, as where an executor leaves its output
 
 @dataclass(frozen=True)
 class StepReason:
-    """A step of a run: what became of it ("ran", "cached", "failed", "did not end", "cancelled"), and why."""
+    """A step of a run: how it ended ("ran", "cached", "failed", "did not end", "cancelled"), and why."""
 
     node: str
     execution: int
@@ -43,8 +43,7 @@ class StepReason:
 class Why:
     """A run's verdict with its reasons, and its steps.
 
-    `blessed` is None where the run has no verdict; `baseline` is the run whose model the verdict was held against,
-    or "".
+    `blessed` is None if the run has no verdict; `baseline` is the run whose model it was compared with, or "".
     """
 
     run: RunSummary
@@ -111,7 +110,7 @@ def why_data(found: Why) -> dict[str, Any]:
 
 
 def nested_differences(first: Any, second: Any, where: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted name, first value, second value) of what differs in two nested settings, by name; None for no value."""
+    """(dotted name, first value, second value) of each difference of two nested settings; None for no value."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         found = []
         for name in sorted(set(first) | set(second)):
@@ -122,7 +121,7 @@ def nested_differences(first: Any, second: Any, where: str = "") -> list[tuple[s
 
 
 def _steps_of(store: MetadataStore, run: RunSummary) -> dict[str, Step]:
-    """A run's steps by node: of a node that was tried several times, the last."""
+    """A run's steps by node; the last one if a node was tried several times."""
     ids = [execution.id for execution in store.get_executions_by_context(run.context_id)]
     steps = steps_by_id(store, ids)
     artifacts = artifacts_by_id(store, {link.artifact_id for step in steps.values() for link in step.outputs})
@@ -163,7 +162,7 @@ def _differences(
 
 
 def _settings(step: Step) -> dict[str, Any]:
-    """Execution properties, JSON texts as what they hold."""
+    """Execution properties, JSON texts parsed."""
     return {
         name: plain_value(value)
         for name, value in properties_of(step.execution).items()

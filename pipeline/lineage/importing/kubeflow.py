@@ -6,12 +6,12 @@
 | STEP/attempt-N/executor_output.json | its `ExecutorOutput`: what the step made of the planned artifacts |
 | STEP/published.json | `{"attempt": N, "artifacts": {...}}`: which attempt counts, and what it made |
 
-Both files may also lie in STEP itself, without attempts: then STEP is complete where it has an output file. Each
-attempt is an execution; one that neither counts nor can count is FAILED.
+Both files may also be in STEP itself, without attempts: then STEP is complete if it has an output file. Each attempt is
+an execution; one that does not count is FAILED.
 
-An artifact is known by its type and URI: what an importer step brings in (it runs nothing, and leaves no files) is the
-artifact that the store has of that type and URI already, where it has one, so that a run on a cluster hangs together
-with the local run that trained its model.
+An artifact is identified by its type and URI. What an importer step brings in (it runs nothing, and leaves no files) is
+the store's own artifact of that type and URI, if there is one. So a run on a cluster is linked to the local run that
+trained its model.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, moment_text
 INPUT_FILE, OUTPUT_FILE, PUBLISHED = "executor_input.json", "executor_output.json", "published.json"
 _ATTEMPT = "attempt-"
 _UNTYPED = "system.Artifact"
-_LOGS = "executor-logs"  # which Kubeflow's launcher writes beside what the step does
+_LOGS = "executor-logs"  # written by Kubeflow's launcher beside the step's outputs
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt of a step; `number` is 0 where the step has no attempts of its own."""
+    """One attempt of a step; `number` is 0 if the step has no attempts of its own."""
 
     step: str
     number: int
@@ -56,7 +56,7 @@ class _Attempt:
 
 
 def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
-    """A run with all that its folder tells.
+    """Reads a run from its folder.
 
     Args:
         folder: of the run.
@@ -64,7 +64,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
         pipeline: name of its pipeline.
 
     Raises:
-        ImportFailedError: no such folder, no step in it, or a file that is not what it should be.
+        ImportFailedError: no such folder, no step in it, or a file with unexpected content.
     """
     if not folder.is_dir():
         raise ImportFailedError(f"--kubeflow {folder}: it is not a folder")
@@ -96,11 +96,11 @@ def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
             )
         )
         sides = [(False, _inputs(read, attempt))]
-        if attempt.counts:  # what an attempt that failed left is no artifact
+        if attempt.counts:  # a failed attempt has no artifacts
             sides.append((True, _outputs(read, attempt)))
         for output, lists in sides:
             for name, index, artifact in lists:
-                if artifact.type_name == _UNTYPED:  # Kubeflow hands inputs on without their types
+                if artifact.type_name == _UNTYPED:  # Kubeflow passes inputs on without their types
                     artifact = made.get(artifact.uri, artifact)
                 known = artifacts.get(artifact.key)
                 if known is None or output:
@@ -125,7 +125,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
 
 
 def _attempts(step: Path) -> Iterator[_Attempt]:
-    """Attempts of a step that began, in the order of their numbers."""
+    """The attempts of a step that started, by their numbers."""
     record = _read(step / PUBLISHED) if (step / PUBLISHED).is_file() else {}
     if (step / INPUT_FILE).is_file():
         yield _Attempt(step.name, 0, step, (step / OUTPUT_FILE).is_file(), record.get("artifacts", {}))
@@ -146,7 +146,7 @@ def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, i
 
 
 def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
-    """The planned artifacts with what was published, or else with what the step's own file says."""
+    """The planned artifacts, updated by what was published, or else by the step's own file."""
     path = attempt.folder / INPUT_FILE
     published = dict(_flat(attempt.published, path))
     if not published and (attempt.folder / OUTPUT_FILE).is_file():
@@ -173,7 +173,7 @@ def _flat(lists: Mapping[str, Any], path: Path) -> Iterator[tuple[tuple[str, int
 
 
 def _listed(side: Mapping[str, Any], path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Name, place and artifact of every list of one side."""
+    """Name, index and artifact of every list of inputs or outputs."""
     for name, entry in side.get("artifacts", {}).items():
         listed = entry.get("artifacts", []) if isinstance(entry, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
@@ -223,7 +223,7 @@ def _parameters(read: Mapping[str, Any], path: Path) -> dict[str, Value]:
 
 
 def _ended(attempt: _Attempt) -> datetime:
-    """When an attempt ended, as far as its files tell."""
+    """When an attempt ended, judging by its files."""
     there = [attempt.folder / name for name in (INPUT_FILE, OUTPUT_FILE)]
     return max(_written(path) for path in there if path.is_file())
 

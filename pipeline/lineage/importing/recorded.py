@@ -40,7 +40,7 @@ class ImportFailedError(RuntimeError):
     """A run cannot be imported; the message names the address or file, the cause and the remedy.
 
     Attributes:
-        refused: whether a server did not answer or refused us, and not that what it has is wrong.
+        refused: whether a server did not answer or refused us; else what it has is wrong.
     """
 
     def __init__(self, message: str, refused: bool = False):
@@ -50,7 +50,7 @@ class ImportFailedError(RuntimeError):
 
 @dataclass(frozen=True)
 class RecordedArtifact:
-    """An artifact; `adopts` lets one with this type and URI that the store has already stand for it."""
+    """An artifact; with `adopts`, the store's own artifact of this type and URI is used in its place."""
 
     key: str
     type_name: str
@@ -73,7 +73,7 @@ class RecordedExecution:
 
 @dataclass(frozen=True)
 class RecordedEvent:
-    """An artifact as input or output of an execution, both by their keys, under the name the step has for it."""
+    """An artifact as input or output of an execution, both by their keys, under the step's name for it."""
 
     execution: str
     artifact: str

@@ -1,7 +1,7 @@
 """GET requests to a Google service: bearer tokens, timeouts, retries, and errors that say what to do.
 
-A token goes into the Authorization header and nowhere else, never over an unencrypted connection to another machine,
-and never to an address that a redirection names.
+A token is sent only in the Authorization header, never over an unencrypted connection to another machine, and never to
+the address of a redirection.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REMEDIES = {
 
 
 class PreconditionError(ImportFailedError):
-    """The service will not answer this question, as where the answer would be too large."""
+    """The service refuses this query, for example because the answer would be too large."""
 
 
 class TokenSource(Protocol):
@@ -51,9 +51,9 @@ class Patience:
 
     Attributes:
         timeout: seconds for a connection, and for each part of an answer.
-        attempts: of one request; only what may pass (429, 5xx, a broken connection) is tried again.
-        first_wait: seconds before the second attempt; each wait is twice the one before, and as long as the server
-            asks for.
+        attempts: of one request; only temporary failures (429, 5xx, a broken connection) are tried again.
+        first_wait: seconds before the second attempt; each wait is twice the one before, and at least as long as the
+            server asks for.
         longest_wait: seconds.
     """
 
@@ -111,7 +111,7 @@ class GoogleToken:
             ) from None
 
     def token(self) -> str:
-        """The token, a new one where the last has expired."""
+        """The token; a new one if the last has expired."""
         if not self._credentials.valid:
             self.renew()
         return str(self._credentials.token)
@@ -158,10 +158,10 @@ class RestClient:
         self._client = Client(patience.timeout)
 
     def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
-        """The answer to a GET.
+        """Sends a GET and returns the answer.
 
         Raises:
-            PreconditionError: the service will not answer this question.
+            PreconditionError: the service refuses this query.
             ImportFailedError: any other refusal, or no answer in all attempts.
         """
         url, renewed = f"{self._endpoint}/v1/{path}", False
@@ -213,7 +213,7 @@ class RestClient:
 
 
 def _error_of(answer: Answer) -> tuple[str, str]:
-    """Status and first line of the message of Google's error body; empty where there is none."""
+    """Status and first line of the message of Google's error body; empty if there is none."""
     try:
         error = answer.json()["error"]
         return str(error.get("status", "")), str(error.get("message", "")).partition("\n")[0]

@@ -43,7 +43,7 @@ class PageLimits:
         runs: the newest, with scores and settings.
         graphs: of them, how many with their whole lineage.
         clips: source clips, over all manifests.
-        paired: of the newest, how many are set against each other clip by clip, every pair of them.
+        paired: of the newest, how many are compared clip by clip, every pair of them.
     """
 
     runs: int = 5000
@@ -107,9 +107,9 @@ def _lineage(store: MetadataStore, artifact_ids: Iterable[int], clips: int) -> d
 
 
 def _clips(manifests: Sequence[pb.Artifact], limit: int) -> dict[str, Any]:
-    """Clips of each manifest by its id: [id, split, path, SHA-256, labels], and a note where they are not all there.
+    """Clips of each manifest by its id: [id, split, path, SHA-256, labels], and a note if some are left out.
 
-    The limit is shared out evenly, and what small manifests leave goes to the large ones.
+    The limit is shared evenly, and what small manifests leave goes to the large ones.
     """
     found: dict[str, Any] = {}
     left = limit
@@ -160,7 +160,7 @@ def _score(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changes(store: MetadataStore, first: RunSummary, second: RunSummary) -> dict[str, Any]:
-    """Clips that differ: [source, what, split, clip, SHA-256 before, after]; None where a manifest is gone."""
+    """Clips that differ: [source, what, split, clip, SHA-256 before, after]; None if a manifest is gone."""
     try:
         found: RunDifference = diff(store, first, second)
     except LookupError:
@@ -178,13 +178,13 @@ def _changes(store: MetadataStore, first: RunSummary, second: RunSummary) -> dic
 
 @dataclass
 class Values:
-    """Values by their place in `all`, each once."""
+    """Distinct values, identified by their index in `all`."""
 
     all: list[Any] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 
     def place(self, value: Any) -> int:
-        """Where a value stands; a new one is put at the end."""
+        """The index of a value; a new one is appended."""
         key = json.dumps(value, sort_keys=True)  # tells 1 from 1.0 and from "1", as a dictionary would not
         if key not in self._places:
             self._places[key] = len(self.all)
@@ -203,7 +203,7 @@ def artifact_row(artifact: pb.Artifact, values: Values) -> Row:
 
 
 def step_row(step: Step, node: str, run: str, values: Values) -> Row:
-    """[execution, node, run, type, state, inputs, outputs, properties], of which the last three are lists of pairs."""
+    """[execution, node, run, type, state, inputs, outputs, properties]; the last three are flat lists of pairs."""
     state = pb.Execution.State.Name(step.execution.last_known_state)
     return [
         step.id,
