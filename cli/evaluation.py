@@ -85,14 +85,14 @@ def evaluate_and_show(options: EvaluateRequest, as_json: bool) -> None:
 
 
 def _unusable(report: Mapping[str, Any]) -> list[str]:
-    """The tasks of a report of whose data no clip could be used."""
+    """The tasks of a report of which no clip could be used."""
     found = {name: entry["manifest"] for name, entry in report["tasks"].items() if entry["manifest"]}
     return [name for name, manifest in found.items() if not manifest["present"]]
 
 
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Keeps other evaluations out of the output folder: the last one's report would cover the others'."""
+    """Keeps other evaluations out of the output folder, where they would overwrite the report."""
     from hares.lock import BusyError, held
 
     try:
@@ -166,14 +166,14 @@ def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEn
 
 
 class _ClipsPerSecond(ProgressColumn):
-    """Clips embedded a second; those found in the cache cost nothing and would flatter it."""
+    """Clips embedded per second, without those from the cache."""
 
     def render(self, task: ProgressTask) -> Text:
         return Text(f"{task.fields['rate']:.1f} clips/s" if task.fields["rate"] else "")
 
 
 class _View:
-    """Shows an evaluation: a bar on a terminal, a line now and then elsewhere."""
+    """Shows an evaluation: on a terminal a bar, elsewhere a line now and then."""
 
     def __init__(self, console: Terminal):
         self._console = console
@@ -212,7 +212,7 @@ class _View:
         )
 
     def listed(self, clips: int) -> None:
-        """So many clips will be embedded, or found."""
+        """The number of clips to embed is known."""
         self._total = clips
         self._progress.update(self._bar, total=clips, visible=True)
 
@@ -222,7 +222,7 @@ class _View:
         self._last = time.monotonic()
 
     def clips(self, task: str, count: int, computed: bool) -> None:
-        """So many more clips are done."""
+        """More clips are done."""
         now = time.monotonic()
         if computed:
             self._computed += count

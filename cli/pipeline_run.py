@@ -1,4 +1,4 @@
-"""Running pipelines from the command line: what `run`, `study` and `demo` have in common, and a run with its scores."""
+"""Runs pipelines from the command line: what `run`, `study` and `demo` share, and a run with its scores."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RunRequest:
     Attributes:
         name: a preset, a grid, or a YAML file of either.
         workspace: where the runs live.
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set name to its folder, where it is elsewhere.
+        corpus: folder with one folder for each data set, or None if `placements` has them all.
+        placements: data set name to its folder, if that is elsewhere.
         assignments: `key=value` texts, on top of the settings.
         plugins: files that define encoders or an objective.
         metadata: address of the metadata store; "" for the workspace's own.
@@ -61,7 +61,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Work:
-    """What a command has while it runs pipelines: the terminal, the log, the store, and what signals come to."""
+    """What a command has while it runs pipelines: the terminal, the log, the store, and the signal handler."""
 
     console: Terminal
     log: Path
@@ -71,7 +71,7 @@ class Work:
 
 @contextmanager
 def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
-    """Inside the block libraries write to the log, a file a command, and failures become exit codes.
+    """Inside the block libraries write to the command's log, and failures become exit codes.
 
     Args:
         kind: begins the log's name.
@@ -111,7 +111,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
 
 
 def _foreseen(error: Exception, log: Path) -> CommandError | None:
-    """What a failure is to a command. TFX is imported last: a wrong setting is said before that."""
+    """The CommandError for a failure. TFX is imported last, so a wrong setting is reported first."""
     from pipeline.settings import SettingError
 
     if isinstance(error, SettingError):
@@ -140,7 +140,7 @@ def run_and_show(
     Args:
         request: the config, and where it runs.
         require_blessing: whether a model that is not blessed is a failure.
-        make_corpus: makes the corpus, once the settings are known to be right.
+        make_corpus: makes the corpus, once the settings are checked.
 
     Raises:
         CommandError: with an exit code for each kind of failure.
@@ -188,7 +188,7 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal]
 
 
 def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:
-    """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
+    """Prints the scores beside chance and the untrained encoder, domain means, HARES, and where everything is."""
     from cli.score_table import score_table
 
     console = Terminal()
@@ -247,7 +247,7 @@ class StepsView:
         self._spoke = time.monotonic()
 
     def update(self, node: str, fraction: float, text: str) -> None:
-        """A long step says how far it is."""
+        """A long step reports its progress."""
         if self._task is not None:
             self._progress.update(self._task, total=1.0, completed=fraction, text=text)
         if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET_SECONDS:

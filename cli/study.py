@@ -75,7 +75,7 @@ def study_and_show(request: RunRequest) -> None:
 
 
 class _View:
-    """Shows a study: one line for every cell that has ended, and on a terminal what runs now."""
+    """Shows a study: a line for each finished cell, and on a terminal what runs now."""
 
     def __init__(self, console: Terminal, status: Status):
         self._console = console
@@ -111,7 +111,7 @@ class _Steps:
         self._status.update(styled("", f"{self._title}: {node}"))
 
     def update(self, node: str, fraction: float, text: str) -> None:
-        """A long step says how far it is."""
+        """A long step reports its progress."""
         self._status.update(styled("", f"{self._title}: {node} {text}"))
 
     def finish(self, result: StepResult) -> None:

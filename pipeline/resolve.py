@@ -117,8 +117,8 @@ def resolve(
 
     Args:
         config: the settings.
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set name to its folder, where it is elsewhere.
+        corpus: folder with one folder for each data set, or None if `placements` has them all.
+        placements: data set name to its folder, if that is elsewhere.
         workspace: where the run lives.
         address: the metadata store, for the model to start from; None for the workspace's own.
         in_image: whether the steps run in the container image. Libraries then count by the lock file's versions, which

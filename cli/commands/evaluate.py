@@ -27,22 +27,26 @@ def _names(context: click.Context, option: click.Parameter, text: str) -> tuple[
     metavar="NAME,...",
     default="",
     callback=_names,
-    help="Only these; else all whose data set is there.",
+    help="Only these tasks.  [default: all whose data set is found]",
 )
 @click.option("--protocol", type=click.Choice(["paper", "quick"]), default="paper", show_default=True,
               help="The paper's probes, or minutes on two cores.")  # fmt: skip
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of crops and probes."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of crops and probes.",
 )
 @click.option(
-    "--sample-rate", type=int, help="Of the encoder's input, where it does not say.  [default: 16000]"
+    "--sample-rate", type=int, help="The encoder's sample rate, if it does not say.  [default: 16000]"
 )
 @click.option(
-    "--output-name", help="The output to take, where an encoder has several: NAME, NUMBER or SIGNATURE:NAME."
+    "--output-name", help="Which output of an encoder with several: NAME, NUMBER or SIGNATURE:NAME."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
-              help="What embeddings are kept in.")  # fmt: skip
+              help="Type of the stored embeddings.")  # fmt: skip
 @LONGEST_CLIP
 @click.option(
     "--output", type=_FOLDER, default=Path("evaluation"), show_default=True, help="Report and manifests."
@@ -77,9 +81,9 @@ def command(as_json: bool, **options: Any) -> None:
     hares evaluate --encoder hear:models.hear:W/pushed/1 --corpus corpora --corpus esc50=/data/ESC-50-master
     hares evaluate --encoder untrained:mine_small --plugin mine.py --corpus corpora --protocol quick
 
-    A run that was killed goes on where it was. Exit code 3 where the encoder fails the pre-flight, before any data
-    is read; 4 where no task could be scored; 5 where the encoder or a probe failed on a task (the others are
-    scored); 10 where another evaluation is at work in the output folder.
+    A run that was killed goes on where it stopped. Exit code 3 if the encoder fails the pre-flight, before any data is
+    read; 4 if no task could be scored; 5 if the encoder or a probe failed on a task (the others are scored); 10 if
+    another evaluation is at work in the output folder.
     """
     from cli.evaluation import EvaluateRequest, evaluate_and_show
 

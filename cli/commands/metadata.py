@@ -1,4 +1,4 @@
-"""`hares metadata`: keeping the metadata store itself in order."""
+"""`hares metadata`: checks, copies and fills the metadata store."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def command() -> None:
     "--mend",
     "mends",
     is_flag=True,
-    help="Put right what is certain: FAILED, DELETED, files moved into the workspace's trash.",
+    help="Mend what is certain: FAILED, DELETED, files moved into the workspace's trash.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
     hares metadata check --workspace W
     hares metadata check --workspace W --mend
 
-    Exit code 4 where something is found and not mended, 10 with --mend while a run is at work in the workspace.
+    Exit code 4 if something was found and not mended, 10 with --mend while a run is at work in the workspace.
     """
     from pipeline.keeping import Keeping, other_stores
     from pipeline.lineage.check import check as find
@@ -80,7 +80,7 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
 @click.argument("target")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def migrate(source: str, target: str, as_json: bool) -> None:
-    """Copy the store SOURCE into the store TARGET, ids mapped; what is there already is not copied twice.
+    """Copy the store SOURCE into the store TARGET, with new ids; nothing is copied twice.
 
     Both are as --metadata takes them. Passwords come from HARES_METADATA_PASSWORD, or from the file that
     ?password_file= names in each address.
@@ -181,8 +181,13 @@ class ImportRequest:
 @click.option("--kubeflow", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
               help="Import the executor inputs and outputs of one run.")  # fmt: skip
 @click.option("--run", "run", default="", metavar="RUN",
-              help="With --vertex the run's id; with --kubeflow a name, the folder's where not given.")  # fmt: skip
-@click.option("--all", "everything", is_flag=True, help="With --vertex: every run not imported whole before.")
+              help="With --vertex the run's id; with --kubeflow a name, by default the folder's.")  # fmt: skip
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="With --vertex: every run that was not imported completely before.",
+)
 @click.option("--pipeline", default="hares", show_default=True, help="With --kubeflow: name of the pipeline.")
 @click.option("--endpoint", default="", metavar="URL", help="With --vertex: another address of the service.")
 @click.option(
@@ -190,23 +195,23 @@ class ImportRequest:
 )
 @click.option("--token-env", default="", metavar="NAME", help="Environment variable with an access token.")
 @click.option("--timeout", type=click.FloatRange(min=0.1), default=60.0, show_default=True,
-              help="Seconds for an answer.")  # fmt: skip
+              help="Seconds to wait for an answer.")  # fmt: skip
 @click.option("--attempts", type=click.IntRange(1, 20), default=5, show_default=True,
-              help="Of one request, with growing waits between them.")  # fmt: skip
+              help="Attempts of one request, with growing waits between them.")  # fmt: skip
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"),
-              show_default=True, help="The workspace whose store is written.")  # fmt: skip
+              show_default=True, help="The workspace whose store is written to.")  # fmt: skip
 @METADATA
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def import_runs(workspace: Path, metadata: str, as_json: bool, **options: Any) -> None:
-    """Bring runs that a cluster recorded into the store; again, and only what is new is added.
+    """Import runs that a cluster recorded; a repeated import adds only what is new.
 
     \b
     hares metadata import --vertex my-project/europe-west4 --run hares-20261124100000 --workspace W
     hares metadata import --vertex my-project/europe-west4 --all --metadata mysql://hares@127.0.0.1/hares
     hares metadata import --kubeflow RUN_FOLDER --workspace W
 
-    An import that was stopped is completed by the next one. Without --token-file and --token-env the account is that
-    of Google's application default credentials.
+    The next import completes one that was stopped. Without --token-file and --token-env it uses Google's application
+    default credentials.
     """
     from cli.terminal import say
     from pipeline.lineage.importing.recorded import ImportFailedError

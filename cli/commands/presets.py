@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def command(as_json: bool) -> None:
     """List the presets: encoder, objective, parameters, and the paper's scores of the row that each repeats.
 
-    Scores are the paper's, in percent; a dash where it prints none.
+    Scores are the paper's, in percent; a dash means that it prints none.
 
     \b
     hares presets

@@ -1,4 +1,4 @@
-"""`hares schedule`: runs by the clock on a cluster."""
+"""`hares schedule`: scheduled runs on a cluster."""
 
 from __future__ import annotations
 
@@ -77,21 +77,21 @@ def command() -> None:
 @click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: '0 3 * * *'.")
 @click.option("--max-concurrent", type=click.IntRange(1, 10), default=1, show_default=True,
               help="How many runs may be at work at once.")  # fmt: skip
-@click.option("--name", default="", help="Its name, one of a kind; the file's name where not given.")
+@click.option("--name", default="", help="Its unique name; by default the file's name.")
 @click.option("--window", type=click.IntRange(1), default=None, metavar="N",
               help="Each run takes the N newest spans there are when it starts; needs --source.")  # fmt: skip
 @click.option("--source", default="", metavar="PATTERN",
               help="Folders of the spans as the steps see them, with {SPAN} for the number.")  # fmt: skip
 @click.option(
-    "--marker", default="_SUCCESS", show_default=True, help="File that says a span's folder is whole."
+    "--marker", default="_SUCCESS", show_default=True, help="File that marks a span's folder as complete."
 )
 @PARAMETERS
 @JSON
 def create(target: str, cluster: Path, compiled: Path, as_json: bool, **options: Any) -> None:
-    """Run COMPILED by the clock; the same call again changes nothing.
+    """Run COMPILED on a schedule; repeating the same call changes nothing.
 
-    Runs take the spans that stand in the file. With --window a step goes before them that finds the newest when a run
-    starts; the file has to be compiled with as many (--set pretraining.window=N).
+    Runs take the spans that are written in the file. With --window, each run begins with a step that finds the newest
+    spans; the file must be compiled with as many (--set pretraining.window=N).
 
     \b
     hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' --max-concurrent 1 hares.yaml
