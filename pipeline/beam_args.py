@@ -156,7 +156,7 @@ def _require_place(options: PipelineOptions, validator: PipelineOptionsValidator
     errors = [validator.validate_gcs_path(cloud, name) for name in ("temp_location", "staging_location")]
     if all(errors):
         raise SettingError(
-            f"beam_args: {errors[0][0]} Give --temp_location=gs://BUCKET/FOLDER, in a bucket that is there"
+            f"beam_args: {errors[0][0]} Give --temp_location=gs://BUCKET/FOLDER, in an existing bucket"
         )
     if not cloud.region:
         raise SettingError("beam_args: DataflowRunner needs a region; give --region=REGION")

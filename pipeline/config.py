@@ -209,7 +209,7 @@ def preset_of(name_or_file: str) -> str:
         return name_or_file
     preset = _read(name_or_file).get("preset")
     if preset not in preset_names():
-        raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
+        raise SettingError(f"{name_or_file}: {preset!r} is not a preset; {preset_hint(preset)}")
     return str(preset)
 
 
@@ -221,6 +221,6 @@ def _read(name_or_file: str) -> dict[str, Any]:
     path = Path(name_or_file)
     if not path.is_file():
         raise SettingError(
-            f"--config {str(path)!r}: neither a preset nor a file that is there; {preset_hint(path)}"
+            f"--config {str(path)!r}: neither a preset nor an existing file; {preset_hint(path)}"
         )
     return read_yaml(path, name_or_file, "settings as `key: value` lines, with `preset` among them")

@@ -2,7 +2,7 @@
 
 | goes | when |
 |---|---|
-| `artifacts/<node>/<output>/<execution>` | no artifact stands for it (`pipeline.keeping`): a step was killed |
+| `artifacts/<node>/<output>/<execution>` | no artifact names it (`pipeline.keeping`): a step was killed |
 | the same, and its artifacts become DELETED | with `keep_runs`: only older runs made or used it |
 | `artifacts/<node>/.system/<kind>/<name>` | it holds files, which TFX's executors leave when they are killed |
 | `checkpoints/<digest>` | the training has ended and its model is there, or the records it read are gone |
@@ -128,7 +128,7 @@ def _artifact_folders(keeping: Keeping, named: Named, old: Mapping[int, str]) ->
             reason = "only runs older than those kept made or used it"
             yield Garbage("artifact", folder, reason, 0, tuple(sorted(ids)))
         elif folder in of_nobody:
-            yield Garbage("files", folder, "no artifact of the store stands for it", 0)
+            yield Garbage("files", folder, "no artifact of the store names it", 0)
 
 
 def _scratch(root: Path, named: Named) -> Iterator[Garbage]:

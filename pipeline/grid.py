@@ -107,7 +107,7 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
             cells.append(Cell(cell_name, config, preset, paper_row(config)))
     names = [cell.name for cell in cells]
     if twice := sorted({cell for cell in names if names.count(cell) > 1}):
-        raise SettingError(f"{name_or_file}: {', '.join(twice)} is there twice; every cell may be named once")
+        raise SettingError(f"{name_or_file}: {', '.join(twice)} is named twice; every cell may be named once")
     return Grid(name, tuple(cells))
 
 
@@ -177,6 +177,6 @@ def _read(name_or_file: str) -> dict[str, Any]:
     )
     if not path.is_file():
         raise SettingError(
-            f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor a file that is there"
+            f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor an existing file"
         )
     return read_yaml(path, name_or_file, "a grid as `key: value` lines")

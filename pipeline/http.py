@@ -37,10 +37,12 @@ class Credential(requests.auth.AuthBase):
         """A bearer token, or nothing where it is "".
 
         Raises:
-            CredentialRefusedError: the service may get none, or it is no token: a file of another kind was named.
+            CredentialRefusedError: the service may get none, or the text is not a token, as of a wrong file.
         """
         if token and not _TOKEN.fullmatch(token):
-            raise CredentialRefusedError("what should be a bearer token has letters that none has")
+            raise CredentialRefusedError(
+                "the bearer token has characters that no token has; was another file named?"
+            )
         return cls(f"Bearer {token}" if token else "", meant)
 
     @classmethod
@@ -113,7 +115,7 @@ class Client:
                 is_loopback(host_of(url)) and is_loopback(host_of(target))
             ):
                 raise requests.exceptions.InvalidURL(
-                    f"{host_of(url)} sends on to an address that is not encrypted"
+                    f"{host_of(url)} redirects to an address that is not encrypted"
                 )
             url, sent = target, {name: sent[name] for name in ("headers",) if name in sent}
         raise requests.TooManyRedirects(f"{host_of(url)}: more than {self._redirects} redirections")

@@ -175,9 +175,9 @@ def _refuse_used(folder: Path) -> None:
     """
     if folder.is_dir() and any(folder.iterdir()):
         raise FileExistsError(
-            f"{folder} is there already, from another metadata store or from after a backup of this one. "
-            "`hares metadata check --mend` takes away what no store stands for; else give the run the store "
-            "it had before, or a workspace of its own (--workspace)"
+            f"{folder} exists already: another metadata store, or a state of this one after its backup, made it. "
+            "`hares metadata check --mend` moves away what no store names; else give the run the store it had "
+            "before, or another workspace (--workspace)"
         )
 
 

@@ -148,7 +148,7 @@ def resolve(
         )
     if corpus is not None and not corpus.is_dir():
         raise SettingError(
-            f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder a data set"
+            f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder for each data set"
         )
     tasks = {name: _task_source(load_task(name), corpus, placements) for name in config.tasks}
     pretraining, num_classes = _pretraining_source(config, corpus, placements, tasks)
@@ -201,7 +201,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> st
         raise SettingError(f"tasks: {error}") from error
     if not os.path.isdir(root):  # False, and no error, where a folder above may not be read
         raise SettingError(
-            f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
+            f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set exists. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
         )
     return str(root.resolve())

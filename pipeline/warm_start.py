@@ -122,7 +122,7 @@ def _from_model(model: str, record: EncoderRecord, frontend: FrontendConfig) -> 
         raise ValueError(f"the model in {model} is of encoder {encoder}")
     path = training_weights_path(serving)
     if not tf.io.gfile.exists(path):
-        raise ValueError(f"{path} is not there: the model was exported without its training weights")
+        raise ValueError(f"{path} is missing: the model was exported without its training weights")
     return WarmStart(path, _digest_of_fitting(read_encoder_weights(path), record, frontend), model)
 
 

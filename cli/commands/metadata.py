@@ -70,9 +70,7 @@ def check(workspace: Path, metadata: str, mends: bool, as_json: bool) -> None:
     else:
         click.echo(f"{len(found)} found, {len(mended)} mended")
     if len(mended) < len(found):
-        raise CommandError(
-            "the store and the disk do not agree; --mend puts right what is certain", ExitCode.DATA
-        )
+        raise CommandError("the store and the disk do not agree; --mend mends what is certain", ExitCode.DATA)
 
 
 @command.command()

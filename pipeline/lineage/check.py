@@ -29,7 +29,7 @@ from pipeline.lineage.graph import origins
 from pipeline.lineage.ownership import Ownership, local_path
 from pipeline.lineage.record import FAILED, GONE, LIVE, NOT_KNOWN, RUN_TYPE, running
 
-_NO_ARTIFACT = "no artifact of the store stands for these files"
+_NO_ARTIFACT = "no artifact of the store names these files"
 
 
 @dataclass(frozen=True)
@@ -144,6 +144,6 @@ def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list
     for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
         not_pushed = PUSHED in artifact.custom_properties and not artifact.custom_properties[PUSHED].int_value
         if not not_pushed and not os.path.exists(local_path(artifact.uri)) and ownership.ours(artifact):
-            detail = f"{artifact.type} is live, and {artifact.uri} is not there"
+            detail = f"{artifact.type} is live, but {artifact.uri} does not exist"
             findings.append(Leftover("artifact", str(artifact.id), detail, True))
     return findings

@@ -61,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise LookupError(
-            f"{path}: the store knows this manifest, the disk lacks it. Was the artifact deleted or moved?"
+            f"{path}: the store lists this manifest, but the file is gone. Was the artifact deleted or moved?"
         ) from error
     return content
 

@@ -228,7 +228,7 @@ def _parsed(scheme: str, text: str) -> tuple[_Place, dict[str, str]]:
         parts = urlsplit(text)
         password, port = parts.password, parts.port if parts.password is None else 0
     except ValueError:
-        raise ValueError(f"--metadata: what stands for the host or port is none; {expected}") from None
+        raise ValueError(f"--metadata: the host or port is not valid; {expected}") from None
     if password is not None:
         raise ValueError(
             f"--metadata: there is a password in the {scheme} address, where `ps` shows it; put it into the "
@@ -245,7 +245,7 @@ def _parsed(scheme: str, text: str) -> tuple[_Place, dict[str, str]]:
         or parts.fragment
         or (scheme == "grpc" and (user or database or not host))
     ):
-        raise ValueError(f"--metadata: there are letters in the {scheme} address that none has; {expected}")
+        raise ValueError(f"--metadata: the {scheme} address has characters that no address has; {expected}")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in options or not value:
@@ -290,7 +290,7 @@ def _check_way(place: _Place, options: dict[str, str], harm: str) -> None:
     if place.other_machine and not plaintext:
         raise ValueError(
             f"--metadata: {place.shown} is on another machine, and ML Metadata's client cannot verify a server of this "
-            f"kind: who sits on the way can stand in for it, and {harm}. Reach it through a tunnel that ends on this "
+            f"kind: anyone on the way can pose as it, and {harm}. Reach it through a tunnel that ends on this "
             "machine, as `ssh -L` makes one, or give plaintext=true to do without"
         )
 

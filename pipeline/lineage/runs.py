@@ -208,7 +208,7 @@ def quoted(text: str) -> str:
             SQLite's and MySQL's queries, single ones PostgreSQL's.
     """
     if set(text) & set("'\"\\\n\r\0"):
-        raise ValueError(f"{text!r}: the store cannot be asked for a text with a quote or a backslash in it")
+        raise ValueError(f"{text!r}: the store cannot search for a text with a quote or a backslash in it")
     return f"'{text}'"
 
 

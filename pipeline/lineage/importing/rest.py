@@ -26,7 +26,7 @@ _REMEDIES = {
     401: "the token is not accepted or has expired; give another by --token-file or --token-env, or log in with "
     "`gcloud auth application-default login`",
     403: "the account may not read it; it needs the role roles/aiplatform.viewer in this project",
-    404: "it is not there; check project, region, metadata store and run",
+    404: "it does not exist; check project, region, metadata store and run",
     429: "the quota is used up; try again later, what was imported is kept",
 }
 
