@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from components.properties import (
@@ -15,6 +19,7 @@ from components.properties import (
 )
 from hares.task import DOMAINS, task_names
 
+PROJECT = Path(__file__).resolve().parents[2]
 STORED = {  # as the stores of earlier versions have them
     "hares": ("hares", "hares/low", "hares/high"),
     "speech": ("domain/speech", "domain/speech/low", "domain/speech/high"),
@@ -41,3 +46,11 @@ def test_other_properties_hold_no_score() -> None:
 def test_an_input_names_its_task(task: str) -> None:
     assert {task_of_input(input_key(what, task)) for what in INPUTS_OF_TASK} == {task}
     assert task_of_input("model") is None
+
+
+def test_asking_about_lineage_imports_no_tfx() -> None:
+    """Importing TFX takes seconds, and the lineage commands only need the names."""
+    code = (
+        "import sys, pipeline.lineage.targets; sys.exit('tfx' in sys.modules or 'tensorflow' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
