@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import inspect
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ def library_path(node: ast.expr, names: dict[str, str]) -> str | None:
     return names.get(node.id) if isinstance(node, ast.Name) else None
 
 
+@functools.cache
 def class_at(path: str) -> type | None:
     """The class of a library at a path; None where the library is not installed."""
     parts = path.split(".")
@@ -68,6 +70,7 @@ def class_at(path: str) -> type | None:
     return None
 
 
+@functools.cache
 def belongs_to(name: str, base: type) -> bool:
     """Whether a class of a library, or one above it, has an attribute of this name."""
     if hasattr(base, name):
