@@ -7,6 +7,7 @@ bring a package of its own with such a name, so only what that command needs is 
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Collection, Sequence
@@ -38,18 +39,26 @@ def packages_of(arguments: Sequence[str]) -> tuple[str, ...]:
     return _OF_EVALUATE if arguments[:1] == ["evaluate"] else PACKAGES
 
 
+def place_of(name: str) -> Path | None:
+    """The folder (or file) that `import name` finds or has found."""
+    module = sys.modules.get(name)
+    spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    return Path(folders[0] if folders else str(spec.origin)).resolve()
+
+
 def main() -> None:
     """Runs the command with our own packages."""
     names = packages_of(sys.argv[1:])
-    for name in names:
-        place = getattr(sys.modules.get(name), "__path__", None)
-        if name in sys.modules and not (place and Path(next(iter(place))).resolve() == HOME / name):
-            sys.stderr.write(
-                f"hares: a package {name!r} was loaded at Python's start and hides that of hares in {HOME / name}; "
-                "rename it\n"
-            )
-            sys.exit(_WRONG_SETTING)
-    if any(_hidden(name) for name in names):  # processes that the command starts find ours first too
+    hidden = [name for name in names if place_of(name) not in (None, HOME / name)]
+    for name in sys.modules.keys() & hidden:
+        sys.stderr.write(
+            f"hares: a package {name!r}, loaded at Python's start, hides that of hares in {HOME / name}; rename it\n"
+        )
+        sys.exit(_WRONG_SETTING)
+    if hidden:  # processes that the command starts find ours first too
         rest = os.environ.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = os.pathsep.join([str(HOME), *([rest] if rest else [])])
     sys.meta_path.insert(0, OurPackages(names))
@@ -57,12 +66,6 @@ def main() -> None:
     from cli.main import main as run
 
     run()
-
-
-def _hidden(name: str) -> bool:
-    spec = PathFinder.find_spec(name)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return spec is not None and [Path(place).resolve() for place in places[:1]] != [HOME / name]
 
 
 if __name__ == "__main__":

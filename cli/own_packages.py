@@ -5,14 +5,13 @@ The `hares` script imports our own packages first (`hares_command`); `python -m 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from cli.errors import CommandError, ExitCode
-from hares_command import HOME, PACKAGES
+from hares_command import HOME, PACKAGES, place_of
 
 # Every command but `hares evaluate` needs these. Other projects install a `kubeflow` too, which matters to the commands
 # for clusters alone.
@@ -26,7 +25,7 @@ def check_ours(*packages: str) -> None:
         CommandError: another package of that name comes first.
     """
     for name in packages:
-        found = _place_in_use(name)
+        found = place_of(name)
         if found is not None and found != HOME / name:
             raise CommandError(
                 f"the package {name!r} in {found} hides that of hares in {HOME / name}; rename it, or take its folder "
@@ -40,7 +39,7 @@ def hidden_package(error: BaseException) -> str:
     for cause in _causes(error):
         if isinstance(cause, ImportError) and (cause.name or "").partition(".")[0] in PACKAGES:
             name = str(cause.name).partition(".")[0]
-            ours, used = HOME / name, _place_in_use(name)
+            ours, used = HOME / name, place_of(name)
             if used not in (None, ours):
                 return f". The package {name!r} in {used} hides that of hares in {ours}: rename it"
             yours = next(_others(name), None)
@@ -53,16 +52,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _place_in_use(name: str) -> Path | None:
-    """The folder (or file) that `import name` finds or has found."""
-    module = sys.modules.get(name)
-    spec = module.__spec__ if module is not None else importlib.util.find_spec(name)
-    if spec is None:
-        return None
-    folders = list(spec.submodule_search_locations or ())
-    return Path(folders[0] if folders else str(spec.origin)).resolve()
 
 
 def _others(name: str) -> Iterator[Path]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
@@ -12,7 +11,6 @@ from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL
-from pipeline.lineage.connection import store_address
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
@@ -28,15 +26,6 @@ class Verdict:
     report_uri: str
     blessed: bool
     reasons: str
-
-
-def open_store(path: Path) -> MetadataStore:
-    """The SQLite store of a workspace, which must exist: reading must not make an empty one.
-
-    Raises:
-        FileNotFoundError: no store at `path`.
-    """
-    return store_address("", path).open()
 
 
 def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:

@@ -15,12 +15,11 @@ from ml_metadata.metadata_store import MetadataStore
 
 from cli.commands.metadata import command
 from components.properties import MANIFEST_COUNTS, task_key
-from kits.lineage_stores import StoreWriter, memory_store
+from kits.lineage_stores import StoreWriter, memory_store, open_store
 from pipeline.lineage.importing.kubeflow import read_run
 from pipeline.lineage.importing.recorded import ImportFailedError, properties_of_json, type_of_title
 from pipeline.lineage.importing.writer import Imported, write_run
 from pipeline.lineage.runs import config_of, find_run
-from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace
 from pipeline.lineage.why import why

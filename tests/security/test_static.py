@@ -66,7 +66,6 @@ ALLOWED = {
     },
     "import": {
         "cli/main.py": "our own commands, by the files of a package",
-        "cli/own_packages.py": "where our packages and those that hide them lie, without running them",
         "hares/_decode_worker.py": "system calls that confine the process",
         "hares/_decoder.py": "system calls that confine the process",
         "hares/code_digest.py": "where a module lies, without running it",
