@@ -8,7 +8,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli"]
+PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"]
 
 INSTALL_REQUIRES = [
     "tensorflow>=2.15.1,<2.16",
@@ -81,6 +81,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10,<3.11",
     packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
+    py_modules=["hares_command"],
     include_package_data=True,
     package_data={
         "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
@@ -91,5 +92,5 @@ setup(
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
     extras_require={"dev": DEV, "torch": TORCH, "dask": DASK, "docs": DOCS},
-    entry_points={"console_scripts": ["hares=cli.main:main"]},
+    entry_points={"console_scripts": ["hares=hares_command:main"]},
 )

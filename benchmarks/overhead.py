@@ -93,7 +93,7 @@ def run_once(folder: Path, corpus: Path, assignments: list[str]) -> dict[str, An
         from tfx.dsl.compiler import compiler
         from tfx.orchestration.portable import launcher, python_executor_operator
 
-        import components.outputs
+        import components.provenance
         import pipeline.run
         from benchmarks.soak import Silent
         from pipeline.config import load_config
@@ -103,7 +103,7 @@ def run_once(folder: Path, corpus: Path, assignments: list[str]) -> dict[str, An
         clocks.around(launcher.Launcher, "_prepare_execution", "drivers")
         clocks.around(launcher.Launcher, "_run_executor", "around executors")
         clocks.around(python_executor_operator, "run_with_executor", "executors")
-        clocks.around(components.outputs, "folder_digest", "digests")
+        clocks.around(components.provenance, "folder_digest", "digests")
         for name in (
             "_publish_successful_execution",
             "_clean_up_stateless_execution_info",

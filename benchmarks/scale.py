@@ -79,7 +79,7 @@ def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, 
     _import_all()
     from tfx.proto.orchestration import pipeline_pb2
 
-    from pipeline.lineage.tfx_store import TfxStore
+    from pipeline.lineage.tfx_connection import TfxConnection
     from pipeline.local_runner import Outcome, launch
     from pipeline.run import own_store
 
@@ -94,7 +94,7 @@ def run_step(step: str, corpus: Path, workspace: Path, clips: int) -> dict[str, 
         (node,) = (n.pipeline_node for n in ir.nodes if n.pipeline_node.node_info.id == step)
         # A step that is measured again has run before.
         node.execution_options.caching_options.enable_cache = False
-        outcome = launch(node, ir, TfxStore(own_store(workspace)))
+        outcome = launch(node, ir, TfxConnection(own_store(workspace)))
         if outcome is not Outcome.RAN:
             raise RuntimeError(f"{step} came from the cache of {workspace}: nothing was measured")
     return {

@@ -36,7 +36,7 @@ def cluster_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
-    """The service; what it refuses inside the block ends the command with one line and exit code 9.
+    """The service inside the block, where its refusals end the command with one line and exit code 9.
 
     Raises:
         CommandError: the cluster file is wrong, or the service refused or did not answer.
@@ -54,7 +54,7 @@ def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
 
 
 def shown_name(given: str, compiled: Path) -> str:
-    """The name that the cluster shows beside a run or schedule: `--name`, or that of the compiled file.
+    """The name that the cluster shows for a run or schedule: `--name`, or the compiled file's name.
 
     Raises:
         CommandError: a cluster would refuse it, or the name of the pipeline in the file.

@@ -1,7 +1,4 @@
-"""The live view of a run on a cluster: a line for each step that begins or ends, and what runs now.
-
-Elsewhere than on a terminal there are only the lines.
-"""
+"""The live view of a run on a cluster: a line for each step that starts or ends, and on a terminal what runs now."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ _MARK = {
 
 
 class ClusterView:
-    """Shows how a run goes on. Use as a context manager around the wait."""
+    """Shows a run's progress. Use as a context manager around the wait."""
 
     def __init__(self, console: Terminal):
         self._console = console
@@ -37,7 +34,7 @@ class ClusterView:
         self._status.stop()
 
     def show(self, run: ClusterRun) -> None:
-        """What has changed since the last time."""
+        """Prints what has changed since the last call."""
         for step in run.steps:
             if step.state is State.PENDING or self._shown.get(step.name) is step.state:
                 continue

@@ -1,4 +1,4 @@
-"""Reads what `hares doctor` is given, has it looked at, and prints what is found."""
+"""Reads the inputs of `hares doctor`, runs its checks and prints the findings."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def examine(
     metadata: str,
     as_json: bool,
 ) -> None:
-    """Looks at a set-up and prints the findings.
+    """Checks a set-up and prints the findings.
 
     Raises:
         CommandError: a file that cannot be read, a wrong setting, or a fatal finding.
@@ -95,6 +95,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _pipeline_spec(content: dict[str, Any]) -> dict[str, Any]:
-    """Of a Vertex job the pipeline in it; Kubeflow's file is one."""
+    """The pipeline in a Vertex job; Kubeflow's file is the pipeline itself."""
     spec = content.get("pipelineSpec", content)
     return spec if isinstance(spec, dict) else {}

@@ -1,4 +1,4 @@
-"""One exit code for each kind of failure, and one line that says what to do."""
+"""Failures of commands: an exit code for each kind, and one line that says what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
-# What a user can mend by naming another place, and what the machine must be mended for.
+# What another place solves, and what only a repair of the machine does.
 _PLACE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ELOOP, errno.ENAMETOOLONG),
@@ -19,7 +19,7 @@ _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class ExitCode(IntEnum):
-    """What `$?` says. 1 is left to crashes that nobody foresaw, 2 to click's own usage errors."""
+    """The exit codes. 1 is for crashes, 2 for click's own usage errors."""
 
     OK = 0
     SETTINGS = 3  # a setting or option is wrong; nothing was read
@@ -42,7 +42,7 @@ class CommandError(Exception):
 
 @contextmanager
 def store_failures() -> Iterator[None]:
-    """Failures of the metadata store within it become one line: exit code 8, or 4 where there is no store."""
+    """Failures of the metadata store inside the block become one line: exit code 8, or 4 if there is no store."""
     from ml_metadata.errors import StatusError
 
     from pipeline.lineage.connection import StoreUnreachableError
@@ -56,7 +56,7 @@ def store_failures() -> Iterator[None]:
 
 
 def file_failure(error: OSError, place: str | None = None) -> CommandError | None:
-    """An error of the file system as one line: exit code 3 where another place helps, 5 where the disk is full.
+    """An error of the file system as one line: exit code 3 if another place helps, 5 if the disk is full.
 
     Args:
         error: what was raised.
@@ -83,7 +83,7 @@ def file_failure(error: OSError, place: str | None = None) -> CommandError | Non
 
 @contextmanager
 def writing_to(path: Path, option: str) -> Iterator[None]:
-    """Failures of the file system within it become one line that names the option and the path."""
+    """Failures of the file system inside the block become one line that names the option and the path."""
     try:
         yield
     except OSError as error:
@@ -94,7 +94,7 @@ def writing_to(path: Path, option: str) -> Iterator[None]:
 
 
 def claim_folder(folder: Path, option: str) -> None:
-    """Makes an output folder and tries whether it can be written to, before any work is done for it.
+    """Makes an output folder and checks that it is writable, before any work is done for it.
 
     Raises:
         CommandError: it cannot.
@@ -104,7 +104,7 @@ def claim_folder(folder: Path, option: str) -> None:
 
 
 def claim_file(path: Path, option: str) -> None:
-    """As `claim_folder`, for a file; one that is there is left as it is."""
+    """As `claim_folder`, for a file; an existing one is left unchanged."""
     with writing_to(path, option):
         if path.is_dir():
             raise _error(errno.EISDIR)

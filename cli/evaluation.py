@@ -34,7 +34,7 @@ _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
 
 
 @dataclass(frozen=True)
-class EvaluateOptions:
+class EvaluateRequest:
     """The options of `hares evaluate`, as the command describes them."""
 
     spec: str
@@ -47,12 +47,17 @@ class EvaluateOptions:
     batch_size: int
     embedding_dtype: Literal["float16", "float32"]
     output: Path
-    cache: Path
+    cache_folder: Path | None
     longest_clip: float
     plugins: tuple[Path, ...] = ()
 
+    @property
+    def cache(self) -> Path:
+        """Where embeddings are kept."""
+        return self.cache_folder or self.output / "cache"
 
-def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
+
+def evaluate_and_show(options: EvaluateRequest, as_json: bool) -> None:
     """Scores an encoder and prints the table, or the report as JSON.
 
     Raises:
@@ -80,14 +85,14 @@ def evaluate_and_show(options: EvaluateOptions, as_json: bool) -> None:
 
 
 def _unusable(report: Mapping[str, Any]) -> list[str]:
-    """The tasks of a report of whose data no clip could be used."""
+    """The tasks of a report of which no clip could be used."""
     found = {name: entry["manifest"] for name, entry in report["tasks"].items() if entry["manifest"]}
     return [name for name, manifest in found.items() if not manifest["present"]]
 
 
 @contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Keeps other evaluations out of the output folder: the last one's report would cover the others'."""
+    """Keeps other evaluations out of the output folder, where they would overwrite the report."""
     from hares.lock import BusyError, held
 
     try:
@@ -100,7 +105,7 @@ def _alone(output: Path) -> Iterator[None]:
         ) from error
 
 
-def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluation:
+def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
             from hares._user_code import UserCodeError
@@ -134,7 +139,7 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
         raise CommandError(f"{named}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
-def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
+def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEncoder:
     from hares._user_code import UserCodeError, contained
     from hares.encoders import load_encoder
 
@@ -162,14 +167,14 @@ def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEn
 
 
 class _ClipsPerSecond(ProgressColumn):
-    """Clips embedded a second; those found in the cache cost nothing and would flatter it."""
+    """Clips embedded per second, without those from the cache."""
 
     def render(self, task: ProgressTask) -> Text:
         return Text(f"{task.fields['rate']:.1f} clips/s" if task.fields["rate"] else "")
 
 
 class _View:
-    """Shows an evaluation: a bar on a terminal, a line now and then elsewhere."""
+    """Shows an evaluation: on a terminal a bar, elsewhere a line now and then."""
 
     def __init__(self, console: Terminal):
         self._console = console
@@ -208,7 +213,7 @@ class _View:
         )
 
     def listed(self, clips: int) -> None:
-        """So many clips will be embedded, or found."""
+        """The number of clips to embed is known."""
         self._total = clips
         self._progress.update(self._bar, total=clips, visible=True)
 
@@ -218,7 +223,7 @@ class _View:
         self._last = time.monotonic()
 
     def clips(self, task: str, count: int, computed: bool) -> None:
-        """So many more clips are done."""
+        """More clips are done."""
         now = time.monotonic()
         if computed:
             self._computed += count
@@ -244,7 +249,7 @@ class _View:
         self._console.print(f"{task} failed; the other tasks go on", highlight=False)
 
 
-def _show(evaluation: Evaluation, options: EvaluateOptions, log: Path) -> None:
+def _show(evaluation: Evaluation, options: EvaluateRequest, log: Path) -> None:
     console = Terminal()
     report, record = evaluation.report, evaluation.record
     console.print(score_table(report))

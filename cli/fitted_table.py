@@ -14,9 +14,9 @@ _GAP = 2  # blanks that rich sets aside for each column
 
 
 class FittedTable(Table):
-    """As wide as its text where the terminal is; else columns wrap between words; else each row is a paragraph.
+    """As wide as its text if that fits; else columns wrap between words; else each row becomes a paragraph.
 
-    rich itself shortens or splits words where columns do not fit, so that a count loses digits.
+    rich itself shortens or splits words in columns that do not fit, so a count would lose digits.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class FittedTable(Table):
 
 
 def _widths(natural: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Widths that fill the room: the widest columns that can give way do so, a cell at a time."""
+    """Column widths that fit: the widest columns that can wrap shrink, one character at a time."""
     widths = list(natural)
     while sum(widths) > room:
         able = [number for number, width in enumerate(widths) if width > least[number]]

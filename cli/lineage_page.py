@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.lineage.page.data import PageLimits
 
 _OWN_NAMES = ("127.0.0.1", "localhost")
-# No other page may frame, embed or read it, and neither caches nor links carry its address further.
+# No other page may frame, embed or read it, and no cache or link may carry its address.
 _HEADERS = {
     "Content-Security-Policy": "frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
@@ -46,8 +46,8 @@ def write_page(address: StoreAddress, output: Path, limits: PageLimits) -> None:
 def serve_page(address: StoreAddress, port: int, limits: PageLimits) -> None:
     """Serves the page on loopback until interrupted; the store is read at every load.
 
-    Loopback is open to every user of the machine and, through a name that a stranger's server resolves to it, to any
-    page in the user's browser. So the path is a secret of this call, and a request has to name the host as we do.
+    Every user of the machine can reach loopback, and so can any page in the user's browser, through a name that a
+    stranger's server resolves to it. So the path holds a secret, and a request has to name the host as we do.
 
     Raises:
         CommandError: as `write_page`, before anything is served, or the port is taken.
@@ -91,7 +91,7 @@ def serve_page(address: StoreAddress, port: int, limits: PageLimits) -> None:
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """A page view is no news."""
+            """Page views are not logged."""
 
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)

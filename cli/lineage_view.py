@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,7 +89,7 @@ def show_impact(address: StoreAddress, what: str, as_json: bool) -> None:
 
 
 def show_why(address: StoreAddress, run: str, as_json: bool) -> None:
-    """Prints why a run came out as it did."""
+    """Prints why a run ended as it did."""
     from pipeline.lineage.runs import find_run
     from pipeline.lineage.why import why, why_data
 
@@ -129,26 +129,15 @@ def show_diff(address: StoreAddress, first: str, second: str, as_json: bool) -> 
             _print_diff(found, scores)
 
 
-def show_runs(
-    address: StoreAddress,
-    scores: Sequence[str],
-    encoder: str,
-    span: str,
-    status: str,
-    since: str,
-    until: str,
-    limit: int,
-    as_json: bool,
-) -> None:
-    """Prints runs."""
+def show_runs(address: StoreAddress, conditions: Mapping[str, Any], limit: int, as_json: bool) -> None:
+    """Prints runs that meet the fields of a `RunFilter`; its moments are given as text."""
     from pipeline.lineage.runs import RunFilter, list_runs, parse_moment
     from pipeline.lineage.trace import run_data
 
     with answering(address) as store:
-        wanted = RunFilter(
-            tuple(scores), encoder, span, status,
-            parse_moment(since) if since else None, parse_moment(until) if until else None,
-        )  # fmt: skip
+        given: dict[str, Any] = {name: value for name, value in conditions.items() if value}
+        given.update((name, parse_moment(given[name])) for name in ("since", "until") if name in given)
+        wanted = RunFilter(**given)
         found = list_runs(store, wanted, limit)
         if as_json:
             _print_list(run_data(run) for run in found)
@@ -174,7 +163,7 @@ def show_export(address: StoreAddress, run: str, form: str, as_json: bool) -> No
 
 @contextmanager
 def answering(address: StoreAddress) -> Iterator[MetadataStore]:
-    """The store of a workspace; what cannot be found or read is one line and exit code 4, a wrong filter 3."""
+    """The store inside the block; what is missing or unreadable becomes exit code 4, a wrong filter 3."""
     try:
         with store_failures():
             yield address.open()
@@ -182,7 +171,7 @@ def answering(address: StoreAddress) -> Iterator[MetadataStore]:
         raise CommandError(str(error.args[0] if error.args else error), ExitCode.DATA) from error
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    except OSError as error:  # an address in the store that no file can have, or one that we may not read
+    except OSError as error:  # a path in the store that no file can have, or one that we may not read
         raise CommandError(f"{error.filename}: {error.strerror}", ExitCode.DATA) from error
 
 
@@ -237,7 +226,7 @@ def _print_manifest(console: Terminal, manifest: Any) -> None:
 
 
 def _print_checksums(found: Trace) -> None:
-    """Each source file once, in the form that `sha256sum --check` reads."""
+    """Prints each source file once, in the form that `sha256sum --check` reads."""
     seen: set[str] = set()
     for clip in found.clips():
         if clip.path and clip.path not in seen:
@@ -250,7 +239,7 @@ def _print_checksums(found: Trace) -> None:
 
 
 def _checksum_line(path: bytes, sha256: str) -> bytes:
-    """GNU's form: a path with a backslash or a line's end is escaped, and the line begins with a backslash."""
+    """GNU's form: if a path has a backslash or a line break it is escaped, and the line starts with a backslash."""
     escaped = path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n").replace(b"\r", b"\\r")
     return (b"\\" if escaped != path else b"") + f"{sha256}  ".encode() + escaped
 
@@ -313,7 +302,7 @@ def _runs_table(found: Sequence[RunSummary]) -> Table:
 
 
 def _print_with_clips(data: dict[str, Any], clips: Iterator[dict[str, Any]]) -> None:
-    """One JSON document, its clips written as they are read: there may be millions."""
+    """Prints one JSON document; its clips are written as they are read, since there may be millions."""
     text = json.dumps(data, indent=1)
     click.echo(text[:-2] + ',\n "clips": [', nl=False)
     for number, clip in enumerate(clips):
@@ -322,7 +311,7 @@ def _print_with_clips(data: dict[str, Any], clips: Iterator[dict[str, Any]]) -> 
 
 
 def _print_list(rows: Iterator[dict[str, Any]]) -> None:
-    """A JSON list, a row a line, written as it is read."""
+    """Prints a JSON list, one row per line, as it is read."""
     click.echo("[", nl=False)
     for number, row in enumerate(rows):
         click.echo(("," if number else "") + "\n" + json.dumps(row, allow_nan=False), nl=False)

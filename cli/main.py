@@ -23,7 +23,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        # What `hares evaluate` scores may bring packages with the names of ours, which it does without.
+        # An encoder that `hares evaluate` scores may bring packages with names of ours that this command does not need.
         check_ours("hares") if cmd_name == "evaluate" else check_ours(*OF_A_RUN)
         command: click.Command = importlib.import_module(f"cli.commands.{cmd_name.replace('-', '_')}").command
         return command
@@ -40,7 +40,7 @@ def hares() -> None:
     hares demo                                          everything, on a corpus it makes itself
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
-    hares workspace gc --workspace W                    what nothing in a workspace refers to, and its removal
+    hares workspace gc --workspace W                    remove what nothing in a workspace refers to
     hares report W                                      its scores again, beside the paper's
     hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
@@ -59,14 +59,14 @@ def hares() -> None:
 
 
 def main() -> None:
-    """Entry point: a foreseen failure is one line on stderr and an exit code of its kind.
+    """Runs the command. A foreseen failure becomes one line on stderr and an exit code for its kind.
 
-    A signal is an interruption whatever it made a library raise: what ends a command after one is exit code 6.
+    After a signal the exit code is 6, whatever error the signal caused in a library.
     """
     turn_libraries_down()
     interruption = None
     try:
-        from hares.interruption import Interruptible  # here, so that a package that hides ours is said to
+        from hares.interruption import Interruptible  # here, so that a package that hides ours is reported
 
         interruption = Interruptible()
         with interruption:
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _said(error: BaseException, interrupted: bool) -> int | None:
-    """Says why the command ends, and gives its exit code; None for what nobody foresaw."""
+    """Prints why the command ends and returns its exit code; None for an unforeseen error."""
     if isinstance(error, ImportError) and (hidden := hidden_package(error)):
         click.echo(f"hares: {error}{hidden}", err=True)
         return int(ExitCode.SETTINGS)

@@ -35,7 +35,7 @@ LONGEST_CLIP = click.option(
 METADATA = click.option(
     "--metadata", default="", envvar="HARES_METADATA", metavar="PATH|URL",
     help="The metadata store: a SQLite file, mysql://user@host/db, postgresql://user@host/db or grpc://host:port; "
-    "the workspace's own where not given.",
+    "by default the workspace's own.",
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     `NAME=tfds:DIR` takes a data set from TensorFlow Datasets' `data_dir`, and `tfds:NAME` from its usual one.
 
     Raises:
-        CommandError: two folders without a name, or a folder that is not there.
+        CommandError: two folders without a name, or a missing folder.
     """
     corpus: Path | None = None
     placements: dict[str, Path] = {}
@@ -55,7 +55,9 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
             name, sign = value.removeprefix(TFDS), "="
             place = TFDS + os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
         path = Path(place if sign else value)
-        if not os.path.isdir(str(path).removeprefix(TFDS)):  # no error where a folder above may not be read
+        if not os.path.isdir(
+            str(path).removeprefix(TFDS)
+        ):  # False, and no error, if a folder above may not be read
             raise CommandError(f"--corpus {value}: {path} is not a folder", ExitCode.SETTINGS)
         if sign:
             placements[name] = path
@@ -70,7 +72,7 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
 
 
 def check_places(corpus: Path | None, placements: Mapping[str, Path], plugins: Sequence[Path] = ()) -> None:
-    """Checks that corpora and plugins are at paths that a run can record.
+    """Checks that a run can record the paths of corpora and plugins.
 
     Raises:
         CommandError: one of them is not.
@@ -87,8 +89,7 @@ def check_places(corpus: Path | None, placements: Mapping[str, Path], plugins: S
 
 
 def metadata_address(text: str, workspace: Path) -> StoreAddress:
-    """The store that `--metadata` names, or the workspace's own; of a workspace that was moved or copied it names the
-    present place afterwards.
+    """The store that `--metadata` names, or the workspace's own. After a move or copy of the workspace it is updated.
 
     Raises:
         CommandError: not an address of a store, a store that does not answer, or a workspace without a sound identity.

@@ -1,4 +1,4 @@
-"""Running pipelines from the command line: what `run`, `study` and `demo` have in common, and a run with its scores."""
+"""Runs pipelines from the command line: what `run`, `study` and `demo` share, and a run with its scores."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from cli.errors import CommandError, ExitCode
 from cli.options import check_places, metadata_address
@@ -20,7 +22,16 @@ from hares.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
     from pipeline.lineage.connection import StoreAddress
+    from pipeline.local_runner import StepResult
     from pipeline.run import RunOutcome
+
+
+_MARK = {  # by the value of an `Outcome`
+    "ran": Text("done  ", "green"),
+    "cached": Text("cached", "cyan"),
+    "failed": Text("FAILED", "red"),
+}
+_QUIET_SECONDS = 15.0  # between two lines of a long step where there is no terminal to redraw
 
 
 @dataclass(frozen=True)
@@ -30,8 +41,8 @@ class RunRequest:
     Attributes:
         name: a preset, a grid, or a YAML file of either.
         workspace: where the runs live.
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set name to its folder, where it is elsewhere.
+        corpus: folder with one folder for each data set, or None if `placements` has them all.
+        placements: data set name to its folder, if that is elsewhere.
         assignments: `key=value` texts, on top of the settings.
         plugins: files that define encoders or an objective.
         metadata: address of the metadata store; "" for the workspace's own.
@@ -50,7 +61,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class Work:
-    """What a command has while it runs pipelines: the terminal, the log, the store, and what signals come to."""
+    """What a command has while it runs pipelines: the terminal, the log, the store, and the signal handler."""
 
     console: Terminal
     log: Path
@@ -60,7 +71,7 @@ class Work:
 
 @contextmanager
 def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
-    """Inside the block libraries write to the log, a file a command, and failures become exit codes.
+    """Inside the block libraries write to the command's log, and failures become exit codes.
 
     Args:
         kind: begins the log's name.
@@ -100,7 +111,7 @@ def at_work(kind: str, request: RunRequest) -> Iterator[Work]:
 
 
 def _foreseen(error: Exception, log: Path) -> CommandError | None:
-    """What a failure is to a command. TFX is imported last: a wrong setting is said before that."""
+    """The CommandError for a failure. TFX is imported last, so a wrong setting is reported first."""
     from pipeline.settings import SettingError
 
     if isinstance(error, SettingError):
@@ -129,7 +140,7 @@ def run_and_show(
     Args:
         request: the config, and where it runs.
         require_blessing: whether a model that is not blessed is a failure.
-        make_corpus: makes the corpus, once the settings are known to be right.
+        make_corpus: makes the corpus, once the settings are checked.
 
     Raises:
         CommandError: with an exit code for each kind of failure.
@@ -172,14 +183,12 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal]
             else f"fresh weights: {work.address.shown} has no blessed model of {config.name}"
         )
         console.print(f"training starts from {start}", highlight=False, soft_wrap=True)
-    from cli.steps_view import StepsView
-
     with StepsView(console) as view:
         return execute(run, view, preset, work.address, work.interruption)
 
 
 def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, seconds: float) -> None:
-    """The twelve scores beside chance and the untrained encoder, domain means, HARES, and where all is."""
+    """Prints the scores beside chance and the untrained encoder, domain means, HARES, and where everything is."""
     from cli.score_table import score_table
 
     console = Terminal()
@@ -197,3 +206,63 @@ def show_scores(outcome: RunOutcome, workspace: Path, store: str, log: Path, sec
         console.print(f"{what:<7}{path}", highlight=False, soft_wrap=True)
     ran = sum(step.outcome.value == "ran" for step in outcome.steps)
     console.print(f"{ran} of {len(outcome.steps)} steps ran in {seconds:.0f} s, the rest came from the cache")
+
+
+class StepsView:
+    """Shows steps as they go: on a terminal a bar for the running step, elsewhere a line now and then.
+
+    Use as a context manager around the run.
+    """
+
+    def __init__(self, console: Terminal):
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=console,
+            transient=True,
+        )
+        self._task: TaskID | None = None
+        self._total = self._done = 0
+        self._spoke = 0.0
+
+    def __enter__(self) -> StepsView:
+        if self._console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def begin(self, nodes: list[str]) -> None:
+        """The steps, in the order in which they will run."""
+        self._total = len(nodes)
+
+    def start(self, node: str) -> None:
+        """A step starts."""
+        self._task = self._progress.add_task(node, total=None, text="")
+        self._spoke = time.monotonic()
+
+    def update(self, node: str, fraction: float, text: str) -> None:
+        """A long step reports its progress."""
+        if self._task is not None:
+            self._progress.update(self._task, total=1.0, completed=fraction, text=text)
+        if not self._console.is_terminal and time.monotonic() - self._spoke > _QUIET_SECONDS:
+            self._console.print(f"         {node:<28} {text}", soft_wrap=True)
+            self._spoke = time.monotonic()
+
+    def finish(self, result: StepResult) -> None:
+        """A step has ended."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        self._done += 1
+        self._console.print(
+            joined(
+                "  ", _MARK[result.outcome.value], f" {result.node:<28} {result.seconds:7.1f} s   ",
+                styled("dim", f"{self._done}/{self._total}"),
+            )
+        )  # fmt: skip

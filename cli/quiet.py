@@ -1,8 +1,8 @@
-"""Keeps the terminal for us: what libraries print or log goes to a file, or nowhere in a command without a log.
+"""Keeps the terminal free: what libraries print or log goes to a file, or nowhere in a command without a log.
 
 TFX, Beam and TensorFlow log thousands of lines a run, some of them from C++ straight to the file descriptors, so the
-descriptors themselves are pointed at the log. A command without one turns the logging down instead, so that what
-precedes the end of a process that C++ aborts is still seen.
+descriptors themselves are redirected to the log. A command without a log only turns logging down, so that the last
+words of a process that C++ aborts are still seen.
 """
 
 from __future__ import annotations
@@ -20,13 +20,12 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from cli.terminal import Terminal
 
-# What C++ reads when it is loaded. TensorFlow's level 3 leaves out all but what it dies of, as does glog's 2 for
-# ML Metadata, but for errors.
+# C++ reads these when it is loaded. TensorFlow's level 3 shows fatal errors only, glog's 2 (ML Metadata) errors too.
 _TENSORFLOW, _LEVELS = "TF_CPP_MIN_LOG_LEVEL", {"TF_CPP_MIN_LOG_LEVEL": "3", "GLOG_minloglevel": "2"}
 
 
 def turn_libraries_down() -> None:
-    """Libraries that are imported from here on say nothing on the terminal, unless the environment asks them to."""
+    """Silences libraries that are imported after this call, unless the environment asks for their logs."""
     for name, level in _LEVELS.items():
         os.environ.setdefault(name, level)
     if not sys.warnoptions:
@@ -35,7 +34,7 @@ def turn_libraries_down() -> None:
 
 
 class _Plain(logging.Formatter):
-    """A log is read in a terminal: control characters in a message are shown, and its lines stay lines."""
+    """Shows control characters in messages, because logs are read in terminals; line breaks stay."""
 
     def format(self, record: logging.LogRecord) -> str:
         from hares._files import shown
@@ -92,7 +91,7 @@ def logging_to(path: Path) -> Iterator[Terminal]:
 
 
 def _flush(stream: TextIO, descriptor: int) -> None:
-    """Flushes into the log. On a full disk what does not fit is dropped: how the command ended matters more."""
+    """Flushes into the log. On a full disk the rest is dropped: how the command ended matters more."""
     try:
         stream.flush()
     except OSError:

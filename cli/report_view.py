@@ -25,7 +25,7 @@ _WORKSPACE_REPORTS = ("artifacts", "evaluator", "report")  # `pipeline.workspace
 
 
 def load_runs(paths: Sequence[Path]) -> list[Run]:
-    """The reports of workspaces and folders, named so that no two are alike.
+    """Loads the reports of workspaces and folders, each under a unique name.
 
     Raises:
         CommandError: there is no report, or it cannot be read.
@@ -53,7 +53,7 @@ def _report_folder(path: Path) -> Path:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """The shortest unique ends of the paths."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-length:]) for part in parts]
@@ -114,7 +114,7 @@ def _bounds(interval: tuple[float, float] | None) -> str:
 
 
 def _print_caveats(console: Terminal, run: Run) -> None:
-    """What keeps a run's scores from being the paper's, in a few lines."""
+    """Prints why a run's scores cannot be compared with the paper's, in a few lines."""
     report = run.report
     scored = report["partial_mean"]["scored_tasks"]
     notes = [f"protocol {report['protocol']['name']}"]

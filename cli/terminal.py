@@ -1,8 +1,8 @@
-"""What commands print: the one way from a text to the terminal.
+"""Prints what commands say; the only way from a text to the terminal.
 
-Names in a store, a report, a corpus or a cluster's answer are anyone's. A control character among them could retitle
-or clear the terminal, a line break could pass for a line of ours, and `[red]` would be markup to rich. Here a string is
-always text: control characters are shown as `\\x1b`, and nothing is markup. Style is given apart from the text.
+Names in a store, a report, a corpus or a cluster's answer may come from anyone. A control character in them could
+retitle or clear the terminal, a line break could fake a line of ours, and rich would read `[red]` as markup. Here a
+string is always text: control characters are shown as `\\x1b`, and nothing is markup. Style is given separately.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def styled(style: str, text: object) -> Text:
 
 
 def joined(*parts: str | Text) -> Text:
-    """Strings and styled texts, one behind the other."""
+    """Strings and styled texts, joined."""
     return Text("").join(part if isinstance(part, Text) else styled("", part) for part in parts)
 
 
 def lines(*parts: str | Text) -> Text:
-    """Strings and styled texts, one below the other."""
+    """Strings and styled texts, one on each line."""
     return Text("\n").join(part if isinstance(part, Text) else styled("", part) for part in parts)
 
 
@@ -63,11 +63,11 @@ def one_line(text: object) -> str:
 
 
 def say(*texts: str) -> None:
-    """Prints each text as a line; "" is none."""
+    """Prints each text on a line; "" is skipped."""
     for text in filter(None, texts):
         click.echo(shown(text))
 
 
 def to_a_terminal() -> bool:
-    """Whether a person reads stdout, and no program."""
+    """Whether a person reads stdout, not a program."""
     return sys.stdout.isatty()

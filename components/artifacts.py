@@ -1,7 +1,7 @@
 """Artifact types of the pipeline.
 
-They declare no PROPERTIES: the Kubeflow compiler rejects artifact types that do. What is known of an
-artifact goes into its custom properties instead.
+They declare no PROPERTIES, because the Kubeflow compiler rejects artifact types that do. What is known of an artifact
+is in its custom properties.
 """
 
 from tfx.types.artifact import Artifact
@@ -10,7 +10,7 @@ MANIFEST_FILE = "manifest.json"  # inside an AudioManifest
 
 
 class AudioManifest(Artifact):
-    """What ingestion found: counts, every clip used with its digest, every clip not used with its reason."""
+    """What ingestion found: counts, each clip used with its digest, each clip not used with its reason."""
 
     TYPE_NAME = "components.AudioManifest"
 

@@ -1,4 +1,4 @@
-"""What has to be known of the Beam runner that flags name: which one it is, and how its work is spread."""
+"""The Beam runner that flags name: which one it is, how it spreads work, and how to release what it holds."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
-# As many pieces as keep some tens of workers busy, and each still worth the sending.
+# Enough to keep some tens of workers busy, and each still worth sending.
 DASK_PARTITIONS = 16
 
 
 def runner_of(beam_args: Sequence[str]) -> str:
-    """The class name of the runner that flags name, whichever way it is spelled.
+    """The class name of the runner that flags name, however it is spelled.
 
-    Beam takes `--runner=DataflowRunner` and `--runner DataflowRunner`, `dataflow` and `dataflowrunner` in capitals or
-    not, and the class's whole path; of several flags the last one counts.
+    Beam accepts `--runner=DataflowRunner` and `--runner DataflowRunner`, `dataflow` and `dataflowrunner` in any case,
+    and the class's whole path. The last flag counts.
 
     Args:
-        beam_args: flags for Beam; others among them are passed over.
+        beam_args: flags for Beam; others among them are ignored.
 
     Returns:
-        A name as in "DataflowRunner"; "DirectRunner" where no flag names one; of a runner that Beam does not know, the
-        name as it was given, without a path before it.
+        A name as in "DataflowRunner"; "DirectRunner" if no flag names one; for a runner that Beam does not know, the
+        given name without its path.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    # A flag without its value names none; who parses all flags says so better.
+    # A flag without a value names no runner; whoever parses all flags reports it.
     parser.add_argument("--runner", nargs="?", default=StandardOptions.DEFAULT_RUNNER)
     name = str(parser.parse_known_args(list(beam_args))[0].runner or "").rpartition(".")[2]
     known = {n.lower(): n for n in (*StandardOptions.KNOWN_RUNNER_NAMES, DASK_RUNNER.rpartition(".")[2])}
@@ -37,10 +37,10 @@ def runner_of(beam_args: Sequence[str]) -> str:
 
 
 def listing_slices(beam_args: Sequence[str]) -> int:
-    """How many elements a listing has to start from, so that what follows it is spread over the workers.
+    """How many elements a listing has to start from for the work after it to be spread over the workers.
 
-    Beam's own runners spread the groups of a GroupByKey. Beam's DaskRunner keeps the number of partitions that the
-    pipeline starts with, so that one element would leave all the work to one worker.
+    Beam's own runners spread the groups of a GroupByKey. Its DaskRunner keeps the number of partitions that a pipeline
+    starts with, so one element would leave all the work to one worker.
 
     Args:
         beam_args: the component's flags for Beam.
@@ -57,16 +57,16 @@ def listing_slices(beam_args: Sequence[str]) -> int:
 
 
 @contextmanager
-def let_go(pipeline: beam.Pipeline) -> Iterator[beam.Pipeline]:
-    """As `with pipeline`; afterwards no runner has a reason to do any of it again.
+def run_and_release(pipeline: beam.Pipeline) -> Iterator[beam.Pipeline]:
+    """Runs the pipeline as `with pipeline` does, then releases Dask's futures so that nothing is recomputed.
 
-    Beam's DaskRunner holds what the workers computed for as long as something refers to the pipeline. A worker that
-    dies later, at another step's work, takes it along, and Dask would do this step again beside what it has published.
+    Beam's DaskRunner keeps its futures while anything refers to the pipeline. When a worker dies during a later step,
+    its results are lost, and Dask would run this step again although it has been published.
     """
     try:
         with pipeline:
             yield pipeline
     finally:
-        result: Any = getattr(pipeline, "result", None)  # None where it could not be started
+        result: Any = getattr(pipeline, "result", None)  # None if it could not be started
         if type(result).__name__ == "DaskRunnerResult":
             result.client.close()

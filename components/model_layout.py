@@ -1,4 +1,4 @@
-"""Where the Trainer puts things inside its artifacts, for those who read them."""
+"""Where the Trainer's artifacts hold what."""
 
 import os
 

@@ -29,7 +29,7 @@ from types import MappingProxyType
 
 from hares._digests import combined_digest, file_digest, tree_digest
 
-FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli"})
+FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"})
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
 
@@ -38,7 +38,7 @@ LOCK = "requirements.lock"
 # what only they import counts.
 DECIDE_NOTHING = frozenset(
     {
-        *("components", "components.artifacts", "components.beam_runner", "components.outputs"),
+        *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
         *("hares.atomic_files", "hares._user_code"),
     }
 )

@@ -35,10 +35,10 @@ from kubeflow.compiled.executor_input import (
 def main() -> None:
     """Runs one executor. Its exceptions pass through, so that the container fails."""
     from absl import app
-    from tfx.orchestration.kubeflow.v2 import compiler_utils
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    compiler_utils.TITLE_TO_CLASS_PATH.update({system: own for own, system in SYSTEM_TYPES.items()})
+    from workarounds.tfx import container_entry_point
+
+    execute, parse_flags = container_entry_point({system: own for own, system in SYSTEM_TYPES.items()})
     given = as_tfx_expects(sys.argv[1:])
     on_files = works_on_files(given)
     arguments = with_paths(given) if on_files else given
@@ -46,15 +46,11 @@ def main() -> None:
     def run(parsed: Any) -> None:
         outputs = executor_input(arguments)["outputs"]
         remove_leftovers(outputs)
-        kubeflow_v2_run_executor.main(parsed)
+        execute(parsed)
         if on_files:
             _give_addresses_back(outputs["outputFile"])
 
-    app.run(
-        run,
-        argv=[sys.argv[0], *arguments],
-        flags_parser=kubeflow_v2_run_executor._parse_flags,
-    )
+    app.run(run, argv=[sys.argv[0], *arguments], flags_parser=parse_flags)
 
 
 def works_on_files(arguments: Sequence[str]) -> bool:

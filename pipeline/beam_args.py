@@ -1,6 +1,6 @@
 """`beam_args` of the settings: checked by Beam's own parser before any data is read, and given to the right steps.
 
-What runs where, with apache-beam 2.74:
+Where steps run, with apache-beam 2.74:
 
 - Beam's in-memory and multi-process runners, and those of Flink, Spark and Dataflow, take every Beam step, so their
   flags go to the whole pipeline.
@@ -39,7 +39,7 @@ def checked_beam_args(
     """The flags as Beam takes them, once its own parser and validator accept them.
 
     Args:
-        beam_args: flags, one a text, as in `--direct_num_workers=2`; a value may be a text of its own.
+        beam_args: flags as in `--direct_num_workers=2`; a value may be a separate text.
         from_file: those of them that a file gave; it may not give every flag (`pipeline.beam_flags`).
         cluster: whether that file is a cluster's.
 
@@ -48,8 +48,8 @@ def checked_beam_args(
         by their short ones).
 
     Raises:
-        SettingError: a flag that Beam does not know, a value it refuses, a runner that is not there or not Beam's,
-            an option that the runner requires, a secret, a flag that no file may give, or no worker image where
+        SettingError: a flag that Beam does not know, a value it refuses, a runner that is missing or not Beam's, a
+            missing option that the runner requires, a secret, a flag that no file may give, or no worker image although
             workers are other machines.
     """
     if not beam_args:
@@ -113,26 +113,26 @@ def _joined(beam_args: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Beam's options without argparse's way of ending the process."""
+    """Beam's options; an error raises SettingError instead of ending the process."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingError(f"beam_args: {message}")
 
 
 def _parser(runner: str) -> _Parser:
-    from apache_beam.options.pipeline_options import PipelineOptions
+    from workarounds.beam import add_options
 
     parser = _Parser(allow_abbrev=False, add_help=False, conflict_handler="resolve")
-    for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(parser)
+    add_options(parser)
     if runner in JOB_SERVER_OPTIONS:
         JOB_SERVER_OPTIONS[runner].add_to(parser)
     return parser
 
 
 def _hint(arg: str, parser: _Parser) -> str:
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    close = difflib.get_close_matches(arg.partition("=")[0], known, n=1)
+    from workarounds.beam import flags_of
+
+    close = difflib.get_close_matches(arg.partition("=")[0], flags_of(parser), n=1)
     return f"; did you mean {close[0]}?" if close else ""
 
 
@@ -149,14 +149,14 @@ def _require_dask() -> None:
 
 
 def _require_place(options: PipelineOptions, validator: PipelineOptionsValidator) -> None:
-    """What Beam's validator would ask of the cloud: it makes a bucket where none is given, and looks up the region."""
+    """Checks what Beam's validator would ask the cloud about: it would make a bucket, and look up the region."""
     from apache_beam.options.pipeline_options import GoogleCloudOptions
 
     cloud = options.view_as(GoogleCloudOptions)
     errors = [validator.validate_gcs_path(cloud, name) for name in ("temp_location", "staging_location")]
     if all(errors):
         raise SettingError(
-            f"beam_args: {errors[0][0]} Give --temp_location=gs://BUCKET/FOLDER, in a bucket that is there"
+            f"beam_args: {errors[0][0]} Give --temp_location=gs://BUCKET/FOLDER, in an existing bucket"
         )
     if not cloud.region:
         raise SettingError("beam_args: DataflowRunner needs a region; give --region=REGION")
@@ -179,7 +179,7 @@ def _require_image(options: PipelineOptions, runner: str) -> None:
 
 
 def _workers_are_here(options: PipelineOptions, runner: str) -> bool:
-    """Whether Beam would start a Flink or Spark of its own on this machine, whose workers share this Python."""
+    """Whether Beam would start its own Flink or Spark on this machine, whose workers share this Python."""
     from apache_beam.options.pipeline_options import FlinkRunnerOptions, SparkRunnerOptions
     from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES
     from apache_beam.runners.portability.spark_runner import LOCAL_MASTER_PATTERN

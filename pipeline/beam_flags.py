@@ -71,7 +71,8 @@ def check_runner(args: Sequence[str]) -> None:
             continue
         if runner_of([arg]) not in known or ("." in value and not value.startswith(_RUNNER_MODULES)):
             raise SettingError(
-                f"beam_args: --runner cannot be used: {value!r} is none of Beam's; there are {', '.join(sorted(known))}"
+                f"beam_args: --runner cannot be used: {value!r} is not one of Beam's; accepted are "
+                f"{', '.join(sorted(known))}"
             )
 
 

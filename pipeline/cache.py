@@ -1,14 +1,14 @@
-"""TFX's cache, by content and not by place: a workspace or corpus that was moved or copied takes every step from it.
+"""TFX's cache keyed by content: a workspace or corpus that was moved or copied still gets every step from it.
 
-TFX's own key holds the absolute paths, ids and times of inputs and settings. Here it holds the same records with
+TFX's own key holds the absolute paths, ids and times of inputs and settings. This one holds the same records, but
 
-- the folder of a workspace as its family (`pipeline.identity`), so that copies of one workspace agree, and artifacts by
-  their place in it: execution numbers are never given twice, so it stands for the content within a store;
-- the fingerprint of a data set, and the digests of plugins and of weights to start from, in the place of their paths;
-- nothing of what differs from one recording of the same thing to another: ids, times, the run that made it.
+- a workspace's folder counts as its family (`pipeline.identity`), so copies of one workspace agree. An artifact counts
+  as its place in the workspace: execution numbers are never reused, so that place stands for content within a store;
+- the fingerprint of a data set, and the digests of plugins and of starting weights, count instead of their paths;
+- ids, times and the run that made an artifact do not count.
 
-What the cache has is looked at before it is taken: an output whose files are not as they were recorded is none. Where
-it lies in another workspace and this one is a copy that has the files too, the outputs are recorded once more, here.
+A cached output is checked before it is used: its files must be as they were recorded. If it is in another workspace,
+and this one is a copy that has the files too, the outputs are recorded once more, here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,19 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import types
 from tfx.dsl.io import fileio
 from tfx.orchestration import metadata
-from tfx.orchestration.portable import cache_utils
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import artifact_utils
 
-from components.outputs import LISTING, files_listing
+from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID, PUSHED, PUSHED_DESTINATION
+from components.provenance import LISTING, files_listing
 from pipeline.identity import Identity
 from pipeline.lineage.ownership import FAMILY, PLACE, WORKSPACE_TYPE, Ownership, contexts_of_type
 from pipeline.lineage.store import COPY_OF
 from pipeline.relocation import moved, moved_text
+from workarounds.tfx import cache_replaced, outputs_of_execution
 
-_NOT_IN_KEYS = frozenset({"run", "current_model_id", COPY_OF})
-_MODEL, _MODEL_ID = "current_model", "current_model_id"
-_PUSHED, _DESTINATION = "pushed", "pushed_destination"
+_NOT_IN_KEYS = frozenset({"run", CURRENT_MODEL_ID, COPY_OF})
 _SOURCES, _FINGERPRINT = "sources", "fingerprint"
 
 
@@ -53,8 +52,8 @@ class PortableCache:
     Attributes:
         root: the pipeline root.
         run_id: the run's name.
-        identity: the workspace's; None where the pipeline root is in none, which makes its folder stand for itself.
-        stand_ins: text by path, for paths whose content is known otherwise.
+        identity: the workspace's; None if the pipeline root is in no workspace, whose folder then counts as it is.
+        stand_ins: what counts instead of a path, by path, where a digest of the content is known.
     """
 
     root: Path
@@ -62,15 +61,9 @@ class PortableCache:
     identity: Identity | None = None
     stand_ins: Mapping[str, str] = field(default_factory=dict)
 
-    @contextmanager
-    def used(self) -> Iterator[None]:
-        """TFX's launcher asks this cache, for as long as this lasts."""
-        of_tfx = cache_utils.get_cache_context, cache_utils.get_cached_outputs
-        cache_utils.get_cache_context, cache_utils.get_cached_outputs = self._context, self._outputs
-        try:
-            yield
-        finally:
-            cache_utils.get_cache_context, cache_utils.get_cached_outputs = of_tfx
+    def used(self) -> AbstractContextManager[None]:
+        """TFX's launcher looks things up in this cache inside the block."""
+        return cache_replaced(self._context, self._outputs)
 
     def _context(
         self,
@@ -115,7 +108,7 @@ class PortableCache:
     def _outputs(
         self, metadata_handle: metadata.Metadata, cache_context: pb.Context
     ) -> dict[str, list[types.Artifact]] | None:
-        """As `cache_utils.get_cached_outputs`: this workspace's first, then what a copy has too, then others'."""
+        """As `cache_utils.get_cached_outputs`: own outputs first, then those copied here, then others."""
         store = metadata_handle.store
         executions = [
             execution
@@ -125,20 +118,20 @@ class PortableCache:
         if not executions:
             return None
         ownership = Ownership(store, self.root, self.identity)
-        foreign = []
+        others = []
         for execution in execution_lib.sort_executions_newest_to_oldest(executions):
-            outputs = cache_utils._get_outputs_of_execution(metadata_handle, execution.id)
+            outputs = outputs_of_execution(metadata_handle, execution.id)
             if outputs is None:
                 continue
             flat = [artifact for artifacts in outputs.values() for artifact in artifacts]
             if not all(ownership.ours(artifact.mlmd_artifact) for artifact in flat):
-                foreign.append(outputs)
+                others.append(outputs)
             elif all(_is_whole(artifact.mlmd_artifact, artifact.uri) for artifact in flat):
                 return outputs
-        for outputs in foreign:
+        for outputs in others:
             if (here := self._recorded_here(store, outputs)) is not None:
                 return here
-        for outputs in foreign:
+        for outputs in others:
             flat = [artifact.mlmd_artifact for artifacts in outputs.values() for artifact in artifacts]
             if all(_is_whole(artifact, artifact.uri) and not _is_pushed(artifact) for artifact in flat):
                 return outputs
@@ -147,7 +140,7 @@ class PortableCache:
     def _recorded_here(
         self, store: MetadataStore, outputs: Mapping[str, Sequence[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Another workspace's outputs as this one's own; None where it has not all of their files."""
+        """Another workspace's outputs as this one's own; None if some of their files are missing here."""
         if self.identity is None:
             return None
         places = [
@@ -169,7 +162,9 @@ class PortableCache:
                 )
                 if LISTING not in copy.custom_properties or not _is_whole(copy, copy.uri):
                     return None
-                if _is_pushed(copy) and not os.path.isdir(copy.custom_properties[_DESTINATION].string_value):
+                if _is_pushed(copy) and not os.path.isdir(
+                    copy.custom_properties[PUSHED_DESTINATION].string_value
+                ):
                     return None
                 self._sign(store, copy, theirs)
                 kind = store.get_artifact_types_by_id([theirs.type_id])[0]
@@ -177,21 +172,21 @@ class PortableCache:
         return found
 
     def _sign(self, store: MetadataStore, copy: pb.Artifact, theirs: pb.Artifact) -> None:
-        """Makes a record one of its own, to be put when the step is published."""
+        """Turns the copy into a record of this run, which TFX stores when it publishes the step."""
         for name in ("id", "name", "external_id", "create_time_since_epoch", "last_update_time_since_epoch"):
             copy.ClearField(name)
         properties = copy.custom_properties
         if COPY_OF not in properties:
             properties[COPY_OF].string_value = properties["run"].string_value
         properties["run"].string_value = self.run_id
-        if _MODEL_ID in properties:
-            models = store.get_artifacts_by_uri(properties[_MODEL].string_value)
-            properties[_MODEL_ID].int_value = max(
-                (model.id for model in models), default=properties[_MODEL_ID].int_value
+        if CURRENT_MODEL_ID in properties:
+            models = store.get_artifacts_by_uri(properties[CURRENT_MODEL].string_value)
+            properties[CURRENT_MODEL_ID].int_value = max(
+                (model.id for model in models), default=properties[CURRENT_MODEL_ID].int_value
             )
 
     def _names(self, store: MetadataStore) -> list[tuple[str, str]]:
-        """What stands for each path that a key must not hold, the longest path first."""
+        """What counts instead of each path that a key must not hold, the longest path first."""
         names = {
             context.custom_properties[PLACE].string_value: context.custom_properties[FAMILY].string_value
             for context in contexts_of_type(store, WORKSPACE_TYPE)
@@ -222,14 +217,14 @@ def _named(text: str, names: Sequence[tuple[str, str]]) -> str:
 
 
 def _without_sources(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """An ingestion's readers without their folders, for which the fingerprint stands."""
+    """An ingestion's readers without their folders; the fingerprint counts instead."""
     if not {_SOURCES, _FINGERPRINT} <= parameters.keys():
         return dict(parameters)
     return {**parameters, _SOURCES: json.dumps(sorted(json.loads(parameters[_SOURCES])))}
 
 
 def _is_whole(artifact: pb.Artifact, uri: str) -> bool:
-    """Whether its files are there as they were recorded; by their names and sizes, which a cut copy has not."""
+    """Whether its files have the names and sizes that were recorded; in a partial copy they do not."""
     if not uri or not fileio.exists(uri):
         return False
     recorded = artifact.custom_properties
@@ -237,5 +232,5 @@ def _is_whole(artifact: pb.Artifact, uri: str) -> bool:
 
 
 def _is_pushed(artifact: pb.Artifact) -> bool:
-    """Whether a step put it outside of the workspace's artifacts as well."""
-    return _PUSHED in artifact.custom_properties and artifact.custom_properties[_PUSHED].int_value == 1
+    """Whether it was also pushed outside of the workspace's artifacts."""
+    return PUSHED in artifact.custom_properties and artifact.custom_properties[PUSHED].int_value == 1

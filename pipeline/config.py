@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hares._user_code import contained
 from hares.audio import Limits
 from hares.blessing import BlessingConfig
@@ -32,10 +30,11 @@ from pipeline.settings import (
     check_pipeline_name,
     override,
     parse_assignments,
+    read_yaml,
     refuse_secrets,
 )
 
-# Sources of pretraining clips that are no folder of their own.
+# Sources of pretraining clips that have no folder of their own.
 AUTO, TRAIN_SPLITS = "auto", "train_splits"
 
 
@@ -67,7 +66,7 @@ class PretrainingConfig:
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """Everything a run is a function of, beside the corpus and the code.
+    """Everything that decides a run, besides the corpus and the code.
 
     Attributes:
         name: the pipeline's name in ML Metadata and on clusters.
@@ -131,7 +130,7 @@ def load_config(
     if name_or_file in preset_names():
         config = _preset(name_or_file)
     else:
-        values = _read_yaml(Path(name_or_file))
+        values = _read(name_or_file)
         values.pop("preset", None)
         config = override(_preset(preset_of(name_or_file)), values)
     given = parse_assignments(assignments)
@@ -141,7 +140,7 @@ def load_config(
 def checked_config(
     config: PipelineConfig, given: Mapping[str, Any], plugins: Sequence[tuple[str, str]]
 ) -> PipelineConfig:
-    """Settings that were put together, once they are found to work and to execute nothing of a file's.
+    """Checks combined settings: they must work, and a file must not make them execute anything.
 
     Args:
         config: preset, file and command line together.
@@ -170,7 +169,7 @@ def checked_config(
 
 
 def checked(training: TrainingConfig) -> TrainingConfig:
-    """The settings, those of the objective with the types that it declares.
+    """Checks the settings of training, and gives the objective's own the types that it declares.
 
     Raises:
         SettingError: one of them cannot work, or no objective has this name.
@@ -189,7 +188,7 @@ def checked(training: TrainingConfig) -> TrainingConfig:
 
 
 def load_plugins(files: Sequence[Path]) -> tuple[tuple[str, str], ...]:
-    """Executes plugins, and gives path and digest of each as settings record them. Raises SettingError."""
+    """Executes plugins; returns path and digest of each, as settings record them. Raises SettingError."""
     plugins = []
     try:
         for file in files:
@@ -208,9 +207,9 @@ def preset_of(name_or_file: str) -> str:
     """
     if name_or_file in preset_names():
         return name_or_file
-    preset = _read_yaml(Path(name_or_file)).get("preset")
+    preset = _read(name_or_file).get("preset")
     if preset not in preset_names():
-        raise SettingError(f"{name_or_file}: preset is {preset!r}, which is none; {preset_hint(preset)}")
+        raise SettingError(f"{name_or_file}: {preset!r} is not a preset; {preset_hint(preset)}")
     return str(preset)
 
 
@@ -218,15 +217,10 @@ def _preset(name: str) -> PipelineConfig:
     return load_preset(name).config()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _read(name_or_file: str) -> dict[str, Any]:
+    path = Path(name_or_file)
     if not path.is_file():
         raise SettingError(
-            f"--config {str(path)!r}: neither a preset nor a file that is there; {preset_hint(path)}"
+            f"--config {str(path)!r}: neither a preset nor an existing file; {preset_hint(path)}"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"{path}: expected settings as `key: value` lines, with `preset` among them")
-    return values
+    return read_yaml(path, name_or_file, "settings as `key: value` lines, with `preset` among them")

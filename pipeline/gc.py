@@ -1,19 +1,19 @@
-"""`hares workspace gc`: what nothing in a workspace refers to, and removing it.
+"""`hares workspace gc`: finds what nothing in a workspace refers to, and removes it.
 
 | goes | when |
 |---|---|
-| `artifacts/<node>/<output>/<execution>` | no artifact stands for it (`pipeline.keeping`): a step was killed |
+| `artifacts/<node>/<output>/<execution>` | no artifact names it (`pipeline.keeping`): a step was killed |
 | the same, and its artifacts become DELETED | with `keep_runs`: only older runs made or used it |
-| `artifacts/<node>/.system/<kind>/<name>` | it holds files: what TFX's executors of a step leave when they are killed |
+| `artifacts/<node>/.system/<kind>/<name>` | it holds files, which TFX's executors leave when they are killed |
 | `checkpoints/<digest>` | the training has ended and its model is there, or the records it read are gone |
 | `trash/<time>` | `hares metadata check --mend` moved it there |
 | temporary files | their writer is gone: it would hold the workspace, or have finished within the hour |
 
-The caller holds the workspace (`Workspace.held`), so no run is at work in it. What is not listed stays: logs, pushed
+The caller holds the workspace (`Workspace.held`), so no run is at work in it. Everything else stays: logs, pushed
 models, studies, imported files, weights of warm starts, and every file that is not where a run would have put it.
 
 Symbolic links are never followed. An artifact is marked DELETED before its files go, and no other artifact is touched.
-Being stopped between two removals, or within one, leaves less to do for the next call.
+A call that is interrupted leaves the rest to the next one.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def find_garbage(keeping: Keeping, now: float, keep_runs: int | None = None) -> 
 
 
 def remove(store: MetadataStore, found: Iterable[Garbage]) -> Iterator[Garbage]:
-    """Removes one thing after the other, and gives each when it is gone.
+    """Removes one thing after the other, and yields each once it is removed.
 
     Raises:
         OSError: something cannot be removed; all before it is.
@@ -128,7 +128,7 @@ def _artifact_folders(keeping: Keeping, named: Named, old: Mapping[int, str]) ->
             reason = "only runs older than those kept made or used it"
             yield Garbage("artifact", folder, reason, 0, tuple(sorted(ids)))
         elif folder in of_nobody:
-            yield Garbage("files", folder, "no artifact of the store stands for it", 0)
+            yield Garbage("files", folder, "no artifact of the store names it", 0)
 
 
 def _scratch(root: Path, named: Named) -> Iterator[Garbage]:
@@ -151,7 +151,7 @@ def _checkpoints(workspace: Workspace, named: Named, finished: Collection[str]) 
 
 
 def _is_there(data: str, workspace: Workspace, named: Named) -> bool:
-    """Whether records are there, at the path that was noted or at the like one in this workspace."""
+    """Whether records exist, at the recorded path or at the same place in this workspace."""
     noted = local_path(str(workspace.folder / data.removeprefix("file://")))
     return any(
         named.covers(path) and os.path.isdir(path) for path in (noted, *places_in(workspace.root, noted))
@@ -186,7 +186,7 @@ def _temporary(root: Path, gone: Collection[Path], changed_before: float) -> Ite
 
 
 def _superseded(keeping: Keeping, keep_runs: int) -> dict[int, str]:
-    """The artifacts of the workspace, by id, that only runs made or used which are not kept, each with its folder."""
+    """The workspace's artifacts that no kept run made or used: folders by id."""
     store, root = keeping.store, keeping.workspace.root
     here = {a.id: a for a in keeping.live if _folder_of(a.uri, root) and keeping.ownership.ours(a)}
     runs = {run.id: run for run in runs_of(store)}
@@ -210,7 +210,7 @@ def _approved(artifact: pb.Artifact) -> bool:
 
 
 def _measured(found: list[Garbage]) -> list[Garbage]:
-    """With what each frees: a file of several links counts where the last of them goes."""
+    """Adds what each frees; a file with several links counts with the last of them."""
     seen: dict[tuple[int, int], int] = defaultdict(int)
     measured = []
     for item in found:
@@ -240,7 +240,7 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _folder_of(uri: str, root: Path) -> str:
-    """The folder `<root>/<node>/<output>/<execution>` that a URI is, or is in; "" where it is in none."""
+    """The folder `<root>/<node>/<output>/<execution>` that a URI is or lies in; "" if it lies in none."""
     path = Path(local_path(uri))
     if not is_local(uri) or not path.is_relative_to(root):
         return ""

@@ -23,13 +23,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from hares.report.paper import PaperRow
 from models.encoder import load_encoder
 from pipeline.config import PipelineConfig, checked_config, load_config, load_plugins
 from pipeline.preset import load_preset, preset_hint, preset_names
-from pipeline.settings import SettingError, checked_name, override, parse_assignments
+from pipeline.settings import SettingError, checked_name, override, parse_assignments, read_yaml
 
 _TINY = "_tiny"
 _KEYS = {"name", "base", "settings", "cells"}
@@ -43,8 +41,8 @@ class Cell:
     Attributes:
         name: `<objective>_<encoder>`, or the preset's.
         config: the settings of its run.
-        preset: the preset that they started from.
-        row: what the paper prints of it, or of the encoder whose smaller sibling it is; None where it prints none.
+        preset: the preset that these settings started from.
+        row: the paper's row of it, or of its full-sized sibling; None if the paper has none.
     """
 
     name: str
@@ -109,14 +107,14 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
             cells.append(Cell(cell_name, config, preset, paper_row(config)))
     names = [cell.name for cell in cells]
     if twice := sorted({cell for cell in names if names.count(cell) > 1}):
-        raise SettingError(f"{name_or_file}: {', '.join(twice)} is there twice; every cell may be named once")
+        raise SettingError(f"{name_or_file}: {', '.join(twice)} is named twice; every cell may be named once")
     return Grid(name, tuple(cells))
 
 
 def paper_row(config: PipelineConfig) -> PaperRow | None:
-    """What the paper prints of an encoder, or of the one whose `_tiny` sibling it is, by an objective.
+    """The paper's row of an encoder and objective; for a `_tiny` encoder that of its full-sized sibling.
 
-    Where it prints two rows of them, the row of the same pretraining corpus, else AudioSet's.
+    Of two rows it is the one with the same pretraining corpus, else AudioSet's.
     """
     source = config.pretraining.source
     rows = [
@@ -140,7 +138,7 @@ def _siblings(encoder: str, full: str) -> bool:
 
 
 def _members(group: Mapping[str, Any], base: Any, where: str) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Of each cell of a group its name, its preset and the settings that make it that cell."""
+    """Name, preset and own settings of each cell of a group."""
     if "presets" in group:
         if "encoders" in group or "objectives" in group:
             raise SettingError(f"{where}: give either presets, or encoders and objectives")
@@ -171,19 +169,14 @@ def _known(values: Mapping[str, Any], keys: set[str], where: str) -> None:
 
 
 def _read(name_or_file: str) -> dict[str, Any]:
-    if name_or_file in grid_names():
-        text = (resources.files("pipeline") / "grids" / f"{name_or_file}.yaml").read_text("utf-8")
-    else:
-        path = Path(name_or_file)
-        if not path.is_file():
-            raise SettingError(
-                f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor a file that is there"
-            )
-        text = path.read_text(encoding="utf-8")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingError(f"{name_or_file}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"{name_or_file}: expected a grid as `key: value` lines")
-    return values
+    ours = name_or_file in grid_names()
+    path = (
+        Path(str(resources.files("pipeline") / "grids" / f"{name_or_file}.yaml"))
+        if ours
+        else Path(name_or_file)
+    )
+    if not path.is_file():
+        raise SettingError(
+            f"--grid {name_or_file!r}: neither a grid ({', '.join(grid_names())}) nor an existing file"
+        )
+    return read_yaml(path, name_or_file, "a grid as `key: value` lines")

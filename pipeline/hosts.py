@@ -1,6 +1,6 @@
-"""Which host gets a credential: the one decision, for every client of ours.
+"""Decides which host gets a credential, for every client of ours.
 
-A credential is meant for one service, by scheme, host and port. It goes there and nowhere else, and over an unencrypted
+A credential is meant for one service: a scheme, host and port. It is sent nowhere else, and over an unencrypted
 connection only to this machine.
 """
 

@@ -1,7 +1,7 @@
 """Every HTTP request of ours is sent here; Google's own clients get the session that is made here.
 
-A credential goes where `pipeline/hosts.py` lets it, also after a redirection. `.netrc` is not read: requests would put
-its password in the place of a token, and send it where there is none.
+A credential goes only where `pipeline/hosts.py` allows, also after a redirection. `.netrc` is not read: requests would
+send its password instead of a token, and also where no credential was given.
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ class Credential(requests.auth.AuthBase):
         """A bearer token, or nothing where it is "".
 
         Raises:
-            CredentialRefusedError: the service may get none, or it is no token: a file of another kind was named.
+            CredentialRefusedError: the service may get none, or the text is not a token, as of a wrong file.
         """
         if token and not _TOKEN.fullmatch(token):
-            raise CredentialRefusedError("what should be a bearer token has letters that none has")
+            raise CredentialRefusedError(
+                "the bearer token has characters that no token has; was another file named?"
+            )
         return cls(f"Bearer {token}" if token else "", meant)
 
     @classmethod
@@ -88,7 +90,7 @@ class Client:
         self._session = careful(requests.Session())
 
     def send(self, method: str, url: str, credential: Credential = NO_CREDENTIAL, **sent: Any) -> Answer:
-        """The answer, whatever its status.
+        """Sends a request and returns the answer, whatever its status.
 
         Args:
             method: of HTTP.
@@ -113,7 +115,7 @@ class Client:
                 is_loopback(host_of(url)) and is_loopback(host_of(target))
             ):
                 raise requests.exceptions.InvalidURL(
-                    f"{host_of(url)} sends on to an address that is not encrypted"
+                    f"{host_of(url)} redirects to an address that is not encrypted"
                 )
             url, sent = target, {name: sent[name] for name in ("headers",) if name in sent}
         raise requests.TooManyRedirects(f"{host_of(url)}: more than {self._redirects} redirections")

@@ -1,14 +1,14 @@
-"""Which workspace a folder is, however often it was moved, renamed or copied: `identity.json` in it.
+"""Which workspace a folder is, also after it was moved, renamed or copied: `identity.json` in it.
 
-| the folder that the file names | then this one |
+| the folder that the file names | then this folder |
 |---|---|
-| is this one | is where it was |
-| does not hold this workspace any more | was moved or renamed: it keeps its id and notes its new place |
+| is this one | has not moved |
+| no longer holds this workspace | was moved or renamed: it keeps its id and records its new place |
 | still holds it, or is on another machine | is a copy: a workspace of its own, with a new id |
 
-A folder that was renamed on another machine, or in a container whose host name has changed, is known by its inode.
-Of several copies of a workspace that is gone, or of an old copy that is put in its place, the stores know the one that
-was used last: at each use a random mark is written into the file and the store (`pipeline.relocation`).
+A folder that was renamed on another machine, or in a container whose host name has changed, is recognised by its inode.
+If the original is gone there may be several copies, or an old copy in its place. The stores know which one was used
+last: each use writes a random mark into the file and the store (`pipeline.relocation`).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Identity:
         inode: of the folder.
         places: every folder where it has been under this id; the last is the present one.
         former: ids of the workspaces that it was a copy of, the latest last.
-        marks: by store, the mark that is in it; two, where it is not certain that the second has come there.
+        marks: by store, the mark in it; two if it is uncertain whether the second was written there.
     """
 
     id: str
@@ -78,7 +78,7 @@ class Identity:
 
 
 def recorded_identity(folder: Path) -> Identity | None:
-    """What `identity.json` says; None where there is none.
+    """What `identity.json` says; None if there is no such file.
 
     Raises:
         IdentityError: the file cannot be read as an identity; the message names it.
@@ -102,7 +102,7 @@ def recorded_identity(folder: Path) -> Identity | None:
 
 
 def present_identity(folder: Path) -> Identity | None:
-    """Who the folder is now, by the table above; nothing is written. None where no run was ever started in it.
+    """The folder's identity by the table above, without writing it; None if no run was ever started in it.
 
     Args:
         folder: the workspace's, resolved.
@@ -133,13 +133,13 @@ def new_identity(folder: Path) -> Identity:
 
 
 def write_identity(folder: Path, identity: Identity) -> None:
-    """Writes `identity.json`, whole; the caller holds the workspace."""
+    """Writes `identity.json` atomically; the caller holds the workspace."""
     text = json.dumps(dataclasses.asdict(identity), indent=1) + "\n"
     write_atomically(folder / IDENTITY_FILE, text.encode())
 
 
 def _holds(folder: Path, identity: str) -> bool:
-    """Whether a folder is the workspace of that id, or nobody can say."""
+    """Whether a folder is the workspace with that id; also true if its identity cannot be read."""
     try:
         found = recorded_identity(folder)
     except IdentityError:
@@ -148,7 +148,7 @@ def _holds(folder: Path, identity: str) -> bool:
 
 
 def _same(old: Path, folder: Path) -> bool:
-    """Whether two paths lead to one folder, as with a link or a mount."""
+    """Whether two paths lead to the same folder, through a link or a mount."""
     try:
         return os.path.samefile(old, folder)
     except OSError:

@@ -1,10 +1,9 @@
 """Options that only the job servers of Flink and Spark know, so that a misspelled one is found before a run starts.
 
-Beam's Python package passes them on and asks the job server for their names when a job is submitted, which is after
-all data was listed, and needs the cluster. The names and kinds here are those of Beam's published documentation: its
-table of the Flink runner's options for Python, and its reference of SparkCommonPipelineOptions and
-SparkPipelineOptions. A job server started by hand (`--runner=PortableRunner --job_endpoint=HOST:PORT`) may know any
-other.
+Beam's Python package passes them on, and asks the job server for their names only when a job is submitted: after all
+data was listed, and with a cluster. The names and kinds here come from Beam's published documentation: the table of the
+Flink runner's options for Python, and the reference of SparkCommonPipelineOptions and SparkPipelineOptions. A job
+server that was started by hand (`--runner=PortableRunner --job_endpoint=HOST:PORT`) may know others.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class JobServerOptions:
-    """Names without the two dashes: of switches, which take no value, of whole numbers, and of texts."""
+    """Names without the two dashes: switches (no value), whole numbers, and texts."""
 
     switches: tuple[str, ...]
     numbers: tuple[str, ...]
     texts: tuple[str, ...]
 
     def add_to(self, parser: argparse.ArgumentParser) -> None:
-        """Makes a parser know these options. It resolves conflicts: Beam's Python package knows some of them too."""
+        """Adds these options to a parser that resolves conflicts: Beam's Python package knows some of them too."""
         for name in self.switches:
             parser.add_argument(f"--{name}", action="store_true")
         for name in self.numbers:

@@ -1,9 +1,9 @@
-"""What may be removed from a workspace: the one place that decides it.
+"""Decides what may be removed from a workspace, for `hares workspace gc` and `hares metadata check --mend`.
 
-`hares workspace gc` and `hares metadata check --mend` both ask here. A folder `artifacts/<node>/<output>/<execution>`
-is kept while a live artifact of any store in which runs of the workspace are recorded (`stores.txt`) names it, or
-something in it or around it: at its present place, or at any other where the workspace may have been. A store that
-cannot be read may name everything, and a run that may be at work may be about to: then no such folder goes.
+A folder `artifacts/<node>/<output>/<execution>` is kept while a live artifact names it, or names something inside or
+around it. The artifact may be in any store in which runs of the workspace are recorded (`stores.txt`), and may name the
+workspace's present place or an earlier one. A store that cannot be read may name everything, and a run that may be at
+work may be about to: then no such folder goes.
 
 Symbolic links are never followed.
 """
@@ -24,12 +24,12 @@ from pipeline.lineage.ownership import Ownership, is_local, local_path
 from pipeline.lineage.record import GONE, running
 from pipeline.workspace import Workspace
 
-SYSTEM = ".system"  # where TFX keeps what is no artifact
+SYSTEM = ".system"  # where TFX keeps files that are no artifacts
 
 
 @dataclass(frozen=True)
 class OtherStores:
-    """The stores besides the one that is asked.
+    """The workspace's stores besides the one in use.
 
     Attributes:
         live: their live artifacts.
@@ -45,7 +45,7 @@ def other_stores(workspace: Workspace, shown: str) -> OtherStores:
 
     Args:
         workspace: with a resolved folder.
-        shown: address of the store that is not meant, as it is shown.
+        shown: address of the store in use, which is left out, as it is shown.
     """
     live: list[pb.Artifact] = []
     unread = []
@@ -62,17 +62,17 @@ def other_stores(workspace: Workspace, shown: str) -> OtherStores:
 
 
 class Keeping:
-    """What the stores of a workspace stand for, as they are when this is made.
+    """What the stores of a workspace name, at the moment this is created.
 
     Args:
         workspace: with a resolved folder.
-        store: the store that is asked.
-        others: the other ones of the workspace.
+        store: the store in use.
+        others: the workspace's other stores.
 
     Attributes:
         live: live artifacts of the store.
         ownership: tells which of them are this workspace's.
-        doubts: why no folder of artifacts may go at all, for a person; empty where that is certain.
+        doubts: reasons, for a person, why no folder of artifacts may go at all; empty if there are none.
 
     Raises:
         IdentityError: the workspace's identity cannot be read.
@@ -97,12 +97,12 @@ class Keeping:
         """The paths that live artifacts name.
 
         Args:
-            but: ids of artifacts of this workspace that are to go with their files. That another workspace of the
-                store, as the one that this one is a copy of, has the like at its own place does not keep those.
+            but: ids of this workspace's artifacts that are to go with their files. They are not kept because another
+                workspace, as the original of this copy, has the same files at its own place.
         """
         kept = [artifact for artifact in self.live if artifact.id not in but]
-        elsewhere = [artifact for artifact in kept if but and self.ownership.foreign(artifact)]
-        here = [artifact for artifact in kept if not (but and self.ownership.foreign(artifact))]
+        elsewhere = [artifact for artifact in kept if but and self.ownership.of_another(artifact)]
+        here = [artifact for artifact in kept if not (but and self.ownership.of_another(artifact))]
         return Named(
             [artifact.uri for artifact in (*here, *self._others.live)],
             [artifact.uri for artifact in elsewhere],
@@ -110,7 +110,7 @@ class Keeping:
         )
 
     def unnamed_folders(self, named: Named) -> Iterator[Path]:
-        """Folders `artifacts/<node>/<output>/<execution>` of which nothing is named."""
+        """Folders `artifacts/<node>/<output>/<execution>` that no artifact names."""
         for node in folders(self.workspace.root):
             for output in folders(node):
                 if SYSTEM in (node.name, output.name):
@@ -125,7 +125,7 @@ class Named:
 
     Args:
         uris: of artifacts that may be of this workspace, recorded when it was at another place.
-        elsewhere: of artifacts that are another's, and stand for nothing but what they name.
+        elsewhere: of another workspace's artifacts, which name nothing but their own path.
         root: the workspace's pipeline root, resolved.
     """
 
@@ -142,7 +142,7 @@ class Named:
                 self._add(place)
 
     def covers(self, path: str) -> bool:
-        """Whether `path` is one of them or below one."""
+        """Whether `path` is one of them or lies inside one."""
         return path in self._paths or any(str(parent) in self._paths for parent in Path(path).parents)
 
     def touches(self, path: str) -> bool:
@@ -155,12 +155,12 @@ class Named:
 
 
 def _places(uri: str) -> set[str]:
-    """The path of a local URI, as it is written and with links followed."""
+    """The path of a local URI, as written and with links resolved."""
     return {local_path(uri), os.path.realpath(local_path(uri))} if is_local(uri) else set()
 
 
 def places_in(root: Path, path: str) -> Iterator[str]:
-    """Where a path would be if this were the workspace that it names: one that was moved or copied."""
+    """Where a path would lie here, if it names this workspace at a place it was moved or copied from."""
     parts = Path(path).parts
     for number, part in enumerate(parts):
         if part == root.name:
@@ -178,7 +178,7 @@ def folders(folder: Path) -> list[Path]:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, sorted; nothing where it is no folder, or a symbolic link."""
+    """The entries of a folder, sorted; none if it is no folder, or a symbolic link."""
     if not folder.is_dir() or folder.is_symlink():
         return []
     with os.scandir(folder) as listing:

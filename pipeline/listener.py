@@ -1,7 +1,7 @@
-"""How long work inside a step tells whoever shows it how far it is.
+"""How work inside a step reports its progress.
 
-A runner that shows progress sets a listener around a step; where none is set, nothing is shown. A context
-variable, so that steps run side by side do not speak to each other's listener.
+A runner that shows progress sets a listener around a step; without one, nothing is shown. It is a context variable, so
+that steps that run side by side do not report to each other's listener.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Calls `listener(fraction done, text)` for what `tell` is told inside the block."""
+    """Calls `listener(fraction done, text)` for every `tell` inside the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -26,7 +26,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def tell(fraction: float, text: str) -> None:
-    """Says how far the step is, `fraction` from 0 to 1, and what there is to know besides."""
+    """Reports how far the step is, as a fraction from 0 to 1, with a text for a person."""
     listener = _listener.get()
     if listener is not None:
         listener(fraction, text)

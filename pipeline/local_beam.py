@@ -1,35 +1,33 @@
-"""Beam's work of a step, in the process that runs the step.
+"""Runs a step's Beam work in the process that runs the step.
 
-Where flags name no runner, Beam's DirectRunner first tries Prism: it downloads a program from the internet, for every
-Beam pipeline anew where that fails, and leaves a temporary folder each time. What it then falls back on is the
-FnApiRunner, so that is what a step here gets at once: nothing is fetched, and a machine with a network and one without
-do the same. `--direct_num_workers` and `--direct_running_mode` mean what they did.
+If flags name no runner, Beam's DirectRunner first tries Prism: it downloads a program from the internet, again for
+every Beam pipeline where that fails, and leaves a temporary folder each time. Then it falls back on the FnApiRunner.
+Here a step gets the FnApiRunner at once, so nothing is fetched, and machines with and without a network do the same.
+`--direct_num_workers` and `--direct_running_mode` keep their meaning.
 
-Where there are flags, TFX packs its own sources for workers elsewhere (2 s of processor time and 25 MB for each step);
-a runner in this process has no use for them, so the flags go to the Beam pipeline and past TFX's executor. Flags that
-name another runner are left to TFX as they are.
+With flags, TFX packs its own sources for workers elsewhere (2 s of processor time and 25 MB for each step). A runner in
+this process has no use for them, so the flags go to the Beam pipeline and not to TFX's executor. Flags that name
+another runner are left to TFX.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from tfx.dsl.compiler import placeholder_utils
-from tfx.orchestration.portable import beam_executor_operator, data_types
+from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import executable_spec_pb2, execution_result_pb2
+
+from workarounds.tfx import BeamOperator
 
 _IN_PROCESS = ("", "directrunner", "fnapirunner")
 
 
-class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
+class LocalBeamOperator(BeamOperator):
     """TFX's operator of Beam steps; a step whose flags name no other runner runs in this process."""
-
-    beam_pipeline_args: list[Any]
 
     def run_executor(
         self,
@@ -37,13 +35,7 @@ class LocalBeamOperator(beam_executor_operator.BeamExecutorOperator):
         make_beam_pipeline_fn: Callable[[], beam.Pipeline] | None = None,
     ) -> execution_result_pb2.ExecutorOutput:
         """As TFX's."""
-        context = placeholder_utils.ResolutionContext(
-            exec_info=execution_info, executor_spec=self._executor_spec, platform_config=self._platform_config
-        )
-        flags = [
-            str(placeholder_utils.resolve_placeholder_expression(flag, context))
-            for flag in self.beam_pipeline_args
-        ]
+        flags = self.flags(execution_info)
         if make_beam_pipeline_fn is None and in_process(flags):
             self.beam_pipeline_args = []
             make_beam_pipeline_fn = partial(_pipeline_here, flags)
@@ -54,7 +46,7 @@ OPERATORS = {executable_spec_pb2.BeamExecutableSpec: LocalBeamOperator}
 
 
 def in_process(flags: Sequence[str]) -> bool:
-    """Whether flags for Beam leave its work to this process."""
+    """Whether flags for Beam keep its work in this process."""
     runner = PipelineOptions(list(flags)).view_as(StandardOptions).runner or ""
     return runner.rpartition(".")[2].lower() in _IN_PROCESS
 

@@ -1,8 +1,7 @@
-"""Runs the pipeline on this machine, step by step, telling an observer how each one goes.
+"""Runs the pipeline on this machine, step by step, and reports each step to an observer.
 
-The same launcher as TFX's LocalDagRunner, which logs and says nothing else; here every step is announced with
-what became of it: run, taken from cache, or failed. A run that was killed goes on where it stopped, because
-the steps before are in the cache.
+It uses the launcher of TFX's LocalDagRunner, which only logs; here every step is reported as run, taken from the cache
+or failed. A run that was killed goes on where it stopped, because the earlier steps are in the cache.
 """
 
 from __future__ import annotations
@@ -15,13 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.pipeline import Pipeline
-from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
@@ -32,16 +30,17 @@ from pipeline.cache import PortableCache
 from pipeline.identity import Identity
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
-from pipeline.lineage.tfx_store import TfxStore
+from pipeline.lineage.tfx_connection import TfxConnection
 from pipeline.listener import listening
 from pipeline.local_beam import OPERATORS
 from pipeline.unsettled import may_come_from_cache
+from workarounds.tfx import Launcher
 
 _LOG = logging.getLogger(__name__)
 
 
 class Outcome(str, Enum):
-    """What became of a step."""
+    """How a step ended."""
 
     RAN = "ran"
     CACHED = "cached"
@@ -50,7 +49,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class StepResult:
-    """A finished step: its id, what became of it and how long it took."""
+    """A finished step: its id, how it ended and how long it took."""
 
     node: str
     outcome: Outcome
@@ -66,8 +65,8 @@ class StepFailedError(RuntimeError):
         self.run_id = run_id
 
 
-class Observer(Protocol):
-    """Who is told how the steps go."""
+class StepObserver(Protocol):
+    """Receives a run's progress, step by step."""
 
     def begin(self, nodes: list[str]) -> None:
         """The steps, in the order in which they will run."""
@@ -84,7 +83,7 @@ class Observer(Protocol):
 
 def run_locally(
     pipeline: Pipeline,
-    observer: Observer,
+    observer: StepObserver,
     facts: RunFacts,
     store: StoreAddress,
     interruption: Interruptible | None = None,
@@ -95,13 +94,13 @@ def run_locally(
 
     Args:
         pipeline: what `create_pipeline` made.
-        observer: told of every step.
+        observer: receives every step's progress.
         facts: recorded in the store with the run.
-        store: where all is recorded. It is no part of the pipeline, so a password never gets into what TFX compiles,
-            logs and keeps.
-        interruption: what the caller listens for signals with; None where nobody does.
+        store: where everything is recorded. It is not part of the pipeline, so a password never gets into what TFX
+            compiles, logs and keeps.
+        interruption: the caller's signal handler; None if signals are not handled.
         identity: the workspace's, for the cache (`pipeline.cache`).
-        stand_ins: what stands for a path in the cache's keys.
+        stand_ins: what counts instead of a path in the cache's keys.
 
     Returns:
         The run's id in ML Metadata, and the steps' results.
@@ -118,7 +117,7 @@ def run_locally(
     )
     nodes = [node.pipeline_node for node in ir.nodes]
     observer.begin([node.node_info.id for node in nodes])
-    connection = TfxStore(store)
+    connection = TfxConnection(store)
     root = Path(ir.runtime_spec.pipeline_root.field_value.string_value)
     cache = PortableCache(root, run_id, identity, stand_ins or {})
     with connection as handle:
@@ -142,8 +141,8 @@ def _run_steps(
     run_id: str,
     nodes: list[pipeline_pb2.PipelineNode],
     ir: pipeline_pb2.Pipeline,
-    observer: Observer,
-    connection: TfxStore,
+    observer: StepObserver,
+    connection: TfxConnection,
     interruption: Interruptible,
 ) -> list[StepResult]:
     results = []
@@ -169,33 +168,26 @@ def _run_steps(
     return results
 
 
-class _Launcher(launcher.Launcher):
-    """TFX's, which writes into the folder that has the execution's number, whatever is in it.
+def _refuse_used(folder: Path) -> None:
+    """TFX writes into the folder with the execution's number, whatever is in it.
 
-    With another store, or one put back from a backup, the number may have been given before.
+    With another store, or one restored from a backup, an earlier execution may have had that number.
     """
-
-    def _register_or_reuse_execution(self, *args: Any, **kwargs: Any) -> pb.Execution:
-        execution = super()._register_or_reuse_execution(*args, **kwargs)
-        root = Path(self._pipeline_runtime_spec.pipeline_root.field_value.string_value)
-        for output in self._pipeline_node.outputs.outputs:
-            folder = root / self._pipeline_node.node_info.id / output / str(execution.id)
-            if folder.is_dir() and any(folder.iterdir()):
-                raise FileExistsError(
-                    f"{folder} is there already, from another metadata store or from after a backup of this one. "
-                    "`hares metadata check --mend` takes away what no store stands for; else give the run the store "
-                    "it had before, or a workspace of its own (--workspace)"
-                )
-        return execution
+    if folder.is_dir() and any(folder.iterdir()):
+        raise FileExistsError(
+            f"{folder} exists already: another metadata store, or a state of this one after its backup, made it. "
+            "`hares metadata check --mend` moves away what no store names; else give the run the store it had "
+            "before, or another workspace (--workspace)"
+        )
 
 
-def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxStore) -> Outcome:
-    """One step, or what the cache has of it. Raises what the step raises."""
+def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connection: TfxConnection) -> Outcome:
+    """Runs one step, or takes it from the cache. Raises what the step raises."""
     if not may_come_from_cache(node, connection):
         node.execution_options.caching_options.enable_cache = False
     deployment = runner_utils.extract_local_deployment_config(ir)
     node_id = node.node_info.id
-    info = _Launcher(
+    info = Launcher(
         pipeline_node=node,
         mlmd_connection=connection,
         pipeline_info=ir.pipeline_info,
@@ -203,13 +195,14 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
         executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
         custom_executor_operators=OPERATORS,
+        before_output=_refuse_used,
     ).launch()
     if info is None:
         return Outcome.CACHED
     with connection as handle:
         (execution,) = handle.store.get_executions_by_id([info.execution_id])
     if execution_lib.is_execution_failed(execution):
-        # The launcher publishes a failed input resolution and returns as if all were well.
+        # If inputs cannot be resolved, the launcher publishes that and returns as if the step had run.
         raise RuntimeError(
             f"its inputs could not be resolved (execution {execution.id} in the metadata store)"
         )

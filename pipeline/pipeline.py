@@ -38,7 +38,7 @@ from pipeline.settings import as_dict
 from pipeline.workspace import Workspace
 
 SCHEMA_FILE = "examples.pbtxt"
-# What statistics say something about: not the bytes of waveforms, nor names that are all different.
+# Features with meaningful statistics: not the bytes of waveforms, nor names that are all different.
 STATISTICS_FEATURES = ["num_samples", "level_dbfs", "label"]
 
 
@@ -46,9 +46,9 @@ def create_pipeline(run: ResolvedRun) -> Pipeline:
     """All steps of a run, wired.
 
     Args:
-        run: settings and data, made concrete by `pipeline.resolve`.
+        run: settings and data, resolved by `pipeline.resolve`.
     """
-    with dsl_context_registry.new_registry():  # TFX's own keeps every pipeline that a process ever made
+    with dsl_context_registry.new_registry():  # TFX's own keeps every pipeline of the process
         return _create_pipeline(run)
 
 
@@ -138,7 +138,7 @@ def _ingest(node: str, source: Source, run: ResolvedRun) -> BaseComponent:
 
 
 def _pretraining_node(source: Source) -> str:
-    """A span's node is named by it, so that the cache has the span in whichever window it comes again."""
+    """The node's name holds the span, so the span comes from the cache in any later window."""
     return "ingest_pretraining" if source.span is None else f"ingest_pretraining_span_{source.span}"
 
 
@@ -149,7 +149,7 @@ def _span_window(spans: list[BaseComponent], run: ResolvedRun) -> BaseComponent:
 
 
 def _base_model(run: ResolvedRun) -> Importer | None:
-    """The model that training starts from, as an artifact, so that lineage goes on through it."""
+    """The model that training starts from, as an artifact, so that lineage continues through it."""
     if run.warm_start is None:
         return None
     return Importer(
@@ -163,9 +163,9 @@ def _transform(run: ResolvedRun, pretraining: BaseComponent, schema: BaseCompone
     return Transform(
         examples=pretraining.outputs["examples"],
         schema=schema.outputs["schema"],
-        preprocessing_fn="pipeline.called_by_name.preprocessing.preprocessing_fn",
+        preprocessing_fn="pipeline.entry_points.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train"]),
-        # Statistics of serialised spectrograms say nothing, and cost a second pass.
+        # Statistics of serialised spectrograms are meaningless, and cost a second pass.
         disable_statistics=True,
         disable_analyzer_cache=True,
         custom_config={
@@ -180,12 +180,12 @@ def _trainer(
     run: ResolvedRun, workspace: Workspace, transform: BaseComponent, base_model: Importer | None
 ) -> BaseComponent:
     return Trainer(
-        run_fn="pipeline.called_by_name.training.run_fn",
+        run_fn="pipeline.entry_points.training.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
         base_model=base_model.outputs["result"] if base_model else None,
         train_args=trainer_pb2.TrainArgs(splits=["train"], num_steps=run.config.training.steps),
-        # TFX asks for a split to evaluate on; HARES evaluates on the tasks, in a step of its own.
+        # TFX wants a split to evaluate on; HARES evaluates on the tasks, in a step of its own.
         eval_args=trainer_pb2.EvalArgs(splits=["train"], num_steps=1),
         custom_executor_spec=executor_spec.ExecutorClassSpec(TrainerExecutor),
         custom_config={

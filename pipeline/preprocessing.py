@@ -26,7 +26,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
 
     Returns:
         `clip_id`, `label`, `group`, and `log_mel` (b,) serialised float16 (t, f), or for an encoder of
-        waveforms `waveform` (b,) as it came.
+        waveforms the unchanged `waveform` (b,).
     """
     outputs = {name: inputs[name] for name in ("clip_id", "label", "group")}
     if custom_config["input_kind"] == "waveform":
@@ -41,7 +41,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
 
 
 class Pcm16ToLogMel(tf.Module):
-    """The way from PCM bytes to a log-mel spectrogram through a Transform graph, for the export.
+    """From PCM bytes to a log-mel spectrogram through a Transform graph, for the export.
 
     Args:
         transform_layer: `TFTransformOutput.transform_features_layer()`.
@@ -65,7 +65,7 @@ class Pcm16ToLogMel(tf.Module):
 
 
 class Pcm16ToWaveform(tf.Module):
-    """The way from PCM bytes to a waveform through a Transform graph that passes them on, for the export.
+    """From PCM bytes to a waveform through a Transform graph that passes them on, for the export.
 
     Args:
         transform_layer: `TFTransformOutput.transform_features_layer()`.

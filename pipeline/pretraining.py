@@ -1,8 +1,8 @@
-"""What the Trainer computes: the encoder before training, the trained one, and what is said of it.
+"""What the Trainer computes: the encoder before training, the trained one, and a summary of it.
 
-The engine is `models.training.loop`; here its settings come out of TFX's arguments and its results go where TFX looks.
-All that decides these outputs is imported here, and nothing else, since the Trainer's key follows it
-(`hares.code_digest`). `pipeline.training` calls this and watches.
+The engine is `models.training.loop`; this module takes its settings from TFX's arguments and puts its results where TFX
+looks. It imports all that decides these outputs and nothing else, because the Trainer's key follows its imports
+(`hares.code_digest`). `pipeline.training` calls it, and does what decides nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform
 
 
 def record_files(fn_args: FnArgs) -> list[str]:
-    """The files of Transform's records, sorted. Raises ValueError where there are none."""
+    """The files of Transform's records, sorted. Raises ValueError if there are none."""
     files = sorted(file for pattern in fn_args.train_files for file in tf.io.gfile.glob(pattern))
     if not files:
         raise ValueError(
@@ -39,7 +39,7 @@ def record_files(fn_args: FnArgs) -> list[str]:
 
 
 def export_untrained(fn_args: FnArgs) -> None:
-    """Exports the encoder as it is before training, the floor of its scores."""
+    """Exports the untrained encoder, the floor of the trained one's scores."""
     config, frontend = _settings(fn_args)
     record = load_encoder(config.encoder)
     export_saved_model(
@@ -59,22 +59,21 @@ def pretrain(
     progress: Callable[[Progress], None],
     pictures: PictureMaker | None,
 ) -> dict[str, Any]:
-    """Trains the encoder, or goes on, and exports it.
+    """Trains the encoder, or continues a training, and exports it.
 
     Args:
         fn_args: TFX's. `custom_config` holds "training" and "frontend" (settings), "num_classes", "label_task" (the
             task whose labels the records have, or "") and "warm_start" (`WarmStart`'s fields, or None).
         files: the records.
         checkpoints: folder of this run's checkpoints.
-        progress: told how training goes.
+        progress: receives training's progress.
         pictures: makes pictures for TensorBoard; see `models.training.loop.train`.
 
     Returns:
-        What there is to say of the model, values that JSON can hold.
+        A summary of the model, ready for JSON.
 
     Raises:
-        ValueError: the weights to start from are not those any more that were there when the run was submitted; or as
-            `models.training.loop.train`.
+        ValueError: the starting weights have changed since the run was submitted; or as `models.training.loop.train`.
     """
     custom = fn_args.custom_config
     config, frontend = _settings(fn_args)

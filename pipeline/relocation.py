@@ -3,11 +3,10 @@
 | the store | of a workspace that was moved | of a copy |
 |---|---|---|
 | a file in the workspace | names the present place | was copied too: the same |
-| a server, or a file elsewhere | names the present place | stays as it is: what it names is the original's |
+| a server, or a file elsewhere | names the present place | stays unchanged: it names the original's files |
 
-A copy finds the original's results in the cache all the same, where it has the files (`pipeline.cache`). Only texts
-that name the old place are rewritten, and the store notes the new place last: stopped before, the next command does it
-again.
+A copy still finds the original's results in the cache, if it has the files (`pipeline.cache`). Only texts that name the
+old place are rewritten, and the new place is recorded last: if the process stops before, the next command repeats it.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ _MARK = "mark"  # on a workspace: who used it last (`Identity.marks`)
 
 
 def settle(workspace: Workspace, address: StoreAddress) -> Identity:
-    """Makes a workspace at home where it is: its identity, and what the store says of it.
+    """Brings a workspace's identity and its records in the store up to date with where it is.
 
     Args:
         workspace: with a resolved folder, held by the caller.
-        address: the store in which its runs are recorded; a SQLite file that is not there yet is made.
+        address: the store in which its runs are recorded; a missing SQLite file is made.
 
     Raises:
         IdentityError: `identity.json` cannot be read.
@@ -56,13 +55,13 @@ def settle(workspace: Workspace, address: StoreAddress) -> Identity:
     with address.asking(create=True) as store:
         noted = _noted(store, identity.id)
         if noted and not own and not identity.knows(noted.mark):
-            # Another folder with this id went on in this store: this one is an old copy of it.
+            # Another folder with this id has used this store since: this one is an old copy of it.
             identity, noted = identity.copy(), None
         former, place = identity.id, noted.place if noted else ""
         if own and not noted:
             known = ((name, found) for name in reversed(identity.former) if (found := _noted(store, name)))
             former, place = next(((name, found.place) for name, found in known), (former, ""))
-        # Written before the store is: stopped in between, the folder knows both marks.
+        # Written before the store: if the process stops in between, the folder knows both marks.
         identity = identity.marked(workspace.store_name(address.shown), noted.mark if noted else "")
         write_identity(folder, identity)
         if place and (former, place) != (identity.id, identity.place):
@@ -72,8 +71,9 @@ def settle(workspace: Workspace, address: StoreAddress) -> Identity:
 
 
 def settle_if_moved(folder: Path, address: StoreAddress) -> None:
-    """`settle` for commands that start no run: where the workspace is not what its store says. One that is in use was
-    settled by its user; one on a disk that cannot be written is read as it is.
+    """As `settle`, for commands that start no run, if the store disagrees with where the workspace is.
+
+    A workspace that is in use was settled by its user; one on a read-only disk is read as it is.
 
     Raises:
         IdentityError, StoreUnreachableError: as `settle` does.
@@ -100,7 +100,7 @@ def settle_if_moved(folder: Path, address: StoreAddress) -> None:
 
 
 def note_workspace(store: MetadataStore, identity: Identity, mark: str) -> None:
-    """Records where a workspace is, once all that the store says of it is true there."""
+    """Records where a workspace is, once everything else in the store agrees with that place."""
     type_id = store.put_context_type(pb.ContextType(name=WORKSPACE_TYPE), can_add_fields=True)
     found = store.get_context_by_type_and_name(WORKSPACE_TYPE, identity.id)
     context = found or pb.Context(type_id=type_id, name=identity.id)
@@ -111,7 +111,7 @@ def note_workspace(store: MetadataStore, identity: Identity, mark: str) -> None:
 
 
 def moved_text(text: str, old: str, new: str) -> str:
-    """A text with every path that is or lies below `old` put below `new`; within JSON, and JSON within JSON, too."""
+    """A text with every path at or below `old` moved to `new`, also within JSON, and JSON within JSON."""
     forms = [(old, new)]
     for _ in range(2):
         forms.append((json.dumps(forms[-1][0])[1:-1], json.dumps(forms[-1][1])[1:-1]))
@@ -128,7 +128,7 @@ def moved_text(text: str, old: str, new: str) -> str:
 
 
 def moved(message: T, old: str, new: str) -> T | None:
-    """A copy of a record with the texts that name the old place changed; None where it has none."""
+    """A copy of a record whose texts name the new place; None if it does not name the old one."""
     copy = type(message)()
     copy.CopyFrom(message)
     if isinstance(copy, pb.Artifact):
@@ -141,15 +141,15 @@ def moved(message: T, old: str, new: str) -> T | None:
 
 
 def _rewrite(store: MetadataStore, identity: Identity, former: str, old: str, everything: bool) -> None:
-    """Puts what the workspace `former` recorded at `old` under the present id and place.
+    """Rewrites what the workspace `former` recorded at `old` to the present id and place.
 
     Args:
         store: the store.
         identity: the present one.
         former: the id under which it was recorded.
         old: the place that the store names.
-        everything: whether all that names the old place follows, as in a store that lies in the workspace; else
-            only what runs of this workspace made.
+        everything: whether to rewrite all that names the old place, as in a store inside the workspace; else only what
+            runs of this workspace made.
     """
     mine = [run for run in runs_of(store) if _of(run, former)]
     contexts = runs_of(store) if everything else mine
@@ -196,7 +196,7 @@ def _of(run: pb.Context, workspace: str) -> bool:
 
 
 def _made_by(artifact: pb.Artifact, runs: set[str]) -> bool:
-    """Whether one of the runs made it; what no step made, as an imported model, follows who names it."""
+    """Whether one of the runs made it, or uses it where no step made it (an imported model)."""
     return "run" not in artifact.custom_properties or artifact.custom_properties["run"].string_value in runs
 
 
@@ -220,7 +220,7 @@ def _is_own(address: StoreAddress, folder: Path) -> bool:
 
 
 def _unlink_from_copies(file: Path) -> None:
-    """A copy made of hard links (`cp -al`) has its store in common with the original: it gets one of its own."""
+    """A copy made of hard links (`cp -al`) shares its store with the original, so it gets a store of its own."""
     if file.stat().st_nlink > 1:
         part = file.with_name(f"{file.name}.part")
         shutil.copy2(file, part)
@@ -228,5 +228,5 @@ def _unlink_from_copies(file: Path) -> None:
 
 
 def _whole_path(path: str) -> re.Pattern[str]:
-    """Matches a path where it begins a text or a string within it, and ends there or goes on below."""
+    """Matches a path at the start of a text, or of a string within it, that ends there or continues below."""
     return re.compile(rf"(?:(?<=://)|(?<![\w./-])){re.escape(path)}(?=/|$|[\"'\\])")

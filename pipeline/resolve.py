@@ -1,7 +1,7 @@
-"""What a run is given, made concrete before it starts: folders, spans, fingerprints, digests, baseline.
+"""Resolves what a run is given before it starts: folders, spans, fingerprints, digests, baseline.
 
-`create_pipeline` takes the result and knows no runner; nothing is left for a resolver to find out later,
-since clusters execute none. Errors here cost seconds: no audio is read.
+`create_pipeline` takes the result and knows no runner. Nothing is left for a TFX resolver, because clusters execute
+none. No audio is read, so an error here costs seconds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _INGESTION = "components.audio_example_gen.executor"
 
 @dataclass(frozen=True)
 class Source:
-    """An ingestion to do: readers and folders, output splits, and the digest of what is in the folders."""
+    """An ingestion: readers and folders, output splits, and the digest of what is in the folders."""
 
     readers: Mapping[str, str]
     splits: tuple[str, ...]
@@ -83,7 +83,7 @@ class ResolvedRun:
     def run_key(self) -> str:
         """Digest of settings, data and code: two runs with one key make the same numbers.
 
-        Where data, plugins and weights lie does not count, what is in them does.
+        The content of data, plugins and weights counts, not their paths.
         """
         config = as_dict(self.config)
         config["plugins"] = [digest for _, digest in self.config.plugins]
@@ -117,18 +117,18 @@ def resolve(
 
     Args:
         config: the settings.
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set name to its folder, where it is elsewhere.
+        corpus: folder with one folder for each data set, or None if `placements` has them all.
+        placements: data set name to its folder, if that is elsewhere.
         workspace: where the run lives.
         address: the metadata store, for the model to start from; None for the workspace's own.
-        in_image: whether the steps run in the container image and not here. Libraries then count by the versions that
-            the image installs, the lock file's, and not by those of this machine. The image's decoders are not known
-            here: a cluster's cache has the image in its keys.
+        in_image: whether the steps run in the container image. Libraries then count by the lock file's versions, which
+            the image installs, not by this machine's. The image's decoders are not known here; a cluster's cache has
+            the image in its keys.
 
     Raises:
-        SettingError: a folder that is not there, an unknown encoder or objective, a task whose index is sound
-            but has too few classes to train or test on, weights to start from that do not fit the encoder; or
-            `in_image`, and there is no lock file.
+        SettingError: a missing folder, an unknown encoder or objective, a task whose index is sound but has too few
+            classes to train or test on, or starting weights that do not fit the encoder; or with `in_image` no lock
+            file.
         StoreUnreachableError: the store's server does not answer or refuses us.
     """
     try:
@@ -148,7 +148,7 @@ def resolve(
         )
     if corpus is not None and not corpus.is_dir():
         raise SettingError(
-            f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder a data set"
+            f"--corpus: got {str(corpus)!r}, which is not a folder; give one with a folder for each data set"
         )
     tasks = {name: _task_source(load_task(name), corpus, placements) for name in config.tasks}
     pretraining, num_classes = _pretraining_source(config, corpus, placements, tasks)
@@ -201,7 +201,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> st
         raise SettingError(f"tasks: {error}") from error
     if not os.path.isdir(root):  # False, and no error, where a folder above may not be read
         raise SettingError(
-            f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set is there. "
+            f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set exists. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
         )
     return str(root.resolve())
@@ -210,7 +210,7 @@ def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> st
 def _require_classes(task: Task, root: Path) -> None:
     """A task needs two classes to train on and a clip to test on.
 
-    A broken index is bad input and no wrong setting: it is counted and reported by the run itself.
+    A broken index is bad data, not a wrong setting: the run counts and reports it.
     """
     try:
         module = load_task_module(task.name)
@@ -278,7 +278,7 @@ def _pretraining_source(
 
 
 def _older_spans(config: PipelineConfig, newest: Source) -> tuple[Source, ...]:
-    """The other spans of a window, each an ingestion of its own, so that it comes from the cache the next time."""
+    """The other spans of a window. Each is a separate ingestion, so that it comes from the cache next time."""
     window = config.pretraining.window
     if window == 1:
         return ()
@@ -295,7 +295,7 @@ def _older_spans(config: PipelineConfig, newest: Source) -> tuple[Source, ...]:
 
 
 def _one_reader_a_dataset(tasks: Mapping[str, Source]) -> dict[str, str]:
-    """Readers that have a training split, without reading a folder that two tasks share twice."""
+    """Readers that have a training split; a folder that two tasks share is read once."""
     readers: dict[str, str] = {}
     for name, source in sorted(tasks.items()):
         ((_, root),) = source.readers.items()
@@ -335,22 +335,22 @@ def _code_digests(
 
 
 def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """What each step's code digest begins at: its executor, and the modules that it finds by name.
+    """Where each step's code digest starts: its executor, and the modules that it finds by name.
 
     Args:
         config: the settings.
         pretraining_readers: names of the readers of the pretraining corpus.
 
     Returns:
-        Modules by step; "checkpoints" are the Trainer's, which what exports a model does not decide.
+        Modules by step. "checkpoints" is the part of the Trainer that decides weights, without what exports a model.
     """
     found = (
         encoder_module_name(config.training.encoder),
         objective_module_name(config.training.objective),
     )
     own = tuple(name for name in found if not name.startswith(PREFIX))
-    records = ("pipeline.preprocessing", "components.standard.batches", "tensorflow_transform")
-    # A report says something of every task of the benchmark, scored or not.
+    records = ("pipeline.preprocessing", "workarounds.tfx_bsl", "tensorflow_transform")
+    # A report lists every task of the benchmark, scored or not.
     probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
     return {
         **{f"ingest_{name}": (_INGESTION, _task_module(name)) for name in config.tasks},

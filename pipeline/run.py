@@ -1,4 +1,4 @@
-"""One local run from settings to verdict: resolve, build, run, and ask the store what came out."""
+"""One local run from settings to verdict: resolve, build, run, and read the outcome from the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipeline.identity import IDENTITY_FILE
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
 from pipeline.lineage.record import UNKNOWN, RunFacts
 from pipeline.lineage.store import Verdict, latest_blessed_report, verdict_of_run
-from pipeline.local_runner import Observer, StepResult, run_locally
+from pipeline.local_runner import StepObserver, StepResult, run_locally
 from pipeline.pipeline import create_pipeline
 from pipeline.relocation import settle, settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
@@ -32,7 +32,7 @@ from pipeline.workspace import Workspace
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """A finished run: its id, what became of each step, the verdict, and the report as data."""
+    """A finished run: its id, how each step ended, the verdict, and the report as data."""
 
     run_id: str
     steps: list[StepResult]
@@ -83,7 +83,7 @@ def own_store(workspace: Path) -> StoreAddress:
 
 def execute(
     run: ResolvedRun,
-    observer: Observer,
+    observer: StepObserver,
     preset: str = UNKNOWN,
     address: StoreAddress | None = None,
     interruption: Interruptible | None = None,
@@ -92,10 +92,10 @@ def execute(
 
     Args:
         run: what to run.
-        observer: told of every step.
+        observer: receives every step's progress.
         preset: the preset that its settings started from, which the store records.
         address: the metadata store; None for the workspace's own.
-        interruption: what the caller listens for signals with; None where nobody does.
+        interruption: the caller's signal handler; None if signals are not handled.
 
     Raises:
         StepFailedError: a step failed.
@@ -126,7 +126,7 @@ def execute(
 
 
 def _stand_ins(run: ResolvedRun) -> dict[str, str]:
-    """What stands for a file's path in the cache's keys: the digest of what is in it."""
+    """What counts instead of a file's path in the cache's keys: the digest of its content."""
     found = {path: f"{{plugin {digest}}}" for path, digest in run.config.plugins}
     if run.warm_start is not None:
         found[run.warm_start.weights] = found[run.warm_start.model] = f"{{weights {run.warm_start.digest}}}"
@@ -135,9 +135,9 @@ def _stand_ins(run: ResolvedRun) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _working_in(folder: Path) -> Iterator[None]:
-    """Makes a folder the current one, from which Python imports in every process that Beam or Dask starts.
+    """Makes a folder the current one, because every process that Beam or Dask starts imports from the current folder.
 
-    Where `hares` was started may be a data set's folder, with an `apache_beam.py` in it.
+    The user may have started `hares` in a data set's folder that holds an `apache_beam.py`.
     """
     before = os.open(".", os.O_RDONLY)  # it may have been removed, and has no name then
     try:
@@ -149,9 +149,9 @@ def _working_in(folder: Path) -> Iterator[None]:
 
 
 def _give_memory_back() -> None:
-    """A process of many runs must not keep what TensorFlow holds of each: graphs, functions and kernels.
+    """Releases what TensorFlow keeps of a run (graphs, functions, kernels), for processes that make many runs.
 
-    What they filled is free then, but in pieces, and glibc keeps pieces until it is asked.
+    That memory is freed in pieces, and glibc keeps the pieces until `malloc_trim`.
     """
     tf.keras.backend.clear_session()
     gc.collect()

@@ -13,6 +13,7 @@ import types
 import typing
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -75,6 +76,28 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
         raise
     except ValueError as error:
         raise SettingError(f"{where or 'settings: '}{error}") from error
+
+
+def read_yaml(path: Path, where: str, expected: str = "settings as `key: value` lines") -> dict[str, Any]:
+    """A YAML file of `key: value` lines as plain data, for `override`.
+
+    Args:
+        path: the file.
+        where: begins the message: the file, or the option and the file.
+        expected: what the file should hold.
+
+    Raises:
+        SettingError: it cannot be read, is not YAML, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"{where}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingError(f"{where}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingError(f"{where}: expected {expected}")
+    return values
 
 
 def check_pipeline_name(name: str) -> None:

@@ -1,11 +1,11 @@
 """A study: a grid of cells over one corpus, each a pipeline run, in one workspace and one process.
 
-Cells share what they can: ingestion and, where the front end is the same, the spectrograms come from TFX's cache, and
-TFX is imported once. A cell that is done is not run again: its run key, which covers settings, data and code, stands
-on its run's context under the study's in ML Metadata. One that was killed goes on where it stopped, as any run does. A
-cell that fails is recorded with its error, and the study goes on; the next run of the study tries it again.
+Cells share what they can: TFX is imported once, and ingestion and (with the same front end) spectrograms come from its
+cache. A finished cell is not run again: its run key, which covers settings, data and code, is recorded on its run's
+context under the study's in ML Metadata. A cell that was killed goes on where it stopped, as any run does. A cell that
+fails is recorded with its error, and the study goes on; the next run of the study tries it again.
 
-`W/study/<name>/study.json` and `study.html` are written after every cell, each complete or not at all.
+`W/study/<name>/study.json` and `study.html` are written atomically after every cell.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hares.report.study_page import render_study
 from models.encoder import load_encoder
 from pipeline.grid import Cell, Grid
 from pipeline.lineage.connection import StoreAddress
-from pipeline.lineage.study import (
+from pipeline.lineage.record import (
     COMPLETE,
     FAILED,
     CellRecord,
@@ -33,7 +33,7 @@ from pipeline.lineage.study import (
     complete_cells,
     study_context,
 )
-from pipeline.local_runner import Observer, StepFailedError
+from pipeline.local_runner import StepFailedError, StepObserver
 from pipeline.relocation import settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.run import execute, own_store
@@ -44,18 +44,18 @@ STUDY_JSON, STUDY_PAGE = "study.json", "study.html"
 
 
 class StudyObserver(Protocol):
-    """Who is told how the cells go."""
+    """Receives a study's progress, cell by cell."""
 
-    def begin(self, cell: Cell, number: int, of: int) -> Observer:
-        """A cell runs; gives who is told of its steps."""
+    def begin(self, cell: Cell, number: int, of: int) -> StepObserver:
+        """A cell starts; returns the observer of its steps."""
 
     def finish(self, cell: StudyCell, reused: bool) -> None:
-        """A cell has ended, or was done before."""
+        """A cell has ended, or was finished before."""
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
-    """A study that has been gone through: its content as data, and where its files are."""
+    """A finished study: its content as data, and where its files are."""
 
     content: Mapping[str, Any]
     folder: Path
@@ -75,16 +75,16 @@ def run_study(
     address: StoreAddress | None = None,
     interruption: Interruptible | None = None,
 ) -> StudyOutcome:
-    """Runs every cell that is not done, and writes the study after each.
+    """Runs every unfinished cell, and writes the study after each.
 
     Args:
         grid: the cells.
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set name to its folder, where it is elsewhere.
+        corpus: folder with one folder for each data set, or None if `placements` has them all.
+        placements: data set name to its folder, if that is elsewhere.
         workspace: of all runs of the study.
-        observer: told of every cell.
+        observer: receives every cell's progress.
         address: the metadata store; None for the workspace's own.
-        interruption: what the caller listens for signals with; None where nobody does.
+        interruption: the caller's signal handler; None if signals are not handled.
 
     Raises:
         RunInterruptedError: a signal ended it; the same call goes on.
@@ -128,11 +128,11 @@ def _run_cell(
     cell: Cell,
     run: ResolvedRun,
     study: str,
-    observer: Observer,
+    observer: StepObserver,
     address: StoreAddress,
     interruption: Interruptible,
 ) -> CellRecord:
-    """Runs a cell, puts its run under the study, and says how it ended."""
+    """Runs a cell and adds its run to the study; returns how it ended."""
     began = time.monotonic()
     report, error = "", ""
     try:

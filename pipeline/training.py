@@ -1,8 +1,8 @@
-"""`run_fn` of the Trainer: `pipeline.pretraining`, with a place for its checkpoints, and watched.
+"""`run_fn` of the Trainer: runs `pipeline.pretraining`, keeps its checkpoints and records its cost.
 
-Checkpoints live under a digest of settings, code and data, so that a run that was killed finds its own and never
-another's. Progress goes to whoever listens, pictures to TensorBoard, hours into the summary. Nothing here decides a
-number of the model, so a change here trains nothing anew: the Trainer's key begins at `pipeline.pretraining`.
+Checkpoints live under a digest of settings, code and data, so a run that was killed finds its own and never another's.
+Progress goes to the listener, pictures go to TensorBoard, and the hours of all steps into the summary. Nothing here
+decides a number of the model, so a change here retrains nothing: the Trainer's key begins at `pipeline.pretraining`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import hashlib
 import json
 import logging
 import os
+import platform
+import time
 from typing import Any
 
 import tensorflow as tf
@@ -19,14 +21,15 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from components.model_layout import summary_path
 from hares.atomic_files import write_atomically
 from models.plugin import load_plugin
+from models.training.distribution import make_strategy
 from models.training.loop import FREE_SETTINGS, Progress
 from models.training.pictures import ViewPictures
 from pipeline.listener import tell
 from pipeline.pretraining import export_untrained, pretrain, record_files
-from pipeline.training_cost import TrainingClock, hardware, replicas
 from pipeline.workspace import CHECKPOINT_DATA
 
 _LOG = logging.getLogger(__name__)
+_SECONDS_FILE = "training_seconds.txt"
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -37,11 +40,11 @@ def run_fn(fn_args: FnArgs) -> None:
     all runs' checkpoints).
 
     Raises:
-        ValueError: Transform wrote no records to train on, or the weights to start from are not those any more that
-            were there when the run was submitted.
+        ValueError: Transform wrote no records to train on, or the starting weights have changed since the run was
+            submitted.
     """
     custom = fn_args.custom_config
-    for path, digest in custom["plugins"]:  # a worker of its own has not loaded them yet
+    for path, digest in custom["plugins"]:  # a separate worker has not loaded them yet
         load_plugin(path, digest)
     files = record_files(fn_args)
     export_untrained(fn_args)
@@ -65,7 +68,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _name_data(checkpoints: str, examples: str) -> None:
-    """Leaves beside the checkpoints which records they stand on: without those no run can go on from them."""
+    """Records beside the checkpoints which records they were trained on; no run can go on without those."""
     path = os.path.join(checkpoints, CHECKPOINT_DATA)
     if not tf.io.gfile.exists(path):
         write_atomically(path, examples)
@@ -82,16 +85,15 @@ def _tell_progress(progress: Progress) -> None:
 
 
 def _in_workspace(path: str, checkpoints: str) -> str:
-    """A path below the workspace from there, so that it stays right where the workspace is moved."""
+    """A path relative to the workspace, so that it stays valid when the workspace is moved."""
     return path.removeprefix(f"{os.path.dirname(checkpoints.rstrip('/'))}/")
 
 
 def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
-    """Names a run's checkpoints. An artifact's folder is written once, so the files' paths, from the workspace, stand
-    for the data.
+    """Names a run's checkpoints. An artifact's folder is written once, so paths within the workspace identify the data.
 
-    Settings that do not change the result are left out, so that a run goes on under other ones. So is code that does
-    not: what exports, records or shows a model may change while it is trained.
+    Settings and code that do not change the result are left out, so they may change while a model is trained: what
+    exports, records or shows it.
     """
     content = {
         "training": {name: value for name, value in custom["training"].items() if name not in FREE_SETTINGS},
@@ -103,3 +105,60 @@ def _run_digest(custom: dict[str, Any], files: list[str]) -> str:
         ],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
+class TrainingClock:
+    """Seconds of training, over all processes of a run: a run that was stopped goes on in another one.
+
+    A process that is killed loses what it spent since its last report of progress.
+
+    Args:
+        folder: of the run's checkpoints.
+    """
+
+    def __init__(self, folder: str):
+        self._path = os.path.join(folder, _SECONDS_FILE)
+        self._began = time.monotonic()
+        self._before = 0.0
+        if tf.io.gfile.exists(self._path):
+            with tf.io.gfile.GFile(self._path, "r") as file:
+                self._before = float(file.read())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of this process and of the earlier ones."""
+        return self._before + time.monotonic() - self._began
+
+    def save(self) -> None:
+        """Keeps the seconds for a later process."""
+        write_atomically(self._path, f"{self.seconds:.3f}")
+
+
+def hardware() -> str:
+    """The devices that TensorFlow computes on, as in "4 x NVIDIA A100" or "CPU Intel(R) Xeon(R), 2 cores"."""
+    tpus = tf.config.list_logical_devices("TPU")
+    if tpus:
+        return f"{len(tpus)} x TPU {os.environ.get('TPU_ACCELERATOR_TYPE', '')}".strip()
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = sorted(
+            tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus
+        )
+        return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+    return f"CPU {_cpu_name()}, {os.cpu_count()} cores"
+
+
+def replicas(strategy: str) -> int:
+    """How many copies of the model a strategy trains, on this machine or over all machines."""
+    return int(make_strategy(strategy).num_replicas_in_sync)
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,8 +1,8 @@
-"""Whether an ingestion in the cache may be used: not where it left out a file that would be let in now.
+"""Whether an ingestion may come from the cache: not if it rejected a file that would be accepted now.
 
-A file that took too long, or that needed an ffmpeg that was not there, is refused for what the machine had a part in
-(`hares.task.UNSETTLED`). TFX's cache would keep that verdict for as long as data and code are the same. So the files of
-such verdicts are tried again before the cache is used, and only where one comes out otherwise does the step run again.
+A file may be rejected because of the machine: it took too long, or needed an ffmpeg that was missing
+(`hares.task.UNSETTLED`). TFX's cache would keep that verdict while data and code stay the same. So such files are tried
+again before the cache is used, and the step runs again only if one of them has another outcome.
 """
 
 from __future__ import annotations
@@ -19,34 +19,35 @@ from components.audio_example_gen.component import AudioExampleGen
 from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
 from hares.audio import Limits
 from hares.ingest import Entry, list_entries, still_refused
-from pipeline.lineage.tfx_store import TfxStore
+from hares.plain_data import from_json
+from pipeline.lineage.tfx_connection import TfxConnection
 
 _TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
 
 
-def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxStore) -> bool:
-    """Whether what the cache has of a step, if anything, is what the step would come to now.
+def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxConnection) -> bool:
+    """Whether a step would make again what the cache has of it, if anything.
 
     Raises:
-        MachineError: a file that is tried again cannot be decoded for the machine's sake.
+        MachineError: a file cannot be tried again because of a fault of this machine.
     """
     if node.node_info.type.name != _TYPE:
         return True
     wanted = {name: value.field_value for name, value in node.parameters.parameters.items()}
     with connection as handle:
         listed = _unsettled_list(handle.store, wanted)
-    if listed is None or not listed.is_file():  # where it is not there, TFX finds so too, and runs the step
+    if listed is None or not listed.is_file():  # TFX also finds that it is missing, and runs the step
         return True
     lines = listed.read_text(encoding="utf-8").splitlines()
     sources = json.loads(wanted["sources"].string_value)
     splits = json.loads(wanted["splits"].string_value)
-    longest = wanted["longest_clip"].double_value if "longest_clip" in wanted else Limits().longest
+    limits = from_json(Limits, wanted["limits"].string_value)
     entries = (item for item in list_entries(sources, splits) if isinstance(item, Entry))
-    return still_refused(map(json.loads, lines), entries, sources, Limits(longest=longest))
+    return still_refused(map(json.loads, lines), entries, sources, limits)
 
 
 def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path | None:
-    """What the newest execution with these parameters left out, where the machine had a part in some of it."""
+    """The list of files that the newest execution with these parameters rejected, if some because of the machine."""
     query = (
         f"type = '{_TYPE}' AND last_known_state = COMPLETE"
         f" AND custom_properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"

@@ -1,7 +1,7 @@
-"""`untrained:NAME`: an encoder found by name, ours or a plugin's, with fresh weights, as `hares evaluate` takes them.
+"""`untrained:NAME`: an encoder of ours or of a plugin with fresh weights, for `hares evaluate`.
 
-What it scores is what its architecture is worth before any training: the floor of every pretrained score, and the check
-that a new encoder works in the benchmark before hours are spent on it. The front end is the pipeline's.
+Its score shows what the architecture is worth without training: the floor of every pretrained score, and a check that a
+new encoder works in the benchmark before hours are spent on it. It uses the pipeline's front end.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def load_untrained(
     """The encoder of `untrained:NAME`.
 
     Args:
-        spec: with the name.
+        spec: the text `untrained:NAME`.
         options: the sample rate may be given, the output may not.
         seed: decides the weights.
-        plugins: those that are loaded; their code settles the digest of what is theirs.
+        plugins: those that are loaded; their code is part of the digest.
 
     Raises:
         ValueError: no encoder has this name, or an option does not fit.

@@ -1,16 +1,16 @@
-"""Whose encoder a run starts from (retraining): found, held against the run's own and given a digest, at submit time.
+"""The encoder that a retraining starts from: found, checked against the run's own, and digested at submit time.
 
 `pretraining.warm_start` names it:
 
 - "latest_blessed": the latest blessed model of this pipeline in the run's store (`--metadata`, or the workspace's own);
-  before there is one, fresh weights;
+  fresh weights until there is one;
 - a workspace of `hares run`: its latest blessed model;
-- a SavedModel that `hares` exported, pushed or not: it holds its training weights beside the folded ones;
+- a SavedModel that `hares` exported, pushed or not, which holds its training weights beside the folded ones;
 - a `.npz` file of `models.weights.save_weights`;
 - a checkpoint of a training run, or its folder. Checkpoints are deleted as the run goes on, so its encoder is kept in
-  the workspace, under its digest.
+  the workspace under its digest.
 
-Optimizer, step number and objective start anew: only the encoder is taken over.
+Only the encoder is taken over: optimizer, step number and objective start anew.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _from_model(model: str, record: EncoderRecord, frontend: FrontendConfig) -> 
         raise ValueError(f"the model in {model} is of encoder {encoder}")
     path = training_weights_path(serving)
     if not tf.io.gfile.exists(path):
-        raise ValueError(f"{path} is not there: the model was exported without its training weights")
+        raise ValueError(f"{path} is missing: the model was exported without its training weights")
     return WarmStart(path, _digest_of_fitting(read_encoder_weights(path), record, frontend), model)
 
 

@@ -1,4 +1,4 @@
-"""What lies where in a run's workspace."""
+"""The layout of a workspace."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class WorkspaceBusyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Workspace:
-    """A folder that holds all that runs of one user leave behind.
+    """A folder that holds everything that one user's runs leave behind.
 
     | path | what |
     |---|---|
     | metadata.sqlite | the ML Metadata store |
-    | stores.txt | every store in which runs of the workspace are recorded, a line each |
+    | stores.txt | every store in which runs of the workspace are recorded, one per line |
     | artifacts/ | every artifact of every run (the pipeline root) |
     | checkpoints/ | training state, by digest of settings, code and data |
-    | pushed/ | blessed models, a folder a version |
-    | logs/ | TFX's log, a file a run |
-    | trash/ | what `hares metadata check --mend` took out, a folder a time |
-    | tmp/ | what a run's libraries write for a while; gone when it ends |
+    | pushed/ | blessed models, one folder per version |
+    | logs/ | TFX's log, one file per run |
+    | trash/ | what `hares metadata check --mend` moved out, one folder per call |
+    | tmp/ | temporary files of a run's libraries; removed when it ends |
     | identity.json | which workspace it is, and where it has been (`pipeline.identity`) |
-    | run.lock | who is at work in it |
+    | run.lock | held by the run that is at work |
     """
 
     folder: Path
@@ -72,14 +72,14 @@ class Workspace:
 
     @property
     def trash(self) -> Path:
-        """Where files go that nothing stands for, until `hares workspace gc` removes them."""
+        """Where files without an artifact are moved, until `hares workspace gc` removes them."""
         return self.folder / "trash"
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Keeps other runs out while one is at work: two would write the same checkpoints and pushed versions.
 
-        The lock is the kernel's and ends with the process, however that ends, so none is ever left behind.
+        The kernel holds the lock and releases it with the process, however that ends, so none is left behind.
 
         Raises:
             WorkspaceBusyError: another run is at work here.
@@ -96,20 +96,20 @@ class Workspace:
             ) from error
 
     def refuse_links(self) -> None:
-        """Raises OSError for a link in the workspace that is someone else's, or where a store or the like belongs."""
+        """Raises OSError for a link that another user owns, or that takes the place of a file of ours."""
         refuse_links(self.folder, _FILES)
 
     @contextlib.contextmanager
     def temporary_files(self) -> Iterator[Path]:
-        """Gives a run's temporary files a folder here, and removes it with all that is in it when the run ends.
+        """A folder in the workspace for a run's temporary files, removed when the run ends.
 
-        TFX, Beam and TensorFlow leave some behind in the system's folder. What a killed run left here goes first:
-        the caller holds the workspace (`held`), so no other run is using it.
+        In the system's folder, TFX, Beam and TensorFlow leave files behind. Leftovers of a killed run are removed
+        first: the caller holds the workspace (`held`), so no other run uses them.
         """
         folder = self.folder / "tmp"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700)
-        # C++ and child processes read the variable; Python may have looked it up already.
+        # C++ and child processes read the variable; Python may have read it already.
         before, found = os.environ.get("TMPDIR"), tempfile.tempdir
         os.environ["TMPDIR"] = tempfile.tempdir = str(folder.resolve())
         try:
@@ -123,10 +123,10 @@ class Workspace:
             shutil.rmtree(folder, ignore_errors=True)
 
     def keep(self, kind: str, name: str, text: str) -> Path:
-        """Writes a small file under a folder named by its content, and gives its path.
+        """Writes a small file into a folder named by its content; returns its path.
 
-        TFX's cache sees the path of an imported file and not what is in it: with the digest in the path, a
-        changed file is another one.
+        TFX's cache sees the path of an imported file, not its content. With the digest in the path, a changed file has
+        another path.
         """
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
         path = self.folder / "imported" / kind / digest / name
@@ -141,7 +141,7 @@ class Workspace:
         return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
     def store_name(self, shown: str) -> str:
-        """How `stores` names a store: a file in the workspace by its name, any other by its whole address."""
+        """The name of a store in `stores`: a file in the workspace by its relative path, any other by its address."""
         if "://" in shown:
             return shown
         path = Path(shown).resolve()
@@ -149,7 +149,7 @@ class Workspace:
         return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
     def other_stores(self, shown: str) -> list[str]:
-        """Those of `stores` that are not `shown`: what a store does not know, one of them may refer to."""
+        """The other stores of the workspace, which may refer to what `shown` does not know."""
         return [name for name in self.stores if name != self.store_name(shown)]
 
     def note_store(self, shown: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.faults.causes import continue_process
 
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 TASK = "birdsong"
 # The demo preset with less of everything: what is tried is the chain, not the scores.
 SETTINGS = (
@@ -203,8 +203,9 @@ class Life:
 
 
 def copy_project(source: Path, folder: Path) -> None:
-    """The packages, the lock file and the encoder, as they are now."""
+    """The packages with their command, the lock file and the encoder, as they are now."""
     for name in PACKAGES:
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(source / "requirements.lock", folder)
+    for name in ("hares_command.py", "requirements.lock"):
+        shutil.copy(source / name, folder)
     shutil.copy(Path(__file__).with_name("encoder.py"), folder)

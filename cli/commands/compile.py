@@ -40,8 +40,8 @@ def command(
 ) -> None:
     """Write the pipeline as one file that a cluster runs.
 
-    Data, span window, warm start and baseline are resolved here and now, from the indexes and the metadata store, and
-    stand in the file. The same input gives the same bytes.
+    Data, span window, warm start and baseline are resolved now, from the indexes and the metadata store, and written
+    into the file. The same input gives the same bytes.
 
     \b
     hares compile --target kubeflow --cluster cluster.yaml --config paper_simclr --corpus /data --output hares.yaml
@@ -84,7 +84,7 @@ def _compiled(
     check_beam_flags(settings, config)
     from hares.code_digest import PROJECT
     from kubeflow.compiled.compile import (
-        compile_pipeline,  # TFX: a wrong setting is said before it is imported
+        compile_pipeline,  # imports TFX, so a wrong setting is reported first
     )
     from pipeline.lineage.connection import StoreUnreachableError
     from pipeline.lineage.record import revision_of

@@ -37,14 +37,14 @@ def check(
 ) -> None:
     """Print what is found, task by task: clips, classes, hours, missing and unreadable files.
 
-    DIRECTORY holds one folder a data set; NAME=DIR places a data set that is elsewhere.
+    DIRECTORY holds one folder for each data set; NAME=DIR places a data set that is elsewhere.
 
     \b
     hares corpus check corpora
     hares corpus check corpora esc50=/data/ESC-50-master --task esc50 --json
 
-    Exit code 4 where a data set is missing, its index cannot be used, none of its clips can, or the system does not let
-    a file be read.
+    Exit code 4 if a data set is missing, its index or all of its clips are unusable, or the system refuses to read a
+    file.
     """
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -76,7 +76,7 @@ def check(
             )
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
-    except OSError as error:  # what the machine lacks: room, memory, a decoder that starts
+    except OSError as error:  # the machine lacks room, memory, or a working decoder
         raise CommandError(str(error), ExitCode.STEP) from error
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(c) for c in checks], indent=1, default=str))
@@ -91,7 +91,7 @@ def _show(checks: tuple[TaskCheck, ...]) -> None:
     from cli.fitted_table import FittedTable
     from cli.terminal import Terminal, joined, styled
 
-    # A pipe has no width to fit: nothing is folded there.
+    # A pipe has no width, so nothing is wrapped.
     console = Terminal(width=200)
     table = FittedTable()
     for name in ("task", "files", "clips", "splits", "classes", "hours", "not used", "split"):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> None:
     """Make a small corpus, run the whole pipeline on it, and print the twelve scores.
 
-    Needs no network and no data: tones, plucked strings, speech-like syllables, noises and chirps are synthesised, each
-    task in its data set's native layout. Takes minutes on two cores.
+    It needs no network and no data: tones, plucked strings, speech-like syllables, noises and chirps are synthesised,
+    for each task in its data set's native layout. It takes minutes on two cores.
 
     \b
     hares demo
@@ -36,7 +36,7 @@ def command(workspace: Path, assignments: tuple[str, ...], metadata: str) -> Non
 
 
 def _make_corpus(folder: Path, console: Terminal) -> None:
-    """Synthesises the corpus, where an earlier demo has not: the folder appears when it is complete."""
+    """Synthesises the corpus, unless an earlier demo did; the folder appears when it is complete."""
     from rich.progress import Progress
 
     from hares.synthesis import make_corpus

@@ -15,7 +15,10 @@ from cli.options import METADATA
 @click.option("--cluster", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="The cluster file that `hares compile` takes.")  # fmt: skip
 @click.option(
-    "--config", "name", default="", help="The settings of the run to be; compared with the last run's."
+    "--config",
+    "name",
+    default="",
+    help="The settings of the planned run; they are compared with the last run's.",
 )
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
@@ -23,7 +26,7 @@ from cli.options import METADATA
 @click.option("--compiled", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="A file that `hares compile` wrote.")  # fmt: skip
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False),
-              help="The workspace; the cluster file's, or ./workspace, where not given.")  # fmt: skip
+              help="The workspace.  [default: the cluster file's, or ./workspace]")  # fmt: skip
 @METADATA
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON and nothing else.")
 def command(
@@ -39,8 +42,8 @@ def command(
     """Say what will fail, where and why, in seconds and before anything is submitted.
 
     Looks at the installed packages, the images and the lock file they were made from, the pipeline root (by writing
-    to it), machine types, the compiled pipeline, the metadata store and the settings of the last run. Exit code 3
-    where the run would fail; warnings alone leave it 0.
+    to it), machine types, the compiled pipeline, the metadata store and the settings of the last run. Exit code 3 if
+    the run would fail; 0 with warnings alone.
 
     \b
     hares doctor --target local --workspace W

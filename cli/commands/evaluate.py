@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,52 +12,54 @@ from cli.options import LONGEST_CLIP, PLUGIN
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
+def _names(context: click.Context, option: click.Parameter, text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 @click.command()
 @click.option("--encoder", "spec", required=True, metavar="SPEC", help="What to score; see below.")
 @click.option(
     "--corpus", "corpora", multiple=True, required=True, metavar="DIR|NAME=DIR",
     help="Data sets; NAME=DIR places one.",
 )  # fmt: skip
-@click.option("--tasks", metavar="NAME,...", default="", help="Only these; else all whose data set is there.")
+@click.option(
+    "--tasks",
+    metavar="NAME,...",
+    default="",
+    callback=_names,
+    help="Only these tasks.  [default: all whose data set is found]",
+)
 @click.option("--protocol", type=click.Choice(["paper", "quick"]), default="paper", show_default=True,
               help="The paper's probes, or minutes on two cores.")  # fmt: skip
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Of crops and probes."
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of crops and probes.",
 )
 @click.option(
-    "--sample-rate", type=int, help="Of the encoder's input, where it does not say.  [default: 16000]"
+    "--sample-rate", type=int, help="The encoder's sample rate, if it does not say.  [default: 16000]"
 )
 @click.option(
-    "--output-name", help="The output to take, where an encoder has several: NAME, NUMBER or SIGNATURE:NAME."
+    "--output-name", help="Which output of an encoder with several: NAME, NUMBER or SIGNATURE:NAME."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
-              help="What embeddings are kept in.")  # fmt: skip
+              help="Type of the stored embeddings.")  # fmt: skip
 @LONGEST_CLIP
 @click.option(
     "--output", type=_FOLDER, default=Path("evaluation"), show_default=True, help="Report and manifests."
 )
 @click.option(
-    "--cache", type=_FOLDER, help="Embeddings, shared by any number of runs.  [default: OUTPUT/cache]"
+    "--cache",
+    "cache_folder",
+    type=_FOLDER,
+    help="Embeddings, shared by any number of runs.  [default: OUTPUT/cache]",
 )
 @PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
-def command(
-    spec: str,
-    corpora: tuple[str, ...],
-    tasks: str,
-    protocol: str,
-    seed: int,
-    sample_rate: int | None,
-    output_name: str | None,
-    batch_size: int,
-    embedding_dtype: str,
-    longest_clip: float,
-    output: Path,
-    cache: Path | None,
-    plugins: tuple[Path, ...],
-    as_json: bool,
-) -> None:
+def command(as_json: bool, **options: Any) -> None:
     """Score a frozen encoder on HARES: check it, embed every clip once, train the probes, write a report.
 
     The encoder's code is executed: score only what you trust.
@@ -78,27 +81,10 @@ def command(
     hares evaluate --encoder hear:models.hear:W/pushed/1 --corpus corpora --corpus esc50=/data/ESC-50-master
     hares evaluate --encoder untrained:mine_small --plugin mine.py --corpus corpora --protocol quick
 
-    A run that was killed goes on where it was. Exit code 3 where the encoder fails the pre-flight, before any data
-    is read; 4 where no task could be scored; 5 where the encoder or a probe failed on a task (the others are
-    scored); 10 where another evaluation is at work in the output folder.
+    A run that was killed goes on where it stopped. Exit code 3 if the encoder fails the pre-flight, before any data is
+    read; 4 if no task could be scored; 5 if the encoder or a probe failed on a task (the others are scored); 10 if
+    another evaluation is at work in the output folder.
     """
-    from cli.evaluation import EvaluateOptions, evaluate_and_show
+    from cli.evaluation import EvaluateRequest, evaluate_and_show
 
-    evaluate_and_show(
-        EvaluateOptions(
-            spec=spec,
-            corpora=corpora,
-            tasks=tuple(name.strip() for name in tasks.split(",") if name.strip()),
-            protocol=protocol,
-            seed=seed,
-            sample_rate=sample_rate,
-            output_name=output_name,
-            batch_size=batch_size,
-            embedding_dtype="float16" if embedding_dtype == "float16" else "float32",
-            longest_clip=longest_clip,
-            output=output,
-            cache=cache or output / "cache",
-            plugins=plugins,
-        ),
-        as_json,
-    )
+    evaluate_and_show(EvaluateRequest(**options), as_json)

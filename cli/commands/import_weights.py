@@ -18,8 +18,8 @@ from cli.errors import CommandError, ExitCode
 def command(encoder: str, file: Path, output: Path) -> None:
     """Bring published weights into an encoder of ours and export it.
 
-    Nothing in the file is executed. Where a tensor is missing, unexpected or misshapen, all such are listed and
-    nothing is written. How the front ends differ from the originals': docs/published_weights.md.
+    Nothing in the file is executed. If tensors are missing, unexpected or misshapen, all of them are listed and nothing
+    is written. docs/published_weights.md says how the front ends differ from the originals'.
 
     \b
     hares import-weights --encoder cnn14 --from Cnn14_16k.safetensors --output panns

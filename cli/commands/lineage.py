@@ -13,7 +13,7 @@ from cli.options import METADATA, metadata_address
 
 WORKSPACE = click.option(
     "--workspace", type=click.Path(path_type=Path, file_okay=False), default=Path("workspace"), show_default=True,
-    help="The workspace of `hares run`, whose store is asked.",
+    help="The workspace of `hares run` whose store is read.",
 )  # fmt: skip
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 
@@ -34,7 +34,7 @@ def command() -> None:
     "run_name",
     default="latest",
     show_default=True,
-    help="Whose score: a run's id, or its beginning.",
+    help="The run of the score: its id, or the beginning of it.",
 )
 @click.option("--clips", "only_clips", is_flag=True, help="Print the source clips alone, as sha256sum does.")
 @_asks_store
@@ -58,9 +58,9 @@ def trace(what: str, run_name: str, only_clips: bool, workspace: Path, metadata:
 @click.argument("what", metavar="FILE|ARTIFACT")
 @_asks_store
 def impact(what: str, workspace: Path, metadata: str, as_json: bool) -> None:
-    """List all that was made from an audio file or an artifact: embeddings, models, reports, pushed models, runs.
+    """List everything made from an audio file or an artifact: embeddings, models, reports, pushed models, runs.
 
-    FILE is a path, which need not exist any more, or the SHA-256 of the file; ARTIFACT is an artifact's id or folder.
+    FILE is a path, even of a file that is gone, or the SHA-256 of the file; ARTIFACT is an artifact's id or folder.
 
     \b
     hares lineage impact corpora/esc50/audio/1-100032-A-0.wav --workspace W
@@ -112,27 +112,19 @@ def diff(first: str, second: str, workspace: Path, metadata: str, as_json: bool)
 )
 @click.option("--encoder", default="", help="Runs of this encoder.")
 @click.option("--span", default="", help="Runs on this span of the pretraining corpus.")
-@click.option("--status", type=click.Choice(["running", "complete", "failed"]), help="Runs that stand so.")
+@click.option("--status", type=click.Choice(["running", "complete", "failed"]), help="Runs in this state.")
 @click.option(
-    "--since", default="", metavar="DATE", help="Runs begun at or after; 2026-11-24, or 7d for a week ago."
+    "--since",
+    default="",
+    metavar="DATE",
+    help="Runs that started at or after; 2026-11-24, or 7d for a week ago.",
 )
-@click.option("--until", default="", metavar="DATE", help="Runs begun before.")
+@click.option("--until", default="", metavar="DATE", help="Runs that started before.")
 @click.option(
     "--limit", type=click.IntRange(1), default=50, show_default=True, help="How many, the latest first."
 )
 @_asks_store
-def runs(
-    scores: tuple[str, ...],
-    encoder: str,
-    span: str,
-    status: str | None,
-    since: str,
-    until: str,
-    limit: int,
-    workspace: Path,
-    metadata: str,
-    as_json: bool,
-) -> None:
+def runs(workspace: Path, metadata: str, as_json: bool, limit: int, **conditions: Any) -> None:
     """List runs with their scores, the latest first.
 
     \b
@@ -141,17 +133,7 @@ def runs(
     """
     from cli.lineage_view import show_runs
 
-    show_runs(
-        metadata_address(metadata, workspace),
-        scores,
-        encoder,
-        span,
-        status or "",
-        since,
-        until,
-        limit,
-        as_json,
-    )
+    show_runs(metadata_address(metadata, workspace), conditions, limit, as_json)
 
 
 @command.command()
@@ -160,7 +142,7 @@ def runs(
               show_default=True, help="OpenLineage events, or a W3C PROV document.")  # fmt: skip
 @_asks_store
 def export(run: str, form: str, workspace: Path, metadata: str, as_json: bool) -> None:
-    """Print a run as OpenLineage events, one JSON line a step, or as PROV-JSON.
+    """Print a run as OpenLineage events, one JSON line for each step, or as PROV-JSON.
 
     With --json the events of OpenLineage are one JSON list. RUN is as in `hares lineage why`.
 
@@ -179,14 +161,18 @@ def export(run: str, form: str, workspace: Path, metadata: str, as_json: bool) -
 )
 @click.option("--serve", is_flag=True, help="Serve it on this machine instead, read anew at every load.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Of --serve; 0 takes any."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8765,
+    show_default=True,
+    help="Port of --serve; 0 takes any free one.",
 )
 @click.option("--runs", "run_count", type=click.IntRange(1), default=5000, show_default=True,
-              help="How many runs the page holds, the newest.")  # fmt: skip
+              help="How many runs the page holds, newest first.")  # fmt: skip
 @click.option("--graphs", type=click.IntRange(0), default=500, show_default=True,
-              help="Of how many of them the whole lineage is in it.")  # fmt: skip
+              help="For how many of them the page holds the whole lineage.")  # fmt: skip
 @click.option("--paired", type=click.IntRange(0), default=8, show_default=True,
-              help="Of how many of them every pair is compared clip by clip.")  # fmt: skip
+              help="For how many of them every pair is compared clip by clip.")  # fmt: skip
 @WORKSPACE
 @METADATA
 def page(
@@ -201,7 +187,7 @@ def page(
 ) -> None:
     """Write one self-contained page: runs and scores over time, lineage graphs, comparisons, search.
 
-    It opens from the disk, asks for nothing from a network, and holds no password.
+    It opens from the disk, loads nothing from a network, and holds no password.
 
     \b
     hares lineage page --output lineage.html --workspace W

@@ -22,8 +22,8 @@ from cli.errors import claim_file
 def command(runs: tuple[Path, ...], page: Path | None, as_json: bool) -> None:
     """Show runs side by side, and beside the paper's tables.
 
-    RUN is a workspace of `hares run` (its latest report) or a folder that holds a report.json. Runs after the
-    first are set against it clip by clip: a difference, its 95% interval, and p.
+    RUN is a workspace of `hares run` (its latest report) or a folder with a report.json. Every further run is compared
+    with the first one clip by clip: the difference, its 95% interval, and p.
 
     \b
     hares report W

@@ -17,7 +17,7 @@ from cli.options import CONFIG, CORPUS, METADATA, PLUGIN, SET
               show_default=True, help="Store, artifacts, checkpoints and pushed models.")  # fmt: skip
 @PLUGIN
 @METADATA
-@click.option("--require-blessing", is_flag=True, help="Exit with 7 where the model is not blessed.")
+@click.option("--require-blessing", is_flag=True, help="Exit with 7 if the model is not blessed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON and nothing else.")
 def command(
     name: str,

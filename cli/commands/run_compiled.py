@@ -15,7 +15,7 @@ from cli.errors import CommandError, ExitCode
 @click.command()
 @click.argument("compiled", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, metavar="DIR",
-              help="Where every step's attempts go; the same one again goes on where it stopped.")  # fmt: skip
+              help="Folder of all attempts; with the same one a run goes on where it stopped.")  # fmt: skip
 @click.option("--trust", is_flag=True, help="Run programs of the file that `hares compile` does not write, and give "
               "them all of the environment, tokens included.")  # fmt: skip
 def command(compiled: Path, folder: Path, trust: bool) -> None:
@@ -63,7 +63,7 @@ def command(compiled: Path, folder: Path, trust: bool) -> None:
     console.print(f"{len(pipeline.steps)} steps in {time.monotonic() - began:.0f} s", highlight=False)
 
 
-# What programs, libraries and accelerators are found by; no variable in which a token or a password is given.
+# Variables by which programs, libraries and accelerators are found; none that holds a token or a password.
 _NEEDED = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|VIRTUAL_ENV|PYTHON\w*|LD_LIBRARY_PATH|CUDA_\w+"
     r"|NVIDIA_\w+|XLA_\w+|TF_\w+|OMP_\w+|MKL_\w+|OPENBLAS_\w+"
@@ -75,7 +75,7 @@ def _without_secrets() -> dict[str, str]:
 
 
 class _Lines:
-    """A line for every attempt, and for every step that has ended."""
+    """Prints a line for every attempt, and for every step that has ended."""
 
     def start(self, step: str, attempt: int, process: int) -> None:
         """An attempt runs."""

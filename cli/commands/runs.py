@@ -66,7 +66,7 @@ def show(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
 @click.argument("run_id", metavar="RUN")
 @JSON
 def cancel(target: str, cluster: Path, run_id: str, as_json: bool) -> None:
-    """Stop a run; one that has ended stays as it is.
+    """Stop a run; one that has ended is left unchanged.
 
     Example: hares runs cancel --target kubeflow --cluster cluster.yaml RUN.
     """

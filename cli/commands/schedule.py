@@ -1,16 +1,63 @@
-"""`hares schedule`: runs by the clock on a cluster."""
+"""`hares schedule`: scheduled runs on a cluster."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
 from cli.errors import CommandError, ExitCode
+
+
+@dataclass(frozen=True)
+class ScheduleRequest:
+    """The options of `hares schedule create`, as the command describes them."""
+
+    compiled: Path
+    cron: str
+    max_concurrent: int
+    name: str
+    window: int | None
+    source: str
+    marker: str
+    assignments: tuple[str, ...]
+
+    def checked_cron(self) -> str:
+        """When runs start. Raises CommandError for options that are wrong or do not go together."""
+        from kubeflow.cron import checked_cron
+
+        try:
+            cron = checked_cron(self.cron)
+        except ValueError as error:
+            raise CommandError(str(error), ExitCode.SETTINGS) from error
+        if (self.window is None) != (not self.source):
+            raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
+        return cron
+
+    def pipeline_file(self, folder: Path) -> Path:
+        """The file to send: the compiled one, or with --window a copy in `folder` that finds the newest spans first."""
+        if self.window is None:
+            return self.compiled
+        from kubeflow.compiled.file import CompiledFileError, compiled_text, read_compiled, read_documents
+        from kubeflow.compiled.newest_spans_step import with_newest_spans
+
+        try:
+            read_compiled(self.compiled)
+            found = with_newest_spans(read_documents(self.compiled), self.source, self.window, self.marker)
+            text = compiled_text(found)
+        except CompiledFileError as error:
+            raise CommandError(str(error), ExitCode.DATA) from error
+        except ValueError as error:
+            raise CommandError(str(error), ExitCode.SETTINGS) from error
+        sent = folder / self.compiled.name
+        sent.write_text(text, encoding="utf-8")
+        return sent
 
 
 @click.group()
@@ -30,33 +77,21 @@ def command() -> None:
 @click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: '0 3 * * *'.")
 @click.option("--max-concurrent", type=click.IntRange(1, 10), default=1, show_default=True,
               help="How many runs may be at work at once.")  # fmt: skip
-@click.option("--name", default="", help="Its name, one of a kind; the file's name where not given.")
+@click.option("--name", default="", help="Its unique name; by default the file's name.")
 @click.option("--window", type=click.IntRange(1), default=None, metavar="N",
               help="Each run takes the N newest spans there are when it starts; needs --source.")  # fmt: skip
 @click.option("--source", default="", metavar="PATTERN",
               help="Folders of the spans as the steps see them, with {SPAN} for the number.")  # fmt: skip
 @click.option(
-    "--marker", default="_SUCCESS", show_default=True, help="File that says a span's folder is whole."
+    "--marker", default="_SUCCESS", show_default=True, help="File that marks a span's folder as complete."
 )
 @PARAMETERS
 @JSON
-def create(
-    target: str,
-    cluster: Path,
-    compiled: Path,
-    cron: str,
-    max_concurrent: int,
-    name: str,
-    window: int | None,
-    source: str,
-    marker: str,
-    assignments: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Run COMPILED by the clock; the same call again changes nothing.
+def create(target: str, cluster: Path, compiled: Path, as_json: bool, **options: Any) -> None:
+    """Run COMPILED on a schedule; repeating the same call changes nothing.
 
-    Runs take the spans that stand in the file. With --window a step goes before them that finds the newest when a run
-    starts; the file has to be compiled with as many (--set pretraining.window=N).
+    Runs take the spans that are written in the file. With --window, each run begins with a step that finds the newest
+    spans; the file must be compiled with as many (--set pretraining.window=N).
 
     \b
     hares schedule create --target kubeflow --cluster cluster.yaml --cron '0 3 * * *' --max-concurrent 1 hares.yaml
@@ -64,38 +99,18 @@ def create(
         --window 4 --source '/mnt/data/span-{SPAN}' hares.yaml
     """
     from cli.terminal import say
-    from kubeflow.cron import checked_cron
 
-    try:
-        cron = checked_cron(cron)
-    except ValueError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
-    if (window is None) != (not source):
-        raise CommandError("--window and --source: give both or neither", ExitCode.SETTINGS)
-    parameters = parse_parameters(assignments)
-    name = shown_name(name, compiled)
+    request = ScheduleRequest(compiled, **options)
+    cron = request.checked_cron()
+    parameters = parse_parameters(request.assignments)
+    name = shown_name(request.name, compiled)
     with opened(target, cluster) as service, tempfile.TemporaryDirectory() as folder:
-        sent = compiled if window is None else Path(folder) / compiled.name
-        if window is not None:
-            sent.write_text(_on_newest_spans(compiled, source, window, marker), encoding="utf-8")
-        made = service.create_schedule(sent, name, cron, max_concurrent, parameters)
+        sent = request.pipeline_file(Path(folder))
+        made = service.create_schedule(sent, name, cron, request.max_concurrent, parameters)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(made), indent=1))
     else:
         say(f"schedule {made.schedule_id} ({made.name}): {made.cron}, at most {made.max_concurrent} at once")
-
-
-def _on_newest_spans(compiled: Path, source: str, window: int, marker: str) -> str:
-    from kubeflow.compiled.file import CompiledFileError, compiled_text, read_compiled, read_documents
-    from kubeflow.compiled.newest_spans_step import with_newest_spans
-
-    try:
-        read_compiled(compiled)
-        return compiled_text(with_newest_spans(read_documents(compiled), source, window, marker))
-    except CompiledFileError as error:
-        raise CommandError(str(error), ExitCode.DATA) from error
-    except ValueError as error:
-        raise CommandError(str(error), ExitCode.SETTINGS) from error
 
 
 @command.command("list")

@@ -28,10 +28,10 @@ def command(
     metadata: str,
     as_json: bool,
 ) -> None:
-    """Train and score every cell of a grid, and set the table beside the paper's.
+    """Train and score every cell of a grid, and print the table beside the paper's.
 
-    A cell that is done is not run again; one that was killed goes on where it stopped. A cell that fails is recorded
-    and the study goes on: exit code 5 says that there was one. --set changes a setting of every cell.
+    A finished cell is not run again; one that was killed goes on where it stopped. A cell that fails is recorded and
+    the study goes on, with exit code 5 at its end. --set changes a setting of every cell.
 
     \b
     hares study --grid tiny --corpus corpora --workspace W
@@ -41,7 +41,7 @@ def command(
     """
     from cli.options import parse_corpus
     from cli.pipeline_run import RunRequest
-    from cli.study_run import study_and_show
+    from cli.study import study_and_show
 
     corpus, placements = parse_corpus(corpora)
     study_and_show(RunRequest(name, workspace, corpus, placements, assignments, plugins, metadata, as_json))

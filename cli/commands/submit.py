@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @cluster_options
 @COMPILED
-@click.option("--name", default="", help="Shown beside the run; the file's name where not given.")
+@click.option("--name", default="", help="Name of the run; by default the file's name.")
 @PARAMETERS
 @click.option("--again", is_flag=True, help="Start another run of what was submitted before.")
 @click.option("--wait", "waits", is_flag=True, help="Show the steps until the run has ended.")
@@ -42,14 +42,14 @@ def command(
 ) -> None:
     """Start a run of COMPILED, the file that `hares compile` wrote.
 
-    The same file with the same name and parameters is one run however often this is called, so that it may be called
-    again after an error; --again starts another.
+    The same file with the same name and parameters is one run, however often this is called, so repeating it after an
+    error is safe. --again starts another run.
 
     \b
     hares submit --target kubeflow --cluster cluster.yaml hares.yaml --wait
     hares submit --target vertex --cluster vertex.yaml hares.json --name nightly --json
 
-    With --wait, exit code 5 where the run failed or was cancelled. Exit code 9 where the cluster refused.
+    With --wait, exit code 5 if the run failed or was cancelled. Exit code 9 if the cluster refused.
     """
     from cli.terminal import say
 

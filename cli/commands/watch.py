@@ -20,9 +20,9 @@ from cli.errors import CommandError, ExitCode
     "--marker", default="_SUCCESS", show_default=True, help="File that says a span's folder is whole."
 )
 @click.option("--workspace", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Where what was submitted is written down.")  # fmt: skip
+              help="Where submitted spans are recorded.")  # fmt: skip
 @click.option("--poll", type=click.FloatRange(min=0.01), default=60.0, show_default=True, metavar="SECONDS",
-              help="How often the source is looked at.")  # fmt: skip
+              help="How often to look at the source.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, submit what is due, and end.")
 @click.argument("compile_command", metavar="-- COMMAND", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -35,7 +35,7 @@ def command(
     once: bool,
     compile_command: tuple[str, ...],
 ) -> None:
-    """Compile and submit when a span has arrived whole, once per span however often this is restarted.
+    """Compile and submit when a span is complete, once per span, however often this is restarted.
 
     COMMAND compiles; in it {SPAN} becomes the span's number and {OUTPUT} the file to write.
 
@@ -43,7 +43,7 @@ def command(
     hares watch --target kubeflow --cluster cluster.yaml --source '/data/span-{SPAN}' --workspace W -- \\
         hares compile --target kubeflow --cluster cluster.yaml --set 'pretraining.span={SPAN}' --output '{OUTPUT}'
 
-    Exit code 9 where the cluster refused, 5 where COMMAND failed; started again, it goes on at that span.
+    Exit code 9 if the cluster refused, 5 if COMMAND failed; started again, it goes on at that span.
     """
     from cli.terminal import say
     from kubeflow.watch import Watch, WatchError

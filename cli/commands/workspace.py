@@ -1,4 +1,4 @@
-"""`hares workspace`: keeping the folder that runs leave behind in order."""
+"""`hares workspace`: keeps the folder of runs in order."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ def command() -> None:
 @click.option("--keep-runs", type=click.IntRange(1), metavar="N",
               help="Keep the last N runs and those of blessed or pushed models only.  [default: all runs]")  # fmt: skip
 @click.option(
-    "--yes/--dry-run", "removes", default=False, help="Remove it, or only say what would go (default)."
+    "--yes/--dry-run", "removes", default=False, help="Remove it, or only print what would go (default)."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def gc(workspace: Path, metadata: str, keep_runs: int | None, removes: bool, as_json: bool) -> None:
     """Remove what nothing in a workspace refers to: files of steps that were killed, checkpoints of trainings that
     have ended, temporary files, the trash; with --keep-runs also what only older runs made or used.
 
-    It says first what goes, why, and what that frees; without --yes it does no more.
+    It prints first what would go, why, and what that frees; it removes nothing without --yes.
 
     \b
     hares workspace gc --workspace W
     hares workspace gc --workspace W --yes
     hares workspace gc --workspace W --keep-runs 5 --yes
 
-    Exit code 10 while a run is at work in the workspace. Stopped half way, the same command goes on.
+    Exit code 10 while a run is at work in the workspace. If it is stopped half way, the same command goes on.
     """
     from cli.terminal import say
     from pipeline.gc import find_garbage, remove

@@ -45,8 +45,8 @@ class AudioExampleGen(base_beam_component.BaseBeamComponent):
         clips_per_shard: how many clips a TFRecord file holds, about.
         span: number of the span that `sources` was resolved to, if any.
         limits: what one file may cost.
-        decoders: what decodes, by version, since a file that was rejected may decode with another; None where it is
-            not known, as it comes with an image.
+        decoders: versions of the decoders, since a file that one rejects may decode with another; None if they are
+            unknown, because they come with an image.
     """
 
     SPEC_CLASS = AudioExampleGenSpec

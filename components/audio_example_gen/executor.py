@@ -1,8 +1,7 @@
-"""What AudioExampleGen does: the listing is sharded by Beam, and each shard decoded by `hares.ingest`.
+"""AudioExampleGen's executor: Beam shards the listing, and `hares.ingest` decodes each shard.
 
-Only the listing (paths and labels) travels through Beam's shuffle; audio is read and written where a shard
-is processed. The source's indexes are read twice: once to count, which settles the number of shards, once to
-assign.
+Only the listing (paths and labels) goes through Beam's shuffle; audio is read and written where its shard is processed.
+The source's indexes are read twice: once to count clips, which decides the number of shards, and once to assign them.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.artifacts import MANIFEST_FILE
-from components.beam_runner import let_go, listing_slices
-from components.outputs import record_outputs
+from components.beam_runner import listing_slices, run_and_release
+from components.provenance import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
 from hares.audio import Limits
 from hares.ingest import (
@@ -38,7 +37,7 @@ from hares.plain_data import from_json
 from hares.task import UNSETTLED, Clip
 
 REJECTED_FILE = "rejected.jsonl"
-UNSETTLED_PROPERTY = "unsettled"  # of a manifest: how many files another try may let in
+UNSETTLED_PROPERTY = "unsettled"  # of a manifest: how many files may be accepted at another try
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -65,7 +64,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         limits = from_json(Limits, exec_properties["limits"])
         write = _IngestShard(sources, shards, examples.uri, manifest.uri, limits)
         fileio.makedirs(os.path.join(manifest.uri, "summaries"))
-        with let_go(self._make_beam_pipeline()) as pipeline:
+        with run_and_release(self._make_beam_pipeline()) as pipeline:
             _ = (
                 pipeline
                 | "Sources" >> beam.Create([(sources, splits, part) for part in range(slices)])
@@ -128,7 +127,7 @@ def _num_shards(clips: int, clips_per_shard: int) -> int:
 def _keyed_entries(
     request: tuple[dict[str, str], list[str], int], shards: dict[str, int], slices: int
 ) -> Iterator[tuple[tuple[str, int], Entry]]:
-    """One slice of the shards, each with its entries; a slice lists everything and keeps what is its own."""
+    """The entries of one slice of the shards; every slice lists everything and keeps its own."""
     sources, splits, part = request
     for item in list_entries(sources, splits):
         if isinstance(item, Entry):
@@ -152,7 +151,7 @@ def _describe(
     content: dict[str, Any],
     span: int | None,
 ) -> None:
-    """Puts what a person or a later step asks first into the artifacts' properties."""
+    """Records what a person or a later step asks first in the artifacts' properties."""
     examples.split_names = artifact_utils.encode_split_names(splits)
     examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
     for artifact in (examples, manifest):

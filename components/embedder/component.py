@@ -32,11 +32,11 @@ class Embedder(base_beam_component.BaseBeamComponent):
     Args:
         examples: the task's clips.
         model: the trained encoder.
-        task: the task's name, which settles the crops.
+        task: the task's name, which decides the crops.
         protocol: `ProtocolSettings` as JSON.
         code_digest: digest of the source code that embedding runs.
-        model_run: where given, the encoder as it was before training, kept there by the Trainer, embeds the
-            clips too: the floor that the report shows beside each score.
+        model_run: if given, the untrained encoder that the Trainer kept there embeds the clips too, for the floor that
+            the report shows beside each score.
     """
 
     SPEC_CLASS = EmbedderSpec

@@ -1,8 +1,7 @@
-"""What Embedder does: each shard of Examples passes through the frozen SavedModel.
+"""Embedder's executor: each shard of Examples passes through the frozen SavedModel.
 
-The pass itself is `hares.embedding_pass`. A shard of embeddings appears under its final name when it is
-complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training,
-where the Trainer kept it.
+`hares.embedding_pass` does the pass. A shard of embeddings gets its final name when it is complete. `trained/` holds
+the model's embeddings, `untrained/` those of the same encoder before training, if the Trainer kept it.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.beam_runner import let_go
+from components.beam_runner import run_and_release
 from components.model_layout import untrained_model_dir
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
 from hares.embedding_pass import embed_shard
 from hares.embeddings import encode_shard
@@ -67,7 +66,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             folder = os.path.join(embeddings.uri, variant)
             fileio.makedirs(folder)
             embed = _EmbedShard(path, folder, exec_properties["task"], exec_properties["protocol"])
-            with let_go(self._make_beam_pipeline()) as pipeline:
+            with run_and_release(self._make_beam_pipeline()) as pipeline:
                 _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(embed)
             remove_unfinished(folder)
         embeddings.set_string_custom_property("task", exec_properties["task"])
@@ -78,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 class _EmbedShard(beam.DoFn):
-    """Embeds one shard; the model is loaded once a worker."""
+    """Embeds one shard; each worker loads the model once."""
 
     def __init__(self, model_path: str, folder: str, task: str, protocol: str):
         self._model_path = model_path
@@ -104,6 +103,6 @@ class _EmbedShard(beam.DoFn):
 def saved_model_encoder(path: str) -> Callable[[np.ndarray], np.ndarray]:
     """The waveform signature of an exported encoder: (b, n) float32 at 16 kHz -> (b, d) float32.
 
-    Loaded once a process, where steps share one: an artifact's folder is written once and never changed.
+    Steps that share a process load it once, since an artifact's folder never changes once it is written.
     """
     return signature_encoder(path)

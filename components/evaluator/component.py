@@ -9,14 +9,15 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
-from components.evaluator.executor import Executor, embeddings_key, examples_key, manifest_key
+from components.evaluator.executor import Executor
+from components.properties import INPUTS_OF_TASK, input_key
 from hares.task import task_names
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of Evaluator.
 
-    One named input a task, and not one union of them: the Kubeflow compiler has no unions.
+    Each task has named inputs, because the Kubeflow compiler has no unions of channels.
     """
 
     PARAMETERS = {
@@ -29,12 +30,10 @@ class EvaluatorSpec(component_spec.ComponentSpec):
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         **{
-            key: component_spec.ChannelParameter(type=kind, optional=True)
+            input_key(what, task): component_spec.ChannelParameter(type=kind, optional=True)
             for task in task_names()
-            for key, kind in (
-                (embeddings_key(task), Embeddings),
-                (manifest_key(task), AudioManifest),
-                (examples_key(task), standard_artifacts.Examples),
+            for what, kind in zip(
+                INPUTS_OF_TASK, (Embeddings, AudioManifest, standard_artifacts.Examples), strict=True
             )
         },
     }
@@ -55,11 +54,10 @@ class Evaluator(base_component.BaseComponent):
         manifests: task name to its AudioManifest, for the clip counts beside each score.
         protocol: `ProtocolSettings` as JSON.
         blessing: the rule, `BlessingConfig` as JSON.
-        baseline: where the latest blessed model's report is, or "" where there is none.
-        run_key: digest of settings, data and code, by which a run tells its own report from an earlier one.
+        baseline: folder of the latest blessed model's report, or "" if there is none.
+        run_key: digest of settings, data and code; it tells this run's report from earlier ones.
         code_digest: digest of the source code that evaluation runs.
-        examples: task name to its Examples, whose sound the report's spectrograms are made of; None for a
-            report without them.
+        examples: task name to its Examples, for the report's spectrograms; None for a report without them.
     """
 
     SPEC_CLASS = EvaluatorSpec
@@ -88,8 +86,12 @@ class Evaluator(base_component.BaseComponent):
             blessing_artifact=channel_utils.as_channel([standard_artifacts.ModelBlessing()]),
             metrics=channel_utils.as_channel([ScoreMetrics()]),
             page=channel_utils.as_channel([ReportPage()]),
-            **{embeddings_key(task): channel for task, channel in embeddings.items()},
-            **{manifest_key(task): channel for task, channel in manifests.items()},
-            **{examples_key(task): channel for task, channel in (examples or {}).items()},
+            **{
+                input_key(what, task): channel
+                for what, channels in zip(
+                    INPUTS_OF_TASK, (embeddings, manifests, examples or {}), strict=True
+                )
+                for task, channel in channels.items()
+            },
         )
         super().__init__(spec=spec)

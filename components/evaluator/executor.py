@@ -1,7 +1,7 @@
-"""What Evaluator does: probes by `hares.scoring`, a report by `hares.report`, a verdict by `hares.blessing`.
+"""Evaluator's executor: scores by `hares.benchmark`, a report by `hares.report`, a verdict by `hares.blessing`.
 
-Every score goes into the custom properties of the report's artifact, with its interval and clip counts, so that
-ML Metadata answers for it without opening a file.
+Every score is recorded on the report's artifact with its interval and clip counts (`components.properties`), so ML
+Metadata answers without opening a file. Clusters show the scores as a table and the report as a page.
 """
 
 from __future__ import annotations
@@ -21,8 +21,18 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.artifacts import MANIFEST_FILE
-from components.evaluator.shown import show_page, show_scores
-from components.outputs import record_outputs
+from components.properties import (
+    CURRENT_MODEL,
+    CURRENT_MODEL_ID,
+    HARES,
+    MANIFEST_COUNTS,
+    bound_keys,
+    input_key,
+    score_key,
+    task_key,
+)
+from components.provenance import record_outputs
+from hares.atomic_files import atomically
 from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge
 from hares.embedding_collector import collect
@@ -34,25 +44,12 @@ from hares.plain_data import from_json
 from hares.predictions import Predictions, decode_predictions
 from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
-from hares.report import write_report
+from hares.report import PAGE_FILE, write_report
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
 from hares.task import load_task, task_names
 from models.export import read_metadata
 
-
-def embeddings_key(task: str) -> str:
-    """Name of the input that holds a task's embeddings."""
-    return f"embeddings_{task}"
-
-
-def manifest_key(task: str) -> str:
-    """Name of the input that holds a task's manifest."""
-    return f"manifest_{task}"
-
-
-def examples_key(task: str) -> str:
-    """Name of the input that holds a task's Examples, for the spectrograms of its worst mistakes."""
-    return f"examples_{task}"
+SCORES_FILE = "scores.json"
 
 
 class Executor(base_executor.BaseExecutor):
@@ -66,8 +63,8 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """See `Evaluator` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
-        # Training turns it on for its process. Where steps have processes of their own, or the trainer comes from the
-        # cache, probes would else differ in their last bits from run to run.
+        # Training turns it on, but steps may have separate processes, or the trainer may come from the cache. Probes
+        # would then differ in their last bits from run to run.
         tf.config.experimental.enable_op_determinism()
         model = artifact_utils.get_single_instance(input_dict["model"])
         report_artifact = artifact_utils.get_single_instance(output_dict["report"])
@@ -77,10 +74,11 @@ class Executor(base_executor.BaseExecutor):
         benchmark = Benchmark(settings)
         own = {"trained": own_classifier(path_utils.serving_model_path(model.uri)), "untrained": None}
         for task in map(load_task, task_names()):
-            if not input_dict.get(embeddings_key(task.name)):
+            embeddings = input_dict.get(input_key("embeddings", task.name))
+            if not embeddings:
                 continue
-            folder = artifact_utils.get_single_uri(input_dict[embeddings_key(task.name)])
-            manifest_folder = artifact_utils.get_single_uri(input_dict[manifest_key(task.name)])
+            folder = artifact_utils.get_single_uri(embeddings)
+            manifest_folder = artifact_utils.get_single_uri(input_dict[input_key("manifest", task.name)])
             manifest = _read_json(os.path.join(manifest_folder, MANIFEST_FILE))
             benchmark.describe(task, manifest, _ListedClips(manifest_folder))
             for variant in ("trained", "untrained"):
@@ -95,14 +93,14 @@ class Executor(base_executor.BaseExecutor):
         blessed, reasons = judge(rule, report, comparison)
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
-        show_scores(artifact_utils.get_single_instance(output_dict["metrics"]), report)
-        show_page(artifact_utils.get_single_instance(output_dict["page"]), report_artifact.uri)
+        _tabulate_scores(artifact_utils.get_single_instance(output_dict["metrics"]), report)
+        _copy_page(artifact_utils.get_single_instance(output_dict["page"]), report_artifact.uri)
         _bless(output_dict, model, report_artifact, blessed, reasons, exec_properties["run_key"])
         record_outputs(output_dict, self._context)
 
 
 class _ListedClips:
-    """The clips that ingestion used, from the lines of its manifest; may be gone through several times."""
+    """The clips that ingestion used, read from its manifest on every iteration."""
 
     def __init__(self, folder: str):
         self._folder = folder
@@ -121,7 +119,7 @@ class _Sounds:
         self._inputs = input_dict
 
     def find(self, task: str, clip_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Waveforms by clip id; empty where the task's Examples are no input."""
+        """Waveforms by clip id; empty if the task's Examples were not given."""
         wanted, found = set(clip_ids), {}
         for path in self._files(task) if wanted else ():
             for record in tf.data.TFRecordDataset(path):
@@ -134,7 +132,7 @@ class _Sounds:
 
     def _files(self, task: str) -> Iterator[str]:
         """Record files of the splits that are scored."""
-        for artifact in self._inputs.get(examples_key(task)) or ():
+        for artifact in self._inputs.get(input_key("examples", task)) or ():
             for split in artifact_utils.decode_split_names(artifact.split_names):
                 if split in ("test", *FOLDS):
                     folder = artifact_utils.get_split_uri([artifact], split)
@@ -146,7 +144,7 @@ class _Sounds:
 
 
 def _read_embeddings(folder: str, memory_limit_mb: float) -> TaskEmbeddings | None:
-    """All shards of one variant, or None where the embedder was not asked for it."""
+    """All shards of one variant; None if the embedder did not make it."""
     if not fileio.exists(folder):
         return None
     return collect(_shards(folder), memory_limit_mb)
@@ -168,7 +166,7 @@ def _read_json(path: str) -> dict[str, Any]:
 def _compared_with(
     baseline: str, report: dict[str, Any], predictions: Mapping[str, Predictions]
 ) -> Comparison | None:
-    """The comparison with the report folder `baseline`; None where that is "", as no model was blessed yet."""
+    """The comparison with the report in `baseline`; None if that is "", because no model was blessed yet."""
     if not baseline:
         return None
     stored: dict[str, Predictions] = {}
@@ -183,40 +181,62 @@ def _compared_with(
 def _describe_report(
     artifact: types.Artifact, report: dict[str, Any], encoder: dict[str, Any], run_key: str
 ) -> None:
-    """Scores and counts as custom properties. What is not scored has no property: 0 would be a score."""
+    """Records scores and counts. What is not scored gets no property, because 0 would be a score."""
     for task, entry in report["tasks"].items():
-        for what in ("value", "chance", "untrained"):
+        _set_score(artifact, task, entry["value"], entry["interval"])
+        for what in ("chance", "untrained", "seed_deviation", "macro_recall"):
             if entry[what] is not None:
-                artifact.set_float_custom_property(
-                    f"{task}/score" if what == "value" else f"{task}/{what}", entry[what]
-                )
-        _set_interval(artifact, task, entry["interval"])
-        for what in ("seed_deviation", "macro_recall"):
-            if entry[what] is not None:
-                artifact.set_float_custom_property(f"{task}/{what}", entry[what])
-        for what, count in (entry["manifest"] or {}).items():
-            if what in ("expected", "present", "missing", "unreadable"):
-                artifact.set_int_custom_property(f"{task}/manifest_{what}", count)
-        artifact.set_string_custom_property(f"{task}/leakage", entry["leakage"]["verdict"])
-        artifact.set_int_custom_property(f"{task}/clips", entry["clips"])
-        if entry["expected_clips"] is not None:
-            artifact.set_int_custom_property(f"{task}/expected_clips", entry["expected_clips"])
+                artifact.set_float_custom_property(task_key(task, what), entry[what])
+        counts = {"clips": entry["clips"], "expected_clips": entry["expected_clips"]}
+        counts |= {f"manifest_{what}": (entry["manifest"] or {}).get(what) for what in MANIFEST_COUNTS}
+        for what, count in counts.items():
+            if count is not None:
+                artifact.set_int_custom_property(task_key(task, what), count)
+        artifact.set_string_custom_property(task_key(task, "leakage"), entry["leakage"]["verdict"])
     for domain, value in report["domains"].items():
-        if value is not None:
-            artifact.set_float_custom_property(f"domain/{domain}", value)
-        _set_interval(artifact, f"domain/{domain}", report["intervals"]["domains"][domain])
-    if report["hares"] is not None:
-        artifact.set_float_custom_property("hares", report["hares"])
-    _set_interval(artifact, "hares", report["intervals"]["hares"])
+        _set_score(artifact, domain, value, report["intervals"]["domains"][domain])
+    _set_score(artifact, HARES, report["hares"], report["intervals"]["hares"])
     artifact.set_string_custom_property("protocol", report["protocol"]["name"])
     artifact.set_string_custom_property("encoder", str(encoder["encoder"]))
     artifact.set_string_custom_property("weights_digest", str(encoder["weights_digest"]))
     artifact.set_string_custom_property("run_key", run_key)
 
 
-def _set_interval(artifact: types.Artifact, name: str, interval: Sequence[float] | None) -> None:
-    for side, bound in zip(("low", "high"), interval or (), strict=False):
-        artifact.set_float_custom_property(f"{name}/{side}", bound)
+def _set_score(
+    artifact: types.Artifact, name: str, value: float | None, interval: Sequence[float] | None
+) -> None:
+    if value is not None:
+        artifact.set_float_custom_property(score_key(name), value)
+    for key, bound in zip(bound_keys(name), interval or (), strict=False):
+        artifact.set_float_custom_property(key, bound)
+
+
+def _tabulate_scores(artifact: types.Artifact, report: Mapping[str, Any]) -> None:
+    """Puts every score on the `ScoreMetrics` as a share of 1: tasks by name, domains, HARES.
+
+    Vertex and Kubeflow tabulate these properties and compare runs by them. The scores are in the artifact's folder too,
+    so that it has content, and a digest of it, like every artifact.
+    """
+    scores = {task: entry["value"] for task, entry in report["tasks"].items()}
+    scores |= {f"domain_{name}": value for name, value in report["domains"].items()}
+    scores[HARES] = report["hares"]
+    found = {name: value for name, value in scores.items() if value is not None}
+    for name, value in found.items():
+        artifact.set_float_custom_property(name, value)
+    fileio.makedirs(artifact.uri)
+    with fileio.open(os.path.join(artifact.uri, SCORES_FILE), "w") as file:
+        file.write(json.dumps(found, indent=1, sort_keys=True) + "\n")
+
+
+def _copy_page(artifact: types.Artifact, report_uri: str) -> None:
+    """Copies the report's page to the `ReportPage`, which a cluster shows.
+
+    A local runner has made a folder at its address, so the page goes into it. A cluster makes no folder, and shows the
+    file at the address itself.
+    """
+    target = os.path.join(artifact.uri, PAGE_FILE) if fileio.isdir(artifact.uri) else artifact.uri
+    with atomically(target) as part:
+        fileio.copy(os.path.join(report_uri, PAGE_FILE), part, overwrite=True)
 
 
 def _bless(
@@ -234,10 +254,10 @@ def _bless(
     with fileio.open(os.path.join(artifact.uri, name), "w") as file:
         file.write("\n".join(reasons) + "\n")
     artifact.set_int_custom_property("blessed", int(blessed))
-    artifact.set_string_custom_property("current_model", model.uri)
-    # A cluster's ids are larger, and JSON, by which it passes them on, would round them.
+    artifact.set_string_custom_property(CURRENT_MODEL, model.uri)
+    # A cluster's ids are larger, and it passes them on as JSON, which would round them.
     if model.id < 1 << 53:
-        artifact.set_int_custom_property("current_model_id", model.id)
+        artifact.set_int_custom_property(CURRENT_MODEL_ID, model.id)
     artifact.set_string_custom_property("report", report.uri)
     artifact.set_string_custom_property("reasons", "; ".join(reasons))
     artifact.set_string_custom_property("run_key", run_key)

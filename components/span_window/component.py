@@ -1,4 +1,4 @@
-"""SpanWindow: the Examples of several spans, each ingested by itself, as one."""
+"""SpanWindow: joins the Examples of several spans, each of which was ingested separately."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import channel_utils, component_spec, standard_artifacts
 
-from components.span_window.executor import Executor, examples_key
+from components.span_window.executor import Executor, span_key
 from hares.folder import MAX_WINDOW
 
 
 class SpanWindowSpec(component_spec.ComponentSpec):
     """Inputs, outputs and settings of SpanWindow.
 
-    One named input a span, and not one union of them: the Kubeflow compiler has no unions.
+    Each span has a named input, because the Kubeflow compiler has no unions of channels.
     """
 
     PARAMETERS = {"code_digest": component_spec.ExecutionParameter(type=str)}
     INPUTS = {
-        examples_key(number): component_spec.ChannelParameter(
+        span_key(number): component_spec.ChannelParameter(
             type=standard_artifacts.Examples, optional=number > 0
         )
         for number in range(MAX_WINDOW)
@@ -43,6 +43,6 @@ class SpanWindow(base_component.BaseComponent):
         spec = SpanWindowSpec(
             code_digest=code_digest,
             examples=channel_utils.as_channel([standard_artifacts.Examples()]),
-            **{examples_key(number): channel for number, channel in enumerate(examples)},
+            **{span_key(number): channel for number, channel in enumerate(examples)},
         )
         super().__init__(spec=spec)

@@ -1,4 +1,4 @@
-"""What SpanWindow does: every span's shards under one folder, linked where the file system can, else copied."""
+"""SpanWindow's executor: all spans' shards in one folder, linked if the file system can, else copied."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from hares.folder import MAX_WINDOW
 
 SPLIT = "train"
 
 
-def examples_key(number: int) -> str:
+def span_key(number: int) -> str:
     """Name of the input that holds the Examples of the `number`-th newest span."""
     return f"examples_{number}"
 
 
 class Executor(base_executor.BaseExecutor):
-    """Joins the spans' training splits. Spans may have clips of the same name; shards are named by their span."""
+    """Joins the spans' training splits. Shards are named by their span, since spans may share names of shards."""
 
     def Do(
         self,
@@ -35,7 +35,7 @@ class Executor(base_executor.BaseExecutor):
         """See `SpanWindow` for the execution properties."""
         self._log_startup(input_dict, output_dict, exec_properties)
         joined = artifact_utils.get_single_instance(output_dict["examples"])
-        keys = [key for key in map(examples_key, range(MAX_WINDOW)) if input_dict.get(key)]
+        keys = [key for key in map(span_key, range(MAX_WINDOW)) if input_dict.get(key)]
         spans = [artifact_utils.get_single_instance(input_dict[key]) for key in keys]
         target = os.path.join(joined.uri, f"Split-{SPLIT}")
         fileio.makedirs(target)

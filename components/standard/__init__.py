@@ -1,1 +1,1 @@
-"""TFX's own components, which also record what their outputs hold."""
+"""TFX's own components, with provenance recorded on their outputs."""

@@ -1,4 +1,4 @@
-"""TFX's own components with the executors of `components.standard.executor`; nothing else differs."""
+"""TFX's own components with the executors of `components.standard.executor`; they are otherwise unchanged."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from components.standard.executor import (
 
 
 class Transform(tfx_components.Transform):
-    """As TFX's; its outputs carry a digest of their content."""
+    """TFX's component with our executor."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(TransformExecutor)
 
 
 class StatisticsGen(tfx_components.StatisticsGen):
-    """As TFX's; its output carries a digest of its content."""
+    """TFX's component with our executor."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(StatisticsGenExecutor)
 
 
 class ImportSchemaGen(import_schema_gen.ImportSchemaGen):
-    """As TFX's; its output carries a digest of its content."""
+    """TFX's component with our executor."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ImportSchemaGenExecutor)
 
 
 class Pusher(tfx_components.Pusher):
-    """As TFX's; its output carries a digest of its content where the model was pushed."""
+    """TFX's component with our executor."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PusherExecutor)

@@ -1,6 +1,6 @@
-"""TFX's own executors, which also put a digest of each output's content into ML Metadata.
+"""TFX's own executors, which also record provenance on their outputs.
 
-The executor does it and no runner, so that an artifact has its digest wherever the step ran.
+The executors do it, not the runner, so that every artifact has its digest wherever the step ran.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils
 from tfx.utils import proto_utils
 
-from components.outputs import record_outputs
-from components.standard.batches import batches_by_bytes
+from components.provenance import record_outputs
+from workarounds.tfx_bsl import batches_by_bytes
 
 _DESTINATION = "push_destination"
 HIDDEN = ".part"  # below the push destination; servers look for numbers
 
 
 class _RecordsOutputs(base_executor.BaseExecutor):
-    """Goes before an executor of TFX's: does what that one does, and puts `content_digest` on each output.
+    """Mixin in front of an executor of TFX's: runs it, then records provenance on each output.
 
-    Where that one reads Examples it gets them in batches of bytes, so that its memory does not grow with the clips.
+    The executor reads Examples in batches of bytes, so its memory does not grow with the clips.
     """
 
     def Do(
@@ -57,15 +57,14 @@ class ImportSchemaGenExecutor(_RecordsOutputs, import_schema_gen.Executor):
 
 
 class PusherExecutor(_RecordsOutputs, pusher.Executor):
-    """As TFX's Pusher, in one move, and under a number that is the highest.
+    """Pushes atomically (copy, then rename) under a version above all existing ones.
 
-    TFX's copies straight into the version's folder, which a server may be watching: killed in the middle, it leaves a
-    part of a model there that nothing ever completes or removes. It also numbers versions by the clock alone: one that
-    went back numbers a new model below an old one, which servers then keep. Here the model is copied beside, under a
-    hidden name, moved when it is whole, and numbered above all that are there. An object store cannot move a folder
-    at once: there it is TFX's way, which copies `saved_model.pb` last.
+    TFX's Pusher copies straight into the version's folder, which a server may be watching. Killed in the middle, it
+    leaves a partial model that nothing ever completes or removes. It also numbers versions by the clock: if the clock
+    goes back, a new model gets a lower number than an old one, and servers keep the old one. An object store cannot
+    rename a folder, so there it is TFX's way, which copies `saved_model.pb` last.
 
-    An output that was not pushed has no files, and so no digest.
+    An output that was not pushed has no files, so it has no digest.
     """
 
     def Do(
@@ -82,7 +81,7 @@ class PusherExecutor(_RecordsOutputs, pusher.Executor):
             super().Do(input_dict, output_dict, exec_properties)
             return
         beside = os.path.join(base, HIDDEN)
-        if fileio.exists(beside):  # of a push that was killed
+        if fileio.exists(beside):  # left by a push that was killed
             fileio.rmtree(beside)
         destination.filesystem.base_directory = beside
         super().Do(

@@ -1,4 +1,4 @@
-"""TFX's own Trainer executor, which also puts what was trained into the artifacts' properties."""
+"""TFX's Trainer executor, which also records what was trained on the artifacts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 
 from components.model_layout import summary_path
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 
 _TEXT = ("encoder", "objective", "weights_digest", "warm_start", "transform_examples", "hardware")
 _NUMBERS = ("steps", "seed", "parameters", "embedding_size", "replicas")

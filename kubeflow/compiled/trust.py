@@ -30,8 +30,8 @@ _CONTAINER = {"image", "command", "args", "resources"}
 # Parameters of TFX's components that name code. The two functions are ours; files of modules are never given.
 _CODE = re.compile(r".*_fn|module_(file|path)|.*updater.*|.*executor.*|.*class.*")
 _FUNCTIONS = {
-    "run_fn": "pipeline.called_by_name.training.run_fn",
-    "preprocessing_fn": "pipeline.called_by_name.preprocessing.preprocessing_fn",
+    "run_fn": "pipeline.entry_points.training.run_fn",
+    "preprocessing_fn": "pipeline.entry_points.preprocessing.preprocessing_fn",
 }
 _NO_CODE = ("", "null", None)
 _TITLE = re.compile(r"title\"?:\s*\\?\"?([^\s\"\\]+)")

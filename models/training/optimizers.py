@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from models.training.config import TrainingConfig
 from models.training.schedule import WarmupCosine
+from workarounds.keras import create_slots
 
 
 def build_optimizer(
@@ -36,5 +37,5 @@ def build_optimizer(
         optimizer = LAMB(schedule)
     else:
         raise ValueError(f"training: optimizer={config.optimizer!r} is not accepted; give adam or lamb")
-    optimizer._create_all_weights(variables)
+    create_slots(optimizer, variables)
     return optimizer

@@ -1,14 +1,14 @@
-"""`hares metadata check`: what a crash left in a store and on the disk, and mending it.
+"""`hares metadata check`: finds what a crash left in a store and on the disk, and mends it.
 
 | found | mended by |
 |---|---|
 | a RUNNING execution, or a run that is `running`, whose process is gone | it becomes FAILED |
 | a live artifact of this workspace whose files are gone | it becomes DELETED |
-| files of a step that no artifact stands for (`pipeline.keeping`) | they are moved into the workspace's trash |
+| files of a step that no artifact names (`pipeline.keeping`) | they are moved into the workspace's trash |
 
-A process is known by host, number and start (`pipeline.lineage.record`). One of another host, or of a run that
-recorded none, cannot be told to be gone from here: it is reported and left alone, and so are files of its run.
-Runs and artifacts of other workspaces that share the store are none of this workspace's business.
+A process is known by host, number and start (`pipeline.lineage.record`). Whether a process of another host is gone, or
+that of a run that recorded none, cannot be known here: it is reported and left alone, and so are its run's files. Runs
+and artifacts of other workspaces that share the store are ignored.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from pathlib import Path
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import PUSHED
 from pipeline.keeping import Keeping
-from pipeline.lineage.graph import places
+from pipeline.lineage.graph import origins
 from pipeline.lineage.ownership import Ownership, local_path
 from pipeline.lineage.record import FAILED, GONE, LIVE, NOT_KNOWN, RUN_TYPE, running
 
-_NO_ARTIFACT = "no artifact of the store stands for these files"
+_NO_ARTIFACT = "no artifact of the store names these files"
 
 
 @dataclass(frozen=True)
-class Finding:
+class Leftover:
     """Something a crash left.
 
     Attributes:
@@ -48,8 +49,8 @@ class Finding:
     can_mend: bool
 
 
-def check(keeping: Keeping) -> list[Finding]:
-    """Everything a crash left of this workspace's runs.
+def check(keeping: Keeping) -> list[Leftover]:
+    """Everything that crashes of this workspace's runs left.
 
     Args:
         keeping: the workspace, its store, and what may be removed.
@@ -58,24 +59,24 @@ def check(keeping: Keeping) -> list[Finding]:
     states = {run.name: state for run, state in running(store) if ownership.has(run)}
     return [
         *(
-            Finding("run", name, f"it is recorded as running, its process is {state}", state == GONE)
+            Leftover("run", name, f"it is recorded as running, its process is {state}", state == GONE)
             for name, state in states.items()
             if state != LIVE
         ),
         *_running_executions(store, states, ownership),
         *_artifacts_without_files(store, ownership),
         *(
-            Finding("files", str(folder), "; ".join([_NO_ARTIFACT, *keeping.doubts]), not keeping.doubts)
+            Leftover("files", str(folder), "; ".join([_NO_ARTIFACT, *keeping.doubts]), not keeping.doubts)
             for folder in keeping.unnamed_folders(keeping.named())
         ),
     ]
 
 
-def mend(keeping: Keeping, findings: Sequence[Finding]) -> list[Finding]:
+def mend(keeping: Keeping, findings: Sequence[Leftover]) -> list[Leftover]:
     """Mends what can be mended; returns what was. Files are moved into the workspace's trash.
 
     Raises:
-        OSError: files cannot be moved; all that comes before them is mended.
+        OSError: files cannot be moved; everything before them is mended.
     """
     store, workspace = keeping.store, keeping.workspace
     trash = workspace.trash / datetime.datetime.now().strftime("%Y%m%dT%H%M%S.%f")
@@ -106,16 +107,16 @@ def mend(keeping: Keeping, findings: Sequence[Finding]) -> list[Finding]:
 
 def _running_executions(
     store: MetadataStore, states: Mapping[str, str], ownership: Ownership
-) -> list[Finding]:
+) -> list[Leftover]:
     found = store.get_executions(ListOptions(filter_query="last_known_state = RUNNING"))
-    where = places(store, [execution.id for execution in found])
+    where = origins(store, [execution.id for execution in found])
     findings = []
     for execution in found:
         contexts = [store.get_context_by_type_and_name(RUN_TYPE, run) for run in where[execution.id].runs]
         if contexts and not any(context is not None and ownership.has(context) for context in contexts):
             continue  # another workspace's
         runs = where[execution.id].runs
-        # A run that is not recorded as running has ended, so that none of its steps can be.
+        # A run that is not recorded as running has ended, so none of its steps can be running.
         state = (
             NOT_KNOWN
             if not runs
@@ -125,7 +126,7 @@ def _running_executions(
             detail = (
                 f"step {where[execution.id].node} of run {' '.join(runs)} is RUNNING, its process is {state}"
             )
-            findings.append(Finding("execution", str(execution.id), detail, state == GONE))
+            findings.append(Leftover("execution", str(execution.id), detail, state == GONE))
     return findings
 
 
@@ -138,13 +139,11 @@ def _doubt(state: str) -> int:
     return (GONE, NOT_KNOWN, LIVE).index(state)
 
 
-def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Finding]:
+def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Leftover]:
     findings = []
     for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
-        not_pushed = (
-            "pushed" in artifact.custom_properties and not artifact.custom_properties["pushed"].int_value
-        )
+        not_pushed = PUSHED in artifact.custom_properties and not artifact.custom_properties[PUSHED].int_value
         if not not_pushed and not os.path.exists(local_path(artifact.uri)) and ownership.ours(artifact):
-            detail = f"{artifact.type} is live, and {artifact.uri} is not there"
-            findings.append(Finding("artifact", str(artifact.id), detail, True))
+            detail = f"{artifact.type} is live, but {artifact.uri} does not exist"
+            findings.append(Leftover("artifact", str(artifact.id), detail, True))
     return findings

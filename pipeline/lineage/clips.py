@@ -1,7 +1,7 @@
 """The clips behind a manifest: each with the path of its file and the SHA-256 of the file's bytes.
 
-A manifest's lists are read line by line, so two million clips never sit in memory. Two manifests are compared by
-64-bit hashes first (16 bytes a clip and side), and only clips that differ are read out.
+A manifest's lists are read line by line, so two million clips are never in memory at once. Two manifests are first
+compared by 64-bit hashes (16 bytes for each clip and side), and only clips that differ are read again.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SourceClip:
 
     Attributes:
         clip_id, split: as in the manifest.
-        path: its file, "" where it came from no file or the manifest does not say.
-        sha256: of the file's bytes (of the PCM where there is no file).
+        path: its file; "" if it came from no file, or the manifest does not say.
+        sha256: of the file's bytes (of the PCM if there is no file).
         labels: class ids.
     """
 
@@ -41,7 +41,7 @@ class SourceClip:
 
 @dataclass(frozen=True)
 class ClipChange:
-    """A clip that is not the same in two manifests: "added", "removed" or "changed"."""
+    """A clip that differs between two manifests: "added", "removed" or "changed"."""
 
     what: str
     clip_id: str
@@ -51,7 +51,7 @@ class ClipChange:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest itself.
+    """Reads a manifest.
 
     Raises:
         LookupError: there is none; the message names the file.
@@ -61,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise LookupError(
-            f"{path}: the store knows this manifest, the disk lacks it. Was the artifact deleted or moved?"
+            f"{path}: the store lists this manifest, but the file is gone. Was the artifact deleted or moved?"
         ) from error
     return content
 
@@ -78,7 +78,7 @@ def source_clips(folder: Path) -> Iterator[SourceClip]:
 
 
 def find_clips(folder: Path, path: str, sha256: str) -> Iterator[SourceClip]:
-    """Clips that came from a file: by its path, or by its bytes under whatever name.
+    """Clips that came from a file: by its path, or by its bytes under any name.
 
     Args:
         folder: the manifest's.
@@ -91,7 +91,7 @@ def find_clips(folder: Path, path: str, sha256: str) -> Iterator[SourceClip]:
 
 
 def changed_clips(before: Path, after: Path) -> list[ClipChange]:
-    """The clips that two manifests do not share, by id and split: with other bytes, other labels, or alone.
+    """The clips that differ between two manifests, by id and split: in bytes or labels, or in one manifest only.
 
     Raises:
         LookupError: a folder holds no manifest.
@@ -146,7 +146,7 @@ def _lines(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _clip(list_name: str, line: dict[str, Any], roots: dict[str, str]) -> SourceClip:
-    # Manifests of earlier versions do not say from which source a clip came, nor its path.
+    # Manifests of earlier versions have neither a clip's source nor its path.
     path = line.get("path", "")
     root = roots.get(line.get("source", ""), "")
     return SourceClip(

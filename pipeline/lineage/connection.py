@@ -5,13 +5,14 @@
     postgresql://user@localhost:5432/database
     grpc://host:8080?custom_ca=ca.pem
 
-A server on another machine wants TLS with a verified name, or `plaintext=true` in its address. Of ML Metadata's clients
-only gRPC's can verify one: PostgreSQL's is built without TLS, and MySQL's takes any certificate, or with verification
-none. Their servers are better reached through a tunnel that ends on this machine. A MySQL server is trusted with every
-file that this user can read: the client sends the one that it asks for (LOAD DATA LOCAL INFILE), without a switch.
+A server on another machine needs TLS with a verified name, or `plaintext=true` in its address. Of ML Metadata's clients
+only gRPC's can verify a name: PostgreSQL's is built without TLS, and MySQL's accepts any certificate, or with
+verification none. Reach their servers through a tunnel that ends on this machine. A MySQL server can read every file
+that this user can: the client sends whatever file the server asks for (LOAD DATA LOCAL INFILE), and cannot be told not
+to.
 
-A password never stands in an address, which `ps` shows and a shell remembers: it comes from the environment variable
-HARES_METADATA_PASSWORD, or from a file that `?password_file=` names. It goes into the connection and nowhere else.
+An address never holds a password, because `ps` shows it and a shell remembers it. The password comes from the
+environment variable HARES_METADATA_PASSWORD, or from a file that `?password_file=` names, and is used only to connect.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.hosts import is_loopback
-from pipeline.lineage.exact_store import ExactStore
+from workarounds.ml_metadata import PatchedStore
 
 PASSWORD_VARIABLE = "HARES_METADATA_PASSWORD"
 Config: TypeAlias = "pb.ConnectionConfig | pb.MetadataStoreClientConfig"
 
-# What a lost connection is to ML Metadata: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file
+# How ML Metadata reports a lost connection: InternalError from MySQL and PostgreSQL, AbortedError from a SQLite file
 # that another process keeps locked for longer than its retries take (some 15 s), the others from gRPC.
 LOST = (errors.InternalError, errors.AbortedError, errors.UnavailableError, errors.DeadlineExceededError)
 
@@ -49,7 +50,7 @@ _MYSQL_SSL = {
     "ssl_cipher": "cipher",
 }
 _GRPC_SSL = ("client_key", "server_cert", "custom_ca")
-# What ML Metadata's C++ part says, all in RuntimeErrors, where two make the database or its tables at once.
+# What ML Metadata's C++ part says, in RuntimeErrors, when two processes make the database or its tables at once.
 _TABLES_BEING_MADE = (
     "concurrent connection",
     "already exists",
@@ -60,7 +61,7 @@ _TABLES_BEING_MADE = (
 )
 _TABLES_WITHIN = 30.0  # seconds
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": 8080}
-# ML Metadata puts these into libpq's connection string and into SQL as they are.
+# ML Metadata puts these into libpq's connection string and into SQL unquoted.
 _HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+")
 _USER = re.compile(r"[^\s'\"\\`;=]*")
 _DATABASE = re.compile(r"[\w.$-]*")
@@ -73,11 +74,11 @@ class StoreUnreachableError(ConnectionError):
 
 @dataclass(frozen=True)
 class StoreAddress:
-    """A store, known but not opened.
+    """A store that is not opened yet.
 
     Attributes:
         shown: the address as a person may see it; it never holds a password.
-        config: what ML Metadata connects with; kept out of any printed form.
+        config: what ML Metadata connects with; never printed.
         file: of a SQLite store, its path.
     """
 
@@ -86,14 +87,14 @@ class StoreAddress:
     file: Path | None = None
 
     def exists(self) -> bool:
-        """Whether there is something to read: a SQLite file that is there, or any server."""
+        """Whether there is something to read: an existing SQLite file, or any server."""
         return self.file is None or self.file.is_file()
 
     def open(self) -> MetadataStore:
-        """The store; on a server its tables are made at the first use.
+        """Opens the store; on a server its tables are made at the first use.
 
         Raises:
-            FileNotFoundError: there is no such SQLite file: reading must not make an empty one.
+            FileNotFoundError: no such SQLite file; reading must not make an empty one.
             StoreUnreachableError: the server does not answer or refuses us.
         """
         if not self.exists():
@@ -119,18 +120,18 @@ class StoreAddress:
 
     @contextmanager
     def asking(self, create: bool = False) -> Iterator[MetadataStore]:
-        """The store, for questions in a row.
+        """The store inside the block, for several questions.
 
         Args:
-            create: make a SQLite file that is not there.
+            create: whether to make a missing SQLite file.
 
         Raises:
             FileNotFoundError: as `open` does.
-            StoreUnreachableError: as `open` does, and where the server stops answering in between.
+            StoreUnreachableError: as `open` does, or the server stops answering inside the block.
         """
         if create and self.file is not None and not self.file.exists():
             self.file.parent.mkdir(parents=True, exist_ok=True)
-            ExactStore(self.config)
+            PatchedStore(self.config)
         store = self.open()
         try:
             yield store
@@ -138,7 +139,7 @@ class StoreAddress:
             raise self.lost(error) from None
 
     def lost(self, error: Exception) -> StoreUnreachableError:
-        """What to raise where the store stops answering in the middle of a run."""
+        """The error to raise when the store stops answering during a run."""
         return StoreUnreachableError(
             f"{self.shown}: the metadata store does not answer any more ({_safe(error, self.config)}"
             f"{self._locked(error)}). All that it recorded is kept: once it answers again, the same command goes on "
@@ -146,7 +147,7 @@ class StoreAddress:
         )
 
     def _locked(self, error: Exception) -> str:
-        """What ML Metadata means where it gives up on a SQLite file."""
+        """The error to raise when ML Metadata gives up on a SQLite file."""
         locked = self.file is not None and "Concurrent writes aborted" in str(error)
         return ": another process keeps the file locked" if locked else ""
 
@@ -185,7 +186,7 @@ def store_address(text: str, default: Path) -> StoreAddress:
 
 
 def sqlite_config(path: Path) -> pb.ConnectionConfig:
-    """Connection to a SQLite file, which is made where there is none."""
+    """Connection to a SQLite file, which is made if it is missing."""
     config = pb.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
@@ -193,11 +194,11 @@ def sqlite_config(path: Path) -> pb.ConnectionConfig:
 
 
 def _opened(config: Config) -> MetadataStore:
-    """The store. Who comes while another makes the tables of an empty store waits until they are there."""
+    """Opens the store; if another process is making the tables of an empty store, waits until they exist."""
     deadline = time.monotonic() + _TABLES_WITHIN
     while True:
         try:
-            return ExactStore(config)
+            return PatchedStore(config)
         except RuntimeError as error:
             being_made = any(text in str(error) for text in _TABLES_BEING_MADE)
             if not being_made or time.monotonic() > deadline:
@@ -216,18 +217,18 @@ class _Place:
 
     @property
     def other_machine(self) -> bool:
-        """Whether the way there leaves this machine; an empty host is a socket's."""
+        """Whether the server is on another machine; an empty host is a socket on this one."""
         return bool(self.host) and not is_loopback(self.host)
 
 
 def _parsed(scheme: str, text: str) -> tuple[_Place, dict[str, str]]:
-    """An address in its parts. Messages repeat none that could be a password, also where it cuts the address in two."""
+    """The parts of an address. Messages repeat no part that could be a password, even one that breaks the address."""
     expected = f"expected {scheme}://{'' if scheme == 'grpc' else 'user@'}host[:port]"
     try:
         parts = urlsplit(text)
         password, port = parts.password, parts.port if parts.password is None else 0
     except ValueError:
-        raise ValueError(f"--metadata: what stands for the host or port is none; {expected}") from None
+        raise ValueError(f"--metadata: the host or port is not valid; {expected}") from None
     if password is not None:
         raise ValueError(
             f"--metadata: there is a password in the {scheme} address, where `ps` shows it; put it into the "
@@ -244,7 +245,7 @@ def _parsed(scheme: str, text: str) -> tuple[_Place, dict[str, str]]:
         or parts.fragment
         or (scheme == "grpc" and (user or database or not host))
     ):
-        raise ValueError(f"--metadata: there are letters in the {scheme} address that none has; {expected}")
+        raise ValueError(f"--metadata: the {scheme} address has characters that no address has; {expected}")
     options: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in options or not value:
@@ -277,7 +278,7 @@ def _postgresql(place: _Place, options: dict[str, str], password: str) -> pb.Con
     config.postgresql.port = str(place.port)
     config.postgresql.dbname = place.database
     config.postgresql.user = place.user
-    if password:  # an empty one would make libpq take what comes next for it
+    if password:  # with an empty one, libpq would take what follows for it
         config.postgresql.password = _libpq(password)
     _check_way(place, options, "an attacker there can read all, the password too")
     _refuse(options, ("plaintext", "socket", "password_file"))
@@ -289,13 +290,13 @@ def _check_way(place: _Place, options: dict[str, str], harm: str) -> None:
     if place.other_machine and not plaintext:
         raise ValueError(
             f"--metadata: {place.shown} is on another machine, and ML Metadata's client cannot verify a server of this "
-            f"kind: who sits on the way can stand in for it, and {harm}. Reach it through a tunnel that ends on this "
+            f"kind: anyone on the way can pose as it, and {harm}. Reach it through a tunnel that ends on this "
             "machine, as `ssh -L` makes one, or give plaintext=true to do without"
         )
 
 
 def _libpq(value: str) -> str:
-    """A value as libpq's connection string takes it, into which ML Metadata puts it unquoted."""
+    """A value quoted for libpq's connection string, since ML Metadata does not quote it."""
     if _AS_IT_IS.fullmatch(value):
         return value
     escaped = re.sub(r"(['\\])", r"\\\1", value)
@@ -303,7 +304,7 @@ def _libpq(value: str) -> str:
 
 
 def _unquoted(value: str) -> str:
-    """What `_libpq` was given."""
+    """The inverse of `_libpq`."""
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == "'" else value
 
 
@@ -347,7 +348,7 @@ def _refuse(options: dict[str, str], accepted: tuple[str, ...]) -> None:
 
 
 def _safe(error: Exception, config: Config) -> str:
-    """An error's first line, without the query that met it, nor the password, should a library have put it there."""
+    """An error's first line, without its query, and without the password if a library put it there."""
     text = (str(error) or type(error).__name__).splitlines()[0]
     before = text.rpartition(" query:")[0]  # "Error when executing query: <why> query: UPDATE ..."
     text = before if " query:" in before else text

@@ -1,7 +1,6 @@
-"""`hares lineage diff`: what differs between two runs: settings, code, clips, scores.
+"""`hares lineage diff`: how two runs differ in settings, code, clips and scores.
 
-Scores are set against each other clip by clip (`hares.report.runs`), with an interval and p where both runs answered
-for the same clips.
+Scores are compared clip by clip (`hares.report.runs`), with an interval and p if both runs scored the same clips.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _CODE_FACTS = ("git_revision", "git_clean", "lock_digest")
 
 @dataclass(frozen=True)
 class DataDifference:
-    """What one ingestion read differently: `node` is known by its sources, as in "esc50"."""
+    """What one ingestion read differently; `node` names it by its sources, as in "esc50"."""
 
     node: str
     before: str
@@ -47,7 +46,7 @@ class RunDifference:
         code: (what, first, second): revision, tree, lock file, and digests by component.
         data: ingestions whose content differs.
         scores: by name, (first, second); a paired test is added by `paired_scores`.
-        reports: folders of the two reports, where there are.
+        reports: folders of the two reports, if they exist.
     """
 
     first: RunSummary
@@ -60,7 +59,7 @@ class RunDifference:
 
 
 def diff(store: MetadataStore, first: RunSummary, second: RunSummary) -> RunDifference:
-    """Sets a run against another.
+    """Compares two runs.
 
     Raises:
         LookupError: the manifests of two ingestions differ and one of them is gone from the disk.
@@ -97,12 +96,12 @@ def diff(store: MetadataStore, first: RunSummary, second: RunSummary) -> RunDiff
 
 
 def paired_scores(found: RunDifference) -> list[dict[str, Any]]:
-    """Second minus first of each score on the same clips: difference, interval and p, or why there is none.
+    """Second minus first of each score on the same clips: difference, interval and p, or why they are missing.
 
     Raises:
         ValueError: a report is gone from the disk or cannot be read.
     """
-    # Imported here: SciPy takes longer than all the rest of a diff.
+    # Imported here: SciPy takes longer than the rest of a diff.
     from hares.report.runs import differences, load_run
 
     if found.reports is None:
@@ -116,7 +115,7 @@ def paired_scores(found: RunDifference) -> list[dict[str, Any]]:
 
 
 def paired_among(reports: Mapping[str, Path]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
-    """As `paired_scores`, of every pair of runs; each report is read and resampled once.
+    """As `paired_scores` for every pair of runs; each report is read and resampled once.
 
     Args:
         reports: folders of the reports by run; those that cannot be read are left out.

@@ -1,8 +1,8 @@
 """`hares lineage export`: a run as OpenLineage events, or as a W3C PROV document, for other tools to read.
 
-OpenLineage: one COMPLETE (or FAIL, START) RunEvent a step, spec 2-0-2, with the pipeline's run as its parent; an
-artifact is a dataset named by its URI, and its content digest is the dataset's version. PROV: the PROV-JSON form;
-artifacts are entities, steps activities, the user the agent.
+OpenLineage (spec 2-0-2): each step is one COMPLETE (or FAIL, START) RunEvent with the pipeline's run as its parent. An
+artifact is a dataset named by its URI, and its content digest is the dataset's version. PROV (PROV-JSON): artifacts are
+entities, steps are activities, the user is the agent.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Link, Step, artifacts_by_id, places, steps_by_id
+from pipeline.lineage.graph import Link, Step, artifacts_by_id, origins, steps_by_id
 from pipeline.lineage.runs import RunSummary, pipeline_of
 from pipeline.lineage.trace import plain_value, properties_of
 
@@ -33,7 +33,7 @@ _EVENT_TYPES = {
 
 
 def openlineage(store: MetadataStore, run: RunSummary) -> list[dict[str, Any]]:
-    """The events of a run, one a step, in the order of its executions."""
+    """The events of a run, one for each step, in the order of its executions."""
     steps, nodes, artifacts = _content(store, run)
     pipeline = pipeline_of(store, run)
     job = pipeline.name if pipeline else "pipeline"
@@ -111,7 +111,7 @@ def prov(store: MetadataStore, run: RunSummary) -> dict[str, Any]:
                 "prov:entity": _entity(link.artifact_id),
                 "prov:role": link.key,
             }
-        # What came from the cache was made by another execution, and PROV lets an entity be made once.
+        # A cached artifact was made by another execution, and PROV lets an entity be made only once.
         for link in () if step.cached else step.outputs:
             document["wasGeneratedBy"][f"_:made{link.artifact_id}"] = {
                 "prov:entity": _entity(link.artifact_id),
@@ -125,13 +125,13 @@ def _content(
     store: MetadataStore, run: RunSummary
 ) -> tuple[dict[int, Step], Mapping[int, str], dict[int, pb.Artifact]]:
     steps = steps_by_id(store, [e.id for e in store.get_executions_by_context(run.context_id)])
-    nodes = {i: place.node for i, place in places(store, steps).items()}
+    nodes = {i: place.node for i, place in origins(store, steps).items()}
     ids = {link.artifact_id for step in steps.values() for link in (*step.inputs, *step.outputs)}
     return steps, nodes, artifacts_by_id(store, sorted(ids))
 
 
 def _distinct(links: tuple[Link, ...]) -> list[Link]:
-    """One link an artifact: a step may read one under several names."""
+    """One link for each artifact, since a step may read one under several names."""
     return list({link.artifact_id: link for link in links}.values())
 
 

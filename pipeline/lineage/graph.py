@@ -5,7 +5,7 @@ A step taken from the cache is a new execution with the same inputs and outputs 
 upstream walk goes from an artifact to its maker to the maker's inputs. With ten thousand runs that share one ingestion
 through the cache, that is one step and not ten thousand.
 
-Every question to the store is asked for many ids at once; a walk costs a few calls a level.
+Every call to the store asks for many ids at once, so a walk costs a few calls for each level.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SUBGRAPH_BATCH = 100  # ML Metadata's own limit of nodes that a lineage query s
 
 @dataclass(frozen=True, order=True)
 class Link:
-    """An artifact as an input or output of a step, under the name that the step has for it."""
+    """An artifact as an input or output of a step, under the step's name for it."""
 
     key: str
     artifact_id: int
@@ -56,8 +56,8 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an execution stands: the node of the pipeline, and the runs (one, as TFX makes them)."""
+class Origin:
+    """Where an execution comes from: its node of the pipeline, and its runs (TFX makes one)."""
 
     node: str
     runs: tuple[str, ...]
@@ -74,12 +74,12 @@ class Graph:
 def upstream(
     store: MetadataStore, artifact_ids: Iterable[int], keep: Callable[[Step, str], bool] | None = None
 ) -> Graph:
-    """All that some artifacts were made from: their makers, the makers' inputs, and so on; themselves included.
+    """Everything that some artifacts were made from, themselves included: their makers, the makers' inputs, and so on.
 
     Args:
         store: the store.
         artifact_ids: where to start.
-        keep: whether the walk follows an input of a step, by the name the step has for it; None follows all.
+        keep: whether the walk follows an input of a step, by its name there; None follows all.
     """
     graph = Graph()
     frontier = sorted(set(artifact_ids))
@@ -99,9 +99,9 @@ def upstream(
 
 
 def downstream(store: MetadataStore, artifact_ids: Iterable[int]) -> Graph:
-    """All that was made from some artifacts: the steps that read them, what those made, and so on.
+    """Everything that was made from some artifacts: the steps that read them, what those made, and so on.
 
-    Steps taken from the cache are among them: they tell which runs used an artifact.
+    It includes steps from the cache, which show the runs that used an artifact.
     """
     graph = Graph()
     frontier = sorted(set(artifact_ids))
@@ -121,8 +121,8 @@ def makers(
 ) -> dict[int, int]:
     """Execution that made each artifact; those that no execution made (imported ones) are left out.
 
-    TFX ends an artifact's URI with the id of the execution that made it. Where the store confirms that, one
-    look-up is enough; else all events of the artifact are read.
+    TFX ends an artifact's URI with the id of the execution that made it. If the store confirms that, one look-up is
+    enough; else all events of the artifact are read.
     """
     found: dict[int, int] = {}
     guesses = {i: guess for i in artifact_ids if (guess := _execution_in(artifacts[i].uri))}
@@ -153,12 +153,12 @@ def artifacts_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, pb.Ar
 
 
 def executions_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, pb.Execution]:
-    """Executions with their types' names; ids that there are not are left out."""
+    """Executions with their types' names; unknown ids are left out."""
     return {e.id: e for batch in _batches(ids, _BATCH) for e in store.get_executions_by_id(batch)}
 
 
 def steps_by_id(store: MetadataStore, ids: Iterable[int]) -> dict[int, Step]:
-    """Executions with their inputs and outputs; ids that there are not are left out."""
+    """Executions with their inputs and outputs; unknown ids are left out."""
     executions = executions_by_id(store, ids)
     inputs: dict[int, set[Link]] = {i: set() for i in executions}
     outputs: dict[int, set[Link]] = {i: set() for i in executions}
@@ -179,9 +179,9 @@ def events_of_artifacts(store: MetadataStore, ids: Iterable[int]) -> Iterator[pb
         yield from store.get_events_by_artifact_ids(batch)
 
 
-def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Place]:
+def origins(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Origin]:
     """Node and runs of each execution, from its contexts."""
-    found: dict[int, Place] = {}
+    found: dict[int, Origin] = {}
     for batch in _batches(execution_ids, _SUBGRAPH_BATCH):
         query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
         query.starting_executions.filter_query = f"id IN ({', '.join(map(str, batch))})"
@@ -195,27 +195,27 @@ def places(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Plac
             node = next((context.name for context in own if context.type == "node"), "")
             pipeline = next((context.name for context in own if context.type == "pipeline"), "")
             runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
-            found[execution_id] = Place(node.removeprefix(f"{pipeline}."), runs)
+            found[execution_id] = Origin(node.removeprefix(f"{pipeline}."), runs)
     return found
 
 
-def places_of_steps(
+def origins_of_steps(
     store: MetadataStore, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
-) -> dict[int, Place]:
-    """As `places`, for steps whose outputs are at hand: what a step made names its run and node.
+) -> dict[int, Origin]:
+    """As `origins`, for steps whose outputs are known: an output names its run and node.
 
-    ML Metadata has no index from an execution to its contexts, so `places` reads all ties of the store. It is
-    asked only for steps that made nothing, or whose outputs do not say.
+    ML Metadata has no index from an execution to its contexts, so `origins` scans the whole store. It is used only for
+    steps without outputs, or whose outputs do not name them.
     """
-    found: dict[int, Place] = {}
+    found: dict[int, Origin] = {}
     for step in steps.values():
         for link in () if step.cached else step.outputs:
             artifact = artifacts.get(link.artifact_id)
             if artifact is not None and {"run", "node"} <= set(artifact.custom_properties):
                 properties = artifact.custom_properties
-                found[step.id] = Place(properties["node"].string_value, (properties["run"].string_value,))
+                found[step.id] = Origin(properties["node"].string_value, (properties["run"].string_value,))
                 break
-    found.update(places(store, [i for i in steps if i not in found]))
+    found.update(origins(store, [i for i in steps if i not in found]))
     return found
 
 
@@ -239,13 +239,13 @@ def in_order(graph: Graph) -> list[Step]:
 
 
 def _key(event: pb.Event) -> str:
-    """The name that the step has for the artifact: the first part of the event's path."""
+    """The step's name for the artifact: the first part of the event's path."""
     steps = event.path.steps
     return steps[0].key if steps and steps[0].WhichOneof("value") == "key" else ""
 
 
 def _execution_in(uri: str) -> int:
-    """The number that TFX puts last into an artifact's URI; 0 where there is none."""
+    """The number at the end of an artifact's URI, put there by TFX; 0 if there is none."""
     last = os.path.basename(uri.rstrip("/"))
     return int(last) if last.isdecimal() and len(last) < 19 else 0
 

@@ -1,7 +1,7 @@
-"""`hares lineage impact`: everything that was made from a file or an artifact (the question after a licence complaint).
+"""`hares lineage impact`: everything that was made from a file or an artifact, as after a licence complaint.
 
-A file is found by its path in the manifests' lists of clips, and by its bytes, so that a copy under another name
-counts as well. Every manifest of the store is read, line by line.
+A file is found by its path in the manifests' lists of clips, and by its bytes, so a copy under another name counts as
+well. Every manifest of the store is read, line by line.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import PUSHED
 from pipeline.lineage.clips import SourceClip, find_clips
-from pipeline.lineage.graph import Graph, downstream, makers, places_of_steps, steps_by_id
+from pipeline.lineage.graph import Graph, downstream, makers, origins_of_steps, steps_by_id
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
 
 PUSHED_TYPE = "PushedModel"
@@ -30,7 +31,7 @@ class Impact:
 
     Attributes:
         clips: of a file, the clips that came from it, by manifest id; empty for an artifact.
-        unread: manifests whose lists are gone from the disk: whether the file was in them cannot be said.
+        unread: manifests whose lists are gone from the disk, so that they may have listed the file.
         graph: all artifacts made from it, the start included, and the steps between.
         made_in: run that made each artifact, by artifact id; "" for none.
         runs: every run that used any of it, from the cache or not.
@@ -48,7 +49,7 @@ class Impact:
             artifact
             for _, artifact in sorted(self.graph.artifacts.items())
             if artifact.type == name
-            and (name != PUSHED_TYPE or artifact.custom_properties["pushed"].int_value == 1)
+            and (name != PUSHED_TYPE or artifact.custom_properties[PUSHED].int_value == 1)
         ]
 
 
@@ -62,7 +63,7 @@ def impact_of_file(store: MetadataStore, file: str) -> Impact:
 
     Args:
         store: the store.
-        file: its path, which need not exist any more, or the SHA-256 of its bytes in hexadecimal.
+        file: its path, even of a file that is gone, or the SHA-256 of its bytes in hexadecimal.
 
     Raises:
         LookupError: no manifest of the store names it; the message says how many were read.
@@ -142,7 +143,7 @@ def _impact(
     graph = downstream(store, starts)
     maker = makers(store, starts, graph.artifacts)
     steps = {**graph.steps, **steps_by_id(store, set(maker.values()) - set(graph.steps))}
-    where = places_of_steps(store, steps, graph.artifacts)
+    where = origins_of_steps(store, steps, graph.artifacts)
     made_in = {i: next(iter(where[execution].runs), "") for i, execution in maker.items()}
     for step in graph.steps.values():
         if not step.cached:

@@ -1,9 +1,9 @@
-"""`hares metadata migrate`: copies one store into another, ids mapped.
+"""`hares metadata migrate`: copies one store into another, with new ids.
 
-Types, contexts, artifacts, executions, events and all their ties are copied; ids that stand in properties (a run's
-report, a blessing's model) are mapped as well. The copies carry where they came from as their external id, so a
-migration that was cut goes on where it stopped, and a second one copies only what is new. A context that the other
-store has by type and name is the same context.
+Types, contexts, artifacts, executions, events and all their links are copied; ids in properties (a run's report, a
+blessing's model) are mapped as well. A copy's external id says where it came from, so a migration that was interrupted
+goes on where it stopped, and a second one copies only what is new. Contexts of the same type and name are the same
+context.
 
 ML Metadata gives every copy a new time of creation and a new id; runs keep their own start and end.
 """
@@ -20,15 +20,15 @@ from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import CURRENT_MODEL_ID
 from pipeline.lineage.record import RUN_TYPE
 
-_MODEL_ID = "current_model_id"  # of a blessing, as TFX names it
-_PAGE = 100  # ML Metadata answers for no more nodes at a time
+_PAGE = 100  # ML Metadata's limit of nodes in one call
 
 
 @dataclass(frozen=True)
 class Migration:
-    """What was copied; what an earlier migration had copied already is not counted."""
+    """What was copied, without what an earlier migration copied."""
 
     contexts: int
     artifacts: int
@@ -42,7 +42,7 @@ def migrate(source: MetadataStore, target: MetadataStore, name: str) -> Migratio
     Args:
         source: read only.
         target: may hold other runs already.
-        name: of the source, by which a later migration knows what it copied.
+        name: the source's; a later migration recognises by it what was copied.
     """
     prefix = hashlib.sha256(name.encode()).hexdigest()[:16]
     types = _copy_types(source, target)
@@ -78,12 +78,14 @@ def _copy_artifacts(
         there = _already_there(target.get_artifacts_by_external_ids, page, prefix)
         ids.update(there)
         new = [artifact for artifact in page if artifact.id not in there]
-        # A blessing holds its model's id, and was made after it: once the others are copied, the id is known.
+        # A blessing holds its model's id, which is known once all other artifacts are copied.
         for blesses in (False, True):
-            chosen = [artifact for artifact in new if (_MODEL_ID in artifact.custom_properties) == blesses]
+            chosen = [
+                artifact for artifact in new if (CURRENT_MODEL_ID in artifact.custom_properties) == blesses
+            ]
             copies = [_copy(artifact, types, prefix) for artifact in chosen]
             for copy in copies if blesses else ():
-                model = copy.custom_properties[_MODEL_ID]
+                model = copy.custom_properties[CURRENT_MODEL_ID]
                 model.int_value = ids.get(model.int_value, model.int_value)
             made = target.put_artifacts(copies) if copies else []
             ids.update(zip((artifact.id for artifact in chosen), made, strict=True))

@@ -1,7 +1,7 @@
-"""Whose an artifact is: several workspaces, even of several machines at one path, may be recorded in one store.
+"""Which workspace a run or artifact belongs to; one store may record several, even of several machines at one path.
 
-A run's context names the workspace that the run was of (`RunFacts.workspace`), an artifact the run that made it. A
-workspace itself is a context of type `hares.Workspace`, named by its id, with its family and its place.
+A run's context names its workspace (`RunFacts.workspace`), an artifact names the run that made it. A workspace is a
+context of type `hares.Workspace`, named by its id, with its family and its place.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ class Ownership:
         self._of_run: dict[str, bool] = {}
 
     def has(self, run: pb.Context) -> bool:
-        """Whether nothing says that a run is another workspace's."""
+        """Whether a run is this workspace's; one that names no workspace counts as its own."""
         properties = run.custom_properties
         return WORKSPACE not in properties or properties[WORKSPACE].string_value == self._id
 
     def _made(self, run: pb.Context) -> bool:
-        """As `has`; what a run made that names no workspace, as of an earlier version, is its machine's."""
+        """As `has`, but a run that names no workspace (of an earlier version) belongs to its machine."""
         properties = run.custom_properties
         host = properties["process"].string_value.split(" ")[0] if "process" in properties else ""
         return self.has(run) and (WORKSPACE in properties or host in ("", socket.gethostname()))
 
     def ours(self, artifact: pb.Artifact) -> bool:
-        """Whether an artifact lies in this workspace, and nothing says that it is another's at the same path."""
-        return is_local(artifact.uri) and self._inside(artifact.uri) and not self.foreign(artifact)
+        """Whether an artifact lies in this workspace, and does not belong to another one at the same path."""
+        return is_local(artifact.uri) and self._inside(artifact.uri) and not self.of_another(artifact)
 
-    def foreign(self, artifact: pb.Artifact) -> bool:
-        """Whether another workspace's run made an artifact; of what no step made, as an imported model, has it."""
+    def of_another(self, artifact: pb.Artifact) -> bool:
+        """Whether a run of another workspace made an artifact, or uses it where no step made it (an imported model)."""
         properties = artifact.custom_properties
         name = properties["run"].string_value if "run" in properties else ""
         if name not in self._of_run:

@@ -1,11 +1,15 @@
-"""What is recorded of a run: who ran which code and settings, where and when, and what came out.
+"""What is recorded of a run and of a study: who ran which code and settings, where and when, and what came out.
 
-It stands in the custom properties of the run's `pipeline_run` context, the one that TFX makes too, so every step
-and artifact of the run is one look-up away; artifacts carry their own facts, written by the components. Nothing here
-is an execution property: a new revision or another hour must not spoil the cache.
+It is in the custom properties of the run's `pipeline_run` context, which TFX makes too, so every step and artifact of
+the run is one look-up away. Artifacts carry their own facts, written by the components. Nothing here is an execution
+property: a new revision or another hour must not spoil the cache.
 
-The settings, whole, are in a context of type `hares.Config` named by their digest: thousands of runs of one config
-hold them once. When a run has ended its scores stand on its context as well, so that one query finds runs by score.
+The settings are whole in a context of type `hares.Config`, named by their digest, so thousands of runs of one config
+share it. When a run ends its scores are recorded on its context as well, so one query finds runs by score.
+
+A study is a context of type `hares.Study` above the contexts of its runs; their executions and artifacts are the
+study's as well. What a study needs to know to resume is on the run's own context: the cell, the run key, how the run
+ended, and its report.
 """
 
 from __future__ import annotations
@@ -27,10 +31,12 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import parse_key
 from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
 
 RUN_TYPE = "pipeline_run"  # TFX's
 CONFIG_TYPE = "hares.Config"
+STUDY_TYPE = "hares.Study"
 UNKNOWN = "unknown"
 SCORE = "score/"  # prefix of the scores on a run's context
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
@@ -47,7 +53,7 @@ class RunFacts:
         target: where the run runs, as in "local".
         run_key: digest of settings, data and code.
         code: digest of the code of each component.
-        workspace: id of the workspace that it is of; "" where it has none, as on a cluster.
+        workspace: id of its workspace; "" if it has none, as on a cluster.
     """
 
     config: Mapping[str, Any]
@@ -56,6 +62,27 @@ class RunFacts:
     run_key: str
     code: Mapping[str, str]
     workspace: str = ""
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """How the run of a study's cell ended.
+
+    Attributes:
+        cell: the cell's name.
+        run_key: digest of settings, data and code of the run.
+        state: "complete" or "failed".
+        report: folder of its report, or "".
+        error: why it failed, or "".
+        seconds: how long it took.
+    """
+
+    cell: str
+    run_key: str
+    state: str
+    report: str
+    error: str
+    seconds: float
 
 
 def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path) -> None:
@@ -91,7 +118,7 @@ def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path)
 
 
 def end_run(store: MetadataStore, run_id: str, status: str) -> None:
-    """Records that a run has ended, how, and what it came to.
+    """Records that a run has ended, how, and its outcome.
 
     Args:
         store: the store.
@@ -111,11 +138,8 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
         if artifact.type == REPORT_TYPE:
             found["report_id"] = str(artifact.id)
             for name in properties:
-                task, _, what = name.rpartition("/")
-                if what == "score" or (name.startswith("domain/") and name.count("/") == 1):
-                    found[SCORE + (task if what == "score" else what)] = properties[name].double_value
-                elif name == "hares":
-                    found[f"{SCORE}hares"] = properties[name].double_value
+                if (score := parse_key(name)) is not None:
+                    found[SCORE + score] = properties[name].double_value
         elif artifact.type == "Model":
             for name in ("encoder", "objective", "weights_digest"):
                 if name in properties:
@@ -130,8 +154,8 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
 def revision_of(project: Path) -> tuple[str, str]:
     """The git revision of the code, and "yes" or "no" for a tree without changes and untracked files.
 
-    Both are "unknown" where there is no git, or the code is in no repository: a repository that merely encloses
-    an installed package does not track its files.
+    Both are "unknown" without git, or if no repository tracks the code, as when one merely encloses an installed
+    package.
     """
     here = Path(__file__).resolve()
     if _git(project, "ls-files", "--error-unmatch", str(here)) is None:
@@ -144,12 +168,12 @@ def revision_of(project: Path) -> tuple[str, str]:
 
 
 def this_process() -> str:
-    """This process as `host pid start`, the start in clock ticks since boot where the system tells it."""
+    """This process as `host pid start`; the start is in clock ticks since boot, if the system reports it."""
     return f"{socket.gethostname()} {os.getpid()} {process_start(os.getpid())}"
 
 
 def process_start(pid: int) -> str:
-    """When a process of this machine started, "" where it is gone or the system does not tell."""
+    """When a process of this machine started; "" if it is gone or the system does not report it."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -165,7 +189,7 @@ def process_state(text: str) -> str:
     pid, start = int(words[1]), words[2]
     if start:
         return LIVE if process_start(pid) == start else GONE
-    try:  # a system that does not tell when a process started
+    try:  # a system that does not report when a process started
         os.kill(pid, 0)
     except ProcessLookupError:
         return GONE
@@ -182,6 +206,65 @@ def running(store: MetadataStore) -> list[tuple[pb.Context, str]]:
     except errors.NotFoundError:
         return []
     return [(run, process_state(run.custom_properties["process"].string_value)) for run in found]
+
+
+def study_context(store: MetadataStore, name: str) -> pb.Context:
+    """The context of a study; the first call makes it."""
+    found = store.get_context_by_type_and_name(STUDY_TYPE, name)
+    if found is not None:
+        return found
+    type_id = store.put_context_type(pb.ContextType(name=STUDY_TYPE))
+    (context_id,) = store.put_contexts([pb.Context(type_id=type_id, name=name)])
+    (context,) = store.get_contexts_by_id([context_id])
+    return context
+
+
+def attach_run(store: MetadataStore, study: pb.Context, run_id: str, record: CellRecord) -> None:
+    """Adds a finished run to its study. Repeating it changes nothing.
+
+    Raises:
+        LookupError: the store has no run of this id.
+    """
+    run = store.get_context_by_type_and_name(RUN_TYPE, run_id)
+    if run is None:
+        raise LookupError(f"run {run_id} is not in the store, so it cannot be put under study {study.name}")
+    store.put_attributions_and_associations(
+        [
+            pb.Attribution(artifact_id=a.id, context_id=study.id)
+            for a in store.get_artifacts_by_context(run.id)
+        ],
+        [
+            pb.Association(execution_id=e.id, context_id=study.id)
+            for e in store.get_executions_by_context(run.id)
+        ],
+    )
+    if run.id not in [context.id for context in store.get_children_contexts_by_context(study.id)]:
+        store.put_parent_contexts([pb.ParentContext(child_id=run.id, parent_id=study.id)])
+    properties = run.custom_properties
+    for name in ("cell", "run_key", "state", "report", "error"):
+        properties[f"study_{name}"].string_value = getattr(record, name)
+    properties["study_seconds"].double_value = record.seconds
+    store.put_contexts([run])  # last, so a recorded state means that the rest is recorded
+
+
+def complete_cells(store: MetadataStore, study: str) -> dict[str, CellRecord]:
+    """The finished cells of a study by run key, the latest run of each. Nothing is written."""
+    found = {}
+    context = store.get_context_by_type_and_name(STUDY_TYPE, study)
+    runs = store.get_children_contexts_by_context(context.id) if context else []
+    for run in sorted(runs, key=lambda run: run.id):
+        properties = run.custom_properties
+        if "study_state" in properties and properties["study_state"].string_value == COMPLETE:
+            record = CellRecord(
+                cell=properties["study_cell"].string_value,
+                run_key=properties["study_run_key"].string_value,
+                state=COMPLETE,
+                report=properties["study_report"].string_value,
+                error=properties["study_error"].string_value,
+                seconds=properties["study_seconds"].double_value,
+            )
+            found[record.run_key] = record
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
@@ -207,12 +290,12 @@ def _user() -> str:
 
 
 def moment_text(moment: datetime) -> str:
-    """A moment as runs record it, in UTC: texts in the order of their moments."""
+    """A moment as runs record it: text in UTC, which sorts by time."""
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds")
 
 
 def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
-    """Puts settings, whole, into a context of their own, once; returns their digest, which is its name."""
+    """Stores settings once, in a context that is named by their digest; returns the digest."""
     text = json.dumps(config, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     if store.get_context_by_type_and_name(CONFIG_TYPE, digest) is None:
@@ -226,7 +309,7 @@ def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
 
 
 def _update(store: MetadataStore, run_id: str, values: Mapping[str, str | int | float]) -> None:
-    """Adds properties to the run's context, which is made where TFX has not made it yet."""
+    """Adds properties to the run's context, which is made if TFX has not made it yet."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id) or pb.Context(
         name=run_id, type_id=_context_type(store, RUN_TYPE)
     )

@@ -1,7 +1,7 @@
-"""Runs of a store: found by name, by score, encoder, date or span, with what is recorded of each.
+"""Runs of a store: found by name, score, encoder, date or span, with what is recorded of each.
 
-What a filter asks of scores, encoder, status and span is answered by the store itself, on the properties that a run's
-context carries (`pipeline.lineage.record`); runs are read a page at a time.
+The store itself evaluates filters, on the properties of a run's context (`pipeline.lineage.record`). Runs are read page
+by page.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ class RunSummary:
         run_id: name of its context.
         context_id: id of that context.
         facts: what is recorded: status, start, end, git_revision, git_clean, lock_digest, preset, target, user,
-            run_key, config_digest, encoder, objective, weights_digest, span; those of a run of an earlier version
-            are missing.
+            run_key, config_digest, encoder, objective, weights_digest, span; a run of an earlier version may lack some.
         code: digest of the code of each component.
         scores: by task, domain and "hares", as fractions.
-        blessed: None where it has no verdict.
+        blessed: None if it has no verdict.
     """
 
     run_id: str
@@ -55,12 +54,12 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Which runs are wanted; a run must meet all that is set.
+    """Which runs are wanted; a run must meet every condition that is set.
 
     Attributes:
         scores: conditions as in "hares>0.5" or "esc50>=50%".
-        encoder, span, status: equal to.
-        since, until: the run began at or after, and before (aware datetimes).
+        encoder, span, status: must be equal.
+        since, until: the run started at or after the one, and before the other (aware datetimes).
     """
 
     scores: tuple[str, ...] = ()
@@ -88,7 +87,7 @@ class RunFilter:
             parts.append(f"custom_properties.`{SCORE}{name}`.double_value {sign} {bound!r}")
         for moment, sign in ((self.since, ">="), (self.until, "<")):
             if moment is not None:
-                # As text: all are written in one form and one zone. The context's own time is lost in a migration.
+                # As text: all have one form and one zone. A migration does not keep the context's own time.
                 parts.append(f"custom_properties.start.string_value {sign} {quoted(moment_text(moment))}")
         return " AND ".join(parts)
 
@@ -116,7 +115,7 @@ def list_runs(store: MetadataStore, wanted: RunFilter, limit: int | None = None)
 
 
 def find_run(store: MetadataStore, name: str) -> RunSummary:
-    """A run by its id, by a beginning that no other run's id has, or as "latest" or "previous".
+    """A run by its id, a unique prefix of it, or as "latest" or "previous".
 
     Raises:
         LookupError: no such run, or several; the message says which.
@@ -132,7 +131,7 @@ def find_run(store: MetadataStore, name: str) -> RunSummary:
     context = store.get_context_by_type_and_name(RUN_TYPE, name)
     if context is not None:
         return _summary(store, context)
-    # The query's own wildcards may be in the name: what it finds is looked through once more.
+    # The name may contain the query's wildcards, so its results are filtered again.
     query = f"type = {quoted(RUN_TYPE)} AND name LIKE {quoted(name + '%')}"
     found = [c for c in store.get_contexts(ListOptions(filter_query=query)) if c.name.startswith(name)]
     if len(found) == 1:
@@ -142,15 +141,15 @@ def find_run(store: MetadataStore, name: str) -> RunSummary:
 
 
 def runs_by_id(store: MetadataStore, names: Sequence[str]) -> dict[str, RunSummary]:
-    """Runs by their full ids; those that there are not are left out."""
+    """Runs by their full ids; unknown ids are left out."""
     contexts = {name: store.get_context_by_type_and_name(RUN_TYPE, name) for name in dict.fromkeys(names)}
     return {name: _summary(store, context) for name, context in contexts.items() if context is not None}
 
 
 def run_before(store: MetadataStore, run: RunSummary) -> RunSummary | None:
-    """The run of the same pipeline that began before this one; None for the first, and for one without any step.
+    """The previous run of the same pipeline; None for the first, and for one without any step.
 
-    The steps of another pipeline say nothing of this one's: TFX's cache keys have its name in them.
+    Steps of another pipeline cannot be compared: TFX's cache keys contain the pipeline's name.
     """
     pipeline = pipeline_of(store, run)
     if pipeline is None:
@@ -165,14 +164,14 @@ def run_before(store: MetadataStore, run: RunSummary) -> RunSummary | None:
 
 
 def pipeline_of(store: MetadataStore, run: RunSummary) -> pb.Context | None:
-    """The context of the pipeline that a run is of, from any of its steps; None for a run without any."""
+    """The context of a run's pipeline, found through any of its steps; None for a run without steps."""
     steps = store.get_executions_by_context(run.context_id)
     contexts = store.get_contexts_by_execution(steps[0].id) if steps else []
     return next((context for context in contexts if context.type == PIPELINE_TYPE), None)
 
 
 def config_of(store: MetadataStore, run: RunSummary) -> dict[str, Any] | None:
-    """A run's settings, whole; None where they are not recorded."""
+    """A run's complete settings; None if they are not recorded."""
     digest = run.facts.get("config_digest", "")
     context = store.get_context_by_type_and_name(CONFIG_TYPE, digest) if digest else None
     if context is None:
@@ -209,7 +208,7 @@ def quoted(text: str) -> str:
             SQLite's and MySQL's queries, single ones PostgreSQL's.
     """
     if set(text) & set("'\"\\\n\r\0"):
-        raise ValueError(f"{text!r}: the store cannot be asked for a text with a quote or a backslash in it")
+        raise ValueError(f"{text!r}: the store cannot search for a text with a quote or a backslash in it")
     return f"'{text}'"
 
 
@@ -218,7 +217,7 @@ def _summary(store: MetadataStore, context: pb.Context) -> RunSummary:
     recorded: dict[str, Any] = {
         name: getattr(value, value.WhichOneof("value")) for name, value in properties.items()
     }
-    if "end" not in recorded:  # killed, still running, or of an earlier version: its artifacts tell
+    if "end" not in recorded:  # killed, still running, or of an earlier version: read from its artifacts
         recorded.update(outcome_of(store.get_artifacts_by_context(context.id)))
     return RunSummary(
         run_id=context.name,

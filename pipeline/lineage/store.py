@@ -4,48 +4,37 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.connection import store_address
+from components.properties import CURRENT_MODEL
 
 BLESSING_TYPE = "ModelBlessing"
 REPORT_TYPE = "components.ProbeReport"
-COPY_OF = (
-    "copy_of"  # on an artifact that a copied workspace recorded as its own: the run that made the original
-)
+# On an artifact that a copied workspace recorded as its own: the run that made the original.
+COPY_OF = "copy_of"
 _CANDIDATES = 50  # blessings among which the latest is looked for
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a run came to: its report's folder, and whether the model was blessed and why."""
+    """A run's outcome: its report's folder, and whether the model was blessed and why."""
 
     report_uri: str
     blessed: bool
     reasons: str
 
 
-def open_store(path: Path) -> MetadataStore:
-    """The SQLite store of a workspace. It must exist: reading must not make an empty one.
-
-    Raises:
-        FileNotFoundError: no store at `path`.
-    """
-    return store_address("", path).open()
-
-
 def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) -> str:
-    """Folder of the report of the latest blessed model of a pipeline, or "" where there is none.
+    """Folder of the report of a pipeline's latest blessed model; "" if there is none.
 
     Args:
         store: the store.
         pipeline: the pipeline's name.
-        other_than: a run key. A run with the key of an earlier one must not be compared with itself, or its
+        other_than: a run key to leave out. A run must not be compared with an earlier one of the same key, or its
             evaluation could never come from the cache.
     """
     found = _latest_blessing(
@@ -57,10 +46,10 @@ def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) 
 
 
 def latest_blessed_model(store: MetadataStore, pipeline: str | None) -> str:
-    """Folder of the latest blessed Model artifact, or "" where there is none; `pipeline` None takes any pipeline's."""
+    """Folder of the latest blessed Model artifact of a pipeline, or of any for None; "" if there is none."""
     condition = f"contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'" if pipeline else "id > 0"
     found = _latest_blessing(store, condition)
-    return found.custom_properties["current_model"].string_value if found else ""
+    return found.custom_properties[CURRENT_MODEL].string_value if found else ""
 
 
 def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None:
@@ -74,7 +63,7 @@ def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None
         return found[0] if found else None
 
     def age(artifact: pb.Artifact) -> tuple[int, bool, int]:
-        """A copy is as old as its original; of the two, the one whose report is there counts."""
+        """A copy is as old as its original; of the two, the one whose report still exists wins."""
         properties = artifact.custom_properties
         run = properties[COPY_OF if COPY_OF in properties else "run"].string_value
         context = store.get_context_by_type_and_name("pipeline_run", run)

@@ -9,24 +9,24 @@ from pathlib import Path
 from ml_metadata.metadata_store import ListOptions, MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import HARES, PUSHED_DESTINATION, bound_keys, parse_key, score_key, task_of_input
 from hares.task import DOMAINS, load_task, task_names
 from pipeline.lineage.graph import Step
 from pipeline.lineage.record import SCORE
 from pipeline.lineage.runs import LATEST, find_run, quoted
 from pipeline.lineage.store import REPORT_TYPE
 
-_INPUTS_OF_A_TASK = ("embeddings_", "manifest_", "examples_")  # components.evaluator names them so
-_DEPTH = 8  # how far above a file its artifact's folder is looked for
+_DEPTH = 8  # how many folders above a file are searched for its artifact
 
 
 @dataclass(frozen=True)
-class Target:
+class LineageTarget:
     """An artifact, or one number of a report.
 
     Attributes:
         artifact: the artifact; of a score, its report.
-        score: name of the score as the report's properties have it, or "" for the artifact itself.
-        value, low, high: of the score, where there is one.
+        score: its name, or "" for the artifact itself.
+        value, low, high: of the score, if there is one.
         tasks: the tasks that the score is made of.
     """
 
@@ -38,17 +38,15 @@ class Target:
     tasks: tuple[str, ...] = ()
 
     def keeps(self, step: Step, key: str) -> bool:
-        """Whether an input of a step has a part in it: a task's score is not made of other tasks' embeddings."""
+        """Whether this input contributed to the score: other tasks' embeddings did not."""
         if not self.score or self.artifact.id not in {link.artifact_id for link in step.outputs}:
             return True
-        for prefix in _INPUTS_OF_A_TASK:
-            if key.startswith(prefix):
-                return key.removeprefix(prefix) in self.tasks
-        return True
+        task = task_of_input(key)
+        return task is None or task in self.tasks
 
 
-def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
-    """What a person names.
+def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTarget:
+    """The target that a person names.
 
     Args:
         store: the store.
@@ -57,7 +55,7 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
         run: whose score, as `find_run` takes it.
 
     Raises:
-        LookupError: nothing is called so; the message says what there is.
+        LookupError: nothing has this name; the message lists what there is.
     """
     if _tasks_of(text):
         return _score(store, text, run)
@@ -65,19 +63,19 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> Target:
         found = store.get_artifacts_by_id([int(text)])
         if not found:
             raise LookupError(f"artifact {text}: the store has none with this id")
-        return Target(found[0])
+        return LineageTarget(found[0])
     artifact = artifact_at(store, text)
     if artifact is None:
-        names = ", ".join(("hares", *DOMAINS, *task_names()))
+        names = ", ".join((HARES, *DOMAINS, *task_names()))
         raise LookupError(
             f"{text!r} is neither an artifact's id or folder nor a score; scores are {names}. Is it of "
             "another workspace?"
         )
-    return Target(artifact)
+    return LineageTarget(artifact)
 
 
 def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
-    """The artifact whose folder, or pushed copy, a path is or is in; None where there is none."""
+    """The artifact whose folder, or pushed copy, a path is or lies in; None if there is none."""
     folder = path if "://" in path else str(Path(path).resolve())
     for _ in range(_DEPTH):
         found = store.get_artifacts_by_uri(folder) or _pushed_to(store, folder)
@@ -89,35 +87,38 @@ def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
 
 def _pushed_to(store: MetadataStore, folder: str) -> list[pb.Artifact]:
     try:
-        query = f"custom_properties.pushed_destination.string_value = {quoted(folder)}"
+        query = f"custom_properties.{PUSHED_DESTINATION}.string_value = {quoted(folder)}"
     except ValueError:
         return []
     return list(store.get_artifacts(ListOptions(filter_query=query, limit=1)))
 
 
-def _score(store: MetadataStore, text: str, run_name: str) -> Target:
+def _score(store: MetadataStore, text: str, run_name: str) -> LineageTarget:
     run = find_run(store, run_name)
-    name = text.removesuffix("/score").removeprefix("domain/")
+    name = _score_name(text)
     if name not in run.scores:
         has = ", ".join(run.scores) or "none: its evaluator did not end"
         raise LookupError(f"run {run.run_id} has no score {name!r}; it has {has}")
     reports = [a for a in store.get_artifacts_by_context(run.context_id) if a.type == REPORT_TYPE]
     report = max(reports, key=lambda a: a.id)
-    prefix = "hares" if name == "hares" else f"domain/{name}" if name in DOMAINS else name
     properties = report.custom_properties
-
-    def number(key: str) -> float | None:
-        return properties[key].double_value if key in properties else None
-
-    value = number(prefix if name == "hares" or name in DOMAINS else f"{prefix}/score")
-    return Target(report, name, value, number(f"{prefix}/low"), number(f"{prefix}/high"), _tasks_of(name))
+    value, low, high = (
+        properties[key].double_value if key in properties else None
+        for key in (score_key(name), *bound_keys(name))
+    )
+    return LineageTarget(report, name, value, low, high, _tasks_of(name))
 
 
 def _tasks_of(text: str) -> tuple[str, ...]:
-    """Tasks behind a score; none where this is no score."""
-    name = text.removesuffix("/score").removeprefix("domain/").removeprefix(SCORE)
-    if name == "hares":
+    """The tasks that a score is made of; none where `text` names no score."""
+    name = _score_name(text)
+    if name == HARES:
         return task_names()
     if name in DOMAINS:
         return tuple(task for task in task_names() if load_task(task).domain == name)
     return (name,) if name in task_names() else ()
+
+
+def _score_name(text: str) -> str:
+    """The name of a score, also where a person gives its property on a report or on a run."""
+    return parse_key(text) or text.removeprefix(SCORE)

@@ -12,16 +12,16 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.clips import SourceClip, source_clips
-from pipeline.lineage.graph import Graph, Step, in_order, places_of_steps, upstream
+from pipeline.lineage.graph import Graph, Step, in_order, origins_of_steps, upstream
 from pipeline.lineage.runs import RunSummary, config_of, runs_by_id
-from pipeline.lineage.targets import Target
+from pipeline.lineage.targets import LineageTarget
 
 MANIFEST_TYPE = "components.AudioManifest"
 
 
 @dataclass(frozen=True)
 class TracedStep:
-    """A step of the way, and the run that executed it (others took it from the cache)."""
+    """A step on the way, and the run that executed it (others took it from the cache)."""
 
     step: Step
     node: str
@@ -41,7 +41,7 @@ class Trace:
         manifests: of the audio that went in.
     """
 
-    target: Target
+    target: LineageTarget
     graph: Graph
     steps: tuple[TracedStep, ...]
     runs: Mapping[str, RunSummary]
@@ -58,16 +58,16 @@ class Trace:
             yield from source_clips(Path(manifest.uri))
 
 
-def trace(store: MetadataStore, target: Target) -> Trace:
+def trace(store: MetadataStore, target: LineageTarget) -> Trace:
     """Walks back from a target."""
     graph = upstream(store, [target.artifact.id], target.keeps)
-    # Ingestion makes Examples and their manifest in one step: the manifest belongs to what the Examples made.
+    # Ingestion makes Examples and their manifest in one step, so the manifest belongs to the Examples' trace.
     beside = {link.artifact_id for step in graph.steps.values() for link in step.outputs} - set(
         graph.artifacts
     )
     manifests = {a.id: a for a in store.get_artifacts_by_id(sorted(beside)) if a.type == MANIFEST_TYPE}
     manifests.update((a.id, a) for a in graph.artifacts.values() if a.type == MANIFEST_TYPE)
-    where = places_of_steps(store, graph.steps, graph.artifacts)
+    where = origins_of_steps(store, graph.steps, graph.artifacts)
     steps = tuple(
         TracedStep(step, where[step.id].node, next(iter(where[step.id].runs), "")) for step in in_order(graph)
     )
@@ -145,7 +145,7 @@ def printable(text: str) -> str:
 
 
 def plain_value(value: Any) -> Any:
-    """A property for JSON: texts that are JSON as what they hold, messages as text."""
+    """A property for JSON: JSON texts are parsed, messages become text."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             return json.loads(value)

@@ -1,7 +1,7 @@
 """`hares lineage why`: why a run's model was blessed or not, and why each step was run or taken from the cache.
 
-TFX takes a step from the cache where an earlier execution had the same inputs, settings and code. So a step that ran
-is set against the same node of the run before: what differs is the reason.
+TFX takes a step from the cache if an earlier execution had the same inputs, settings and code. So a step that ran is
+compared with the same node of the previous run: what differs is the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Step, artifacts_by_id, makers, places, places_of_steps, steps_by_id
+from pipeline.lineage.graph import Step, artifacts_by_id, makers, origins, origins_of_steps, steps_by_id
 from pipeline.lineage.runs import RunSummary, run_before
 from pipeline.lineage.store import BLESSING_TYPE, COPY_OF, REPORT_TYPE
 from pipeline.lineage.trace import plain_value, properties_of, run_data
@@ -31,7 +31,7 @@ _INTERNAL = "__"  # TFX's own properties, as where an executor leaves its output
 
 @dataclass(frozen=True)
 class StepReason:
-    """A step of a run: what became of it ("ran", "cached", "failed", "did not end", "cancelled"), and why."""
+    """A step of a run: how it ended ("ran", "cached", "failed", "did not end", "cancelled"), and why."""
 
     node: str
     execution: int
@@ -43,8 +43,7 @@ class StepReason:
 class Why:
     """A run's verdict with its reasons, and its steps.
 
-    `blessed` is None where the run has no verdict; `baseline` is the run whose model the verdict was held against,
-    or "".
+    `blessed` is None if the run has no verdict; `baseline` is the run whose model it was compared with, or "".
     """
 
     run: RunSummary
@@ -62,7 +61,7 @@ def why(store: MetadataStore, run: RunSummary) -> Why:
     outputs = {link.artifact_id for step in steps.values() for link in step.outputs}
     artifacts = artifacts_by_id(store, sorted(outputs))
     maker = makers(store, sorted(outputs), artifacts)
-    maker_runs = places_of_steps(store, steps_by_id(store, set(maker.values())), artifacts)
+    maker_runs = origins_of_steps(store, steps_by_id(store, set(maker.values())), artifacts)
     made_here = {node: step for node, step in steps.items() if not step.cached}
     reasons = []
     for node, step in sorted(steps.items(), key=lambda item: item[1].id):
@@ -111,7 +110,7 @@ def why_data(found: Why) -> dict[str, Any]:
 
 
 def nested_differences(first: Any, second: Any, where: str = "") -> list[tuple[str, Any, Any]]:
-    """(dotted name, first value, second value) of what differs in two nested settings, by name; None for no value."""
+    """(dotted name, first value, second value) of each difference of two nested settings; None for no value."""
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         found = []
         for name in sorted(set(first) | set(second)):
@@ -122,7 +121,7 @@ def nested_differences(first: Any, second: Any, where: str = "") -> list[tuple[s
 
 
 def _steps_of(store: MetadataStore, run: RunSummary) -> dict[str, Step]:
-    """A run's steps by node: of a node that was tried several times, the last."""
+    """A run's steps by node; the last one if a node was tried several times."""
     ids = [execution.id for execution in store.get_executions_by_context(run.context_id)]
     steps = steps_by_id(store, ids)
     artifacts = artifacts_by_id(store, {link.artifact_id for step in steps.values() for link in step.outputs})
@@ -132,7 +131,7 @@ def _steps_of(store: MetadataStore, run: RunSummary) -> dict[str, Step]:
         for link in step.outputs
         if "node" in artifacts[link.artifact_id].custom_properties
     }
-    nodes.update((i, place.node) for i, place in places(store, [i for i in steps if i not in nodes]).items())
+    nodes.update((i, place.node) for i, place in origins(store, [i for i in steps if i not in nodes]).items())
     return {nodes[i] or str(i): step for i, step in sorted(steps.items())}
 
 
@@ -163,7 +162,7 @@ def _differences(
 
 
 def _settings(step: Step) -> dict[str, Any]:
-    """Execution properties, JSON texts as what they hold."""
+    """Execution properties, JSON texts parsed."""
     return {
         name: plain_value(value)
         for name, value in properties_of(step.execution).items()
@@ -193,5 +192,5 @@ def _run_of_report(store: MetadataStore, uri: str) -> str:
             made = makers(store, [artifact.id], {artifact.id: artifact}).get(artifact.id)
             if made is not None:
                 step = steps_by_id(store, [made])
-                return " ".join(places_of_steps(store, step, {artifact.id: artifact})[made].runs)
+                return " ".join(origins_of_steps(store, step, {artifact.id: artifact})[made].runs)
     return ""

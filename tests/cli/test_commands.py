@@ -150,7 +150,7 @@ def tiny_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["--set", "tasks=[speech_commands_v2]"], r"speech_commands_v2 cannot be scored .* 1 kind"),
         (["--set", "blessing.min_hares=50"], r"blessing\.min_hares: got 50.0; accepted is a fraction"),
         (["--set", "frontend.num_mel_bins=5000"], r"mel filters .* hold no FFT bin"),
-        (["--config", "nosuch"], r"neither a preset nor a file that is there; .*hares presets"),
+        (["--config", "nosuch"], r"neither a preset nor an existing file; .*hares presets"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_is_accepted(

@@ -11,6 +11,7 @@ import pytest
 
 from cli.errors import CommandError
 from cli.own_packages import OF_A_RUN, check_ours, hidden_package
+from hares_command import PACKAGES, packages_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; sys.argv[0] = 'hares'; from cli.main import main; main()"
@@ -87,3 +88,49 @@ def test_a_user_package_that_hides_ours_is_said_from_the_other_side(tmp_path, mo
     )
     assert f"{place} hides that of hares in {PROJECT / 'kubeflow'}" in hidden_package(error)
     monkeypatch.delitem(sys.modules, "kubeflow")
+
+
+SCRIPT = "import sys; sys.argv[0] = 'hares'; from hares_command import main; main()"
+
+
+def script(folder: Path, *arguments: str, first: str = "") -> subprocess.CompletedProcess[str]:
+    """The console script, with the user's folder first on Python's path."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{first}{SCRIPT}", *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": f"{folder}:{PROJECT}", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", ["--help", "presets", "run --help"])
+def test_the_script_runs_whatever_packages_the_user_has(tmp_path, arguments):
+    for name in PACKAGES:
+        package(tmp_path, name)
+    done = script(tmp_path, *arguments.split())
+    assert done.returncode == 0, done.stderr
+    assert "paper_simclr" in done.stdout if arguments == "presets" else "Usage: hares" in done.stdout
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_script_runs_beside_a_package_of_one_name(tmp_path, name):
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')")
+    done = script(tmp_path, "run", "--help")
+    assert done.returncode == 0 and "--workspace" in done.stdout, done.stderr
+
+
+def test_what_is_loaded_before_the_script_is_named(tmp_path):
+    package(tmp_path, "cli")
+    done = script(tmp_path, "--help", first="import cli; ")
+    assert done.returncode == 3 and "'cli'" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_an_encoder_may_bring_packages_of_our_names():
+    assert set(PACKAGES) - set(packages_of(["evaluate", "--encoder", "x"])) >= {"models", "pipeline"}
+    assert packages_of(["run"]) == packages_of([]) == PACKAGES
+
+
+def test_processes_of_a_command_find_ours_too(tmp_path):
+    package(tmp_path, "models")
+    ask = "import os, cli.main; cli.main.main = lambda: print(os.environ['PYTHONPATH']); "
+    done = script(tmp_path, "run", first=ask)
+    assert done.stdout.split(":")[0] == str(PROJECT), done.stderr

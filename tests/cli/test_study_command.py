@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli import study_view
+from cli import study as view
 from cli.commands.presets import command as presets
 from cli.commands.study import command as study
 from cli.errors import CommandError, ExitCode
@@ -78,8 +78,8 @@ def test_a_study_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     mean = {"pairs": 1, "above": 1, "paper_above": 1, "paper_pairs": 1}
     names = ("environment", "speech", "music", "hares")
     console = Terminal(record=True, width=220)
-    monkeypatch.setattr(study_view, "Terminal", lambda **options: console)
-    study_view.show_study(
+    monkeypatch.setattr(view, "Terminal", lambda **options: console)
+    view.show_study(
         {
             "cells": [
                 {

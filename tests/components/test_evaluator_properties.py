@@ -1,14 +1,30 @@
-"""What the Evaluator writes into ML Metadata is what its report says."""
+"""What the Evaluator writes into ML Metadata, and for a cluster's own pages, is what its report says."""
 
 from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 pytest.importorskip("tfx")
 
-from components.artifacts import ProbeReport
-from components.evaluator.executor import _compared_with, _describe_report
+from tfx.types import standard_artifacts
+
+from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics
+from components.evaluator import executor
+from components.evaluator.executor import (
+    Executor,
+    _compared_with,
+    _copy_page,
+    _describe_report,
+    _tabulate_scores,
+)
+from components.properties import input_key, score_key
+from hares.blessing import BlessingConfig
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
@@ -76,3 +92,97 @@ def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
     (tmp_path / "predictions" / "tut18.npz").unlink()
     comparison = _compared_with(str(tmp_path), *ours)
     assert comparison.paired is None and "no stored answers" in comparison.note
+
+
+def test_every_score_is_a_number_and_what_was_not_scored_is_none(tmp_path: Path) -> None:
+    metrics = ScoreMetrics()
+    metrics.uri = str(tmp_path / "metrics")
+    report = {
+        "tasks": {"esc50": {"value": 0.25}, "tut18": {"value": None}, "birdsong": {"value": 0.0}},
+        "domains": {"environment": 0.125, "music": None},
+        "hares": None,
+    }
+    _tabulate_scores(metrics, report)
+    found = {name: value.double_value for name, value in metrics.mlmd_artifact.custom_properties.items()}
+    assert found == {"esc50": 0.25, "birdsong": 0.0, "domain_environment": 0.125}
+    assert json.loads((tmp_path / "metrics" / "scores.json").read_text()) == found
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_the_page_is_in_the_runners_folder_or_else_the_address_itself(tmp_path: Path, local: bool) -> None:
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "report.html").write_text("<html>all</html>")
+    page = ReportPage()
+    page.uri = str(tmp_path / "outputs" / "page")
+    if local:
+        Path(page.uri).mkdir(parents=True)
+    _copy_page(page, str(report))
+    file = Path(page.uri) / "report.html" if local else Path(page.uri)
+    assert file.read_text() == "<html>all</html>"
+    assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_the_executor_reads_each_tasks_inputs_and_fills_every_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark is a stand-in; what is read, and what is written to the artifacts, is the executor's."""
+    esc50, seen = load_task("esc50"), []
+
+    class Stub:
+        predictions: ClassVar = {}
+
+        def __init__(self, settings):
+            pass
+
+        def describe(self, task, manifest, clips):
+            seen.append((task.name, manifest["used"], list(clips)))
+
+        def score(self, task, data, classifier, untrained):
+            seen.append((task.name, Path(data).name, untrained))
+
+        def report(self, encoder):
+            sources = {"esc50": SourceSummary(40, {}, True, (), 40, 40)}
+            return build_report(
+                [esc50], {"esc50": scored(esc50, 0.5)}, {}, sources, ProtocolSettings(), encoder
+            )
+
+    monkeypatch.setattr(executor, "Benchmark", Stub)
+    monkeypatch.setattr(executor, "own_classifier", lambda path: None)
+    monkeypatch.setattr(executor, "read_metadata", lambda path: {"encoder": "x", "weights_digest": "d"})
+    monkeypatch.setattr(executor, "_read_embeddings", lambda folder, memory_limit_mb: folder)
+    manifest = artifact(AudioManifest, tmp_path / "manifest")
+    (tmp_path / "manifest" / "manifest.json").write_text('{"used": 40}')
+    outputs = {
+        "report": artifact(ProbeReport, tmp_path / "report"),
+        "metrics": artifact(ScoreMetrics, tmp_path / "metrics"),
+        "page": artifact(ReportPage, tmp_path / "page"),
+        "blessing_artifact": artifact(standard_artifacts.ModelBlessing, tmp_path / "blessing"),
+    }
+    Executor().Do(
+        {
+            "model": [artifact(standard_artifacts.Model, tmp_path / "model")],
+            input_key("embeddings", "esc50"): [artifact(Embeddings, tmp_path / "embeddings")],
+            input_key("manifest", "esc50"): [manifest],
+        },
+        {name: [one] for name, one in outputs.items()},
+        {
+            "protocol": json.dumps(asdict(ProtocolSettings())),
+            "blessing": json.dumps(asdict(BlessingConfig())),
+            "baseline": "",
+            "run_key": "key",
+        },
+    )
+    assert seen == [("esc50", 40, []), ("esc50", "trained", False), ("esc50", "untrained", True)]
+    assert outputs["report"].get_float_custom_property(score_key("esc50")) == 0.5
+    assert outputs["metrics"].get_float_custom_property("esc50") == 0.5
+    assert outputs["blessing_artifact"].get_string_custom_property("run_key") == "key"
+    assert (tmp_path / "page" / "report.html").is_file()
+    assert all(one.get_string_custom_property("content_digest") for one in outputs.values())
+
+
+def artifact(kind, folder):
+    folder.mkdir()
+    made = kind()
+    made.uri = str(folder)
+    return made

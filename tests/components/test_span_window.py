@@ -8,7 +8,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import standard_artifacts
 
-from components.span_window.executor import Executor, examples_key
+from components.span_window.executor import Executor, span_key
 
 
 def test_the_spans_shards_are_joined_and_the_run_and_node_recorded(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_the_spans_shards_are_joined_and_the_run_and_node_recorded(tmp_path: Pat
         folder = tmp_path / str(number) / "Split-train"
         folder.mkdir(parents=True)
         (folder / "0.tfrecord").write_text(f"clips of {number}")
-        spans[examples_key(place)] = [span]
+        spans[span_key(place)] = [span]
     joined = standard_artifacts.Examples()
     joined.uri = str(tmp_path / "joined")
     node = pipeline_pb2.PipelineNode()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.connection import sqlite_config
+from pipeline.lineage.connection import sqlite_config, store_address
 
 COMPLETE, CACHED, FAILED, RUNNING = (
     pb.Execution.COMPLETE,
@@ -24,6 +24,11 @@ def create_store(path: Path) -> MetadataStore:
     """A SQLite store, made with its folder where it is not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return MetadataStore(sqlite_config(path))
+
+
+def open_store(path: Path) -> MetadataStore:
+    """A workspace's SQLite store, which must exist."""
+    return store_address("", path).open()
 
 
 def memory_store() -> MetadataStore:

@@ -15,7 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.types import artifact_utils, channel_utils, component_spec
 from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation
 
-from components.outputs import record_outputs
+from components.provenance import record_outputs
 from pipeline.listener import tell
 
 STEPS = ("ingest", "train", "score")

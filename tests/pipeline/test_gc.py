@@ -343,7 +343,7 @@ def test_the_command_shows_first_and_removes_when_told(tmp_path: Path) -> None:
     made.writer.step("run2", "trainer", [], [], RUNNING)
     shown = call("--workspace", str(folder))
     assert shown.returncode == 0 and "1 would go, 2.0 kB; --yes removes them" in shown.stdout, shown.stderr
-    assert f"{orphan}: no artifact of the store stands for it" in shown.stdout and orphan.is_dir()
+    assert f"{orphan}: no artifact of the store names it" in shown.stdout and orphan.is_dir()
     done = call("--workspace", str(folder), "--yes", "--json")
     content = json.loads(done.stdout)
     assert [(item["kind"], item["path"], item["removed"]) for item in content["items"]] == [

@@ -71,7 +71,7 @@ CELLS = "cells: [{presets: [demo]}]"
         ("name: x\ncells: [{presets: [demo], encoders: [a]}]", "either presets, or encoders"),
         ("name: x\ncells: [{encoders: [a], objectives: [simclr]}]", "need a preset as `base`, got None"),
         ("name: x\nbase: demo\ncells: [{encoders: [a]}]", "objectives is None; expected a list of names"),
-        ("name: x\ncells: [{presets: [demo, demo]}]", "demo is there twice"),
+        ("name: x\ncells: [{presets: [demo, demo]}]", "demo is named twice"),
         (f"name: x\nsettings: {{stepz: 1}}\n{CELLS}", "unknown setting stepz"),
         (f"name: x\nsettings: {{training: {{steps: 0}}}}\n{CELLS}", "steps=0 is not accepted"),
         (
@@ -91,7 +91,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_no_such_grid() -> None:
-    with pytest.raises(SettingError, match=r"neither a grid \(paper, tiny\) nor a file"):
+    with pytest.raises(SettingError, match=r"neither a grid \(paper, tiny\) nor an existing file"):
         load_grid("huge")
 
 

@@ -105,6 +105,6 @@ def test_a_file_is_found_by_path_or_by_bytes_in_packed_lists_too(tree: Path, tmp
 
 def test_a_manifest_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(
-        LookupError, match=r"manifest\.json: the store knows this manifest, the disk lacks it"
+        LookupError, match=r"manifest\.json: the store lists this manifest, but the file is gone"
     ):
         list(source_clips(tmp_path / "gone"))

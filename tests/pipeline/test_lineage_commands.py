@@ -12,8 +12,8 @@ from typing import Any
 
 import soundfile
 
+from kits.lineage_stores import open_store
 from kits.pipeline_runs import FEW_TASKS, Finished, environment, project, run
-from pipeline.lineage.store import open_store
 
 
 def lineage(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

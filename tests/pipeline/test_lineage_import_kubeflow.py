@@ -14,12 +14,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from ml_metadata.metadata_store import MetadataStore
 
 from cli.commands.metadata import command
-from kits.lineage_stores import StoreWriter, memory_store
-from pipeline.lineage.importing.foreign import ImportFailedError, properties_of_json, type_of_title
+from components.properties import MANIFEST_COUNTS, task_key
+from kits.lineage_stores import StoreWriter, memory_store, open_store
 from pipeline.lineage.importing.kubeflow import read_run
+from pipeline.lineage.importing.recorded import ImportFailedError, properties_of_json, type_of_title
 from pipeline.lineage.importing.writer import Imported, write_run
 from pipeline.lineage.runs import config_of, find_run
-from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace
 from pipeline.lineage.why import why
@@ -255,13 +255,11 @@ def test_numbers_and_types_are_those_of_the_components() -> None:
     root = Path(__file__).resolve().parents[2] / "components"
     texts = [path.read_text(encoding="utf-8") for path in root.rglob("executor.py")]
     named = {name for text in texts for name in re.findall(r'set_int_custom_property\(\s*f?"([^"]+)"', text)}
-    named |= {"steps", "seed", "parameters", "embedding_size", "replicas", "listed", "used"}
-    assert {"blessed", "{task}/clips", "rejected"} <= named
-    for name in named:
-        for filled in (
-            name.format(task="esc50", what=what) for what in ("expected", "present", "missing", "unreadable")
-        ):
-            assert type(properties_of_json({filled: 1.0})[filled]) is int, filled
+    named |= {"steps", "seed", "parameters", "embedding_size", "replicas", "listed", "used", "unsettled"}
+    assert {"blessed", "rejected"} <= named
+    counts = ("clips", "expected_clips", *(f"manifest_{count}" for count in MANIFEST_COUNTS))
+    for name in (*named, *(task_key("esc50", count) for count in counts)):
+        assert type(properties_of_json({name: 1.0})[name]) is int, name
     for score in ("hares", "esc50/score", "domain/music", "esc50/low", "step_hours", "final_loss"):
         assert type(properties_of_json({score: 1})[score]) is float
     assert properties_of_json({"a": True, "b": None, "c": [1]}) == {"a": 1, "c": "[1]"}

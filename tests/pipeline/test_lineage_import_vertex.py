@@ -19,16 +19,15 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from cli.commands.metadata import command as metadata_command
 from cli.errors import CommandError, ExitCode
-from kits.lineage_stores import StoreWriter, memory_store
+from kits.lineage_stores import StoreWriter, memory_store, open_store
 from kits.vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, serving, two_runs
 from pipeline.lineage.diff import diff
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, Patience, RestClient
 from pipeline.lineage.importing.vertex import list_runs, read_run, vertex_store
 from pipeline.lineage.importing.writer import Imported, imported_whole, write_run
 from pipeline.lineage.runs import RunFilter, config_of, find_run
 from pipeline.lineage.runs import list_runs as runs_of_store
-from pipeline.lineage.store import open_store
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace, trace_data
 from pipeline.lineage.why import why

@@ -25,8 +25,8 @@ from kits.lineage_stores import StoreWriter
 from pipeline.lineage.connection import PASSWORD_VARIABLE, sqlite_config
 from pipeline.lineage.graph import upstream
 from pipeline.lineage.page import render
-from pipeline.lineage.page.compact import Values, artifact_row, finite, step_row
-from pipeline.lineage.page.data import PageLimits, page_data
+from pipeline.lineage.page.data import PageLimits, Values, artifact_row, page_data, step_row
+from pipeline.lineage.page.render import finite
 from pipeline.lineage.trace import artifact_data, step_data
 
 PROJECT = Path(__file__).resolve().parents[2]

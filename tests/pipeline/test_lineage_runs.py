@@ -111,6 +111,6 @@ def test_quotes_are_refused_and_wildcards_are_letters() -> None:
         names(writer, encoder="50%_") == ["a run_%"] and find_run(writer.store, "a run_").run_id == "a run_%"
     )
     for quote in ("'", '"', "\\"):
-        with pytest.raises(ValueError, match="cannot be asked for a text with a quote"):
+        with pytest.raises(ValueError, match="cannot search for a text with a quote"):
             names(writer, encoder=f"a{quote}b")
     assert quoted("a b") == "'a b'"

@@ -8,7 +8,8 @@ import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.store import latest_blessed_report, open_store, verdict_of_run
+from kits.lineage_stores import open_store
+from pipeline.lineage.store import latest_blessed_report, verdict_of_run
 
 
 @pytest.fixture

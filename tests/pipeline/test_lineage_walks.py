@@ -10,9 +10,9 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from kits.lineage_stores import StoreWriter, stores
-from pipeline.lineage.graph import downstream, in_order, places, upstream
+from pipeline.lineage.graph import downstream, in_order, origins, upstream
 from pipeline.lineage.impact import impact_of_artifact
-from pipeline.lineage.targets import Target
+from pipeline.lineage.targets import LineageTarget
 from pipeline.lineage.trace import trace
 
 
@@ -68,7 +68,7 @@ def test_walks_agree_with_the_raw_api(writer: StoreWriter, data: st.DataObject) 
     assert set(graph.steps) == steps and set(graph.artifacts) == artifacts
 
     (artifact,) = store.get_artifacts_by_id([start])
-    found = trace(store, Target(artifact))
+    found = trace(store, LineageTarget(artifact))
     assert {traced.step.id for traced in found.steps} == steps
     for traced in found.steps:
         assert runs_of(store, traced.step.id) == {traced.run_id}
@@ -110,7 +110,7 @@ def test_many_starts_are_asked_for_in_parts() -> None:
     writer = StoreWriter()
     source = writer.artifact("Examples", "/e")
     ids = [writer.step(f"run{i}", "embed", [("examples", source)], []) for i in range(130)]
-    assert {i: place.runs for i, place in places(writer.store, ids).items()} == {
+    assert {i: place.runs for i, place in origins(writer.store, ids).items()} == {
         i: (f"run{number}",) for number, i in enumerate(ids)
     }
     assert len(impact_of_artifact(writer.store, source).runs) == 130

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from kits.lineage_stores import open_store
 from kits.pipeline_runs import Finished, run
 from models.export import read_metadata
-from pipeline.lineage.store import open_store
 
 BRIEF = (
     "tasks=[birdsong]",

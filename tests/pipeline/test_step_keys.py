@@ -40,10 +40,10 @@ CLOSURES = {
         hares.machine hares.reading hares.task hares.truncation
     """,
     "transform": """
-        components.standard components.standard.batches
         hares
         models models.frontend
         pipeline pipeline.preprocessing
+        workarounds workarounds.tfx_bsl
     """,
     "trainer": """
         components.model_layout
@@ -56,9 +56,9 @@ CLOSURES = {
         models.training.mixing models.training.optimizers models.training.schedule
         models.training.step models.warm_start models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
+        workarounds workarounds.keras
     """,
     "checkpoints": """
-        components.standard components.standard.batches
         hares
         models models._plugins models.compute_dtype models.encoder models.encoders
         models.encoders._normalizer_free models.encoders.sf_nfnet models.frontend models.objective
@@ -67,6 +67,7 @@ CLOSURES = {
         models.training.input_pipeline models.training.loop models.training.mixing
         models.training.optimizers models.training.schedule models.training.step models.weights
         pipeline pipeline.preprocessing
+        workarounds workarounds.keras workarounds.tfx_bsl
     """,
     "embed_esc50": """
         components.embedder components.embedder.executor components.model_layout
@@ -80,7 +81,7 @@ CLOSURES = {
         models.weights
     """,
     "evaluator": """
-        components.evaluator components.evaluator.executor components.evaluator.shown
+        components.evaluator components.evaluator.executor components.properties
         hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
         hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares._scorable
         hares.arrays hares.audio hares.averages hares.benchmark hares.blessing hares.class_scores
@@ -125,10 +126,10 @@ def test_training_reads_no_store_and_shows_nothing() -> None:
     names = entries("training.encoder=resnet50", "training.objective=classification")
     for step in ("trainer", "checkpoints"):
         found = set(closure(*names[step]).modules)
-        assert not [name for name in found if "lineage" in name or "exact_store" in name or "probes" in name]
+        assert not [name for name in found if "lineage" in name or "ml_metadata" in name or "probes" in name]
         assert not found & {
             "pipeline.workspace", "pipeline.settings", "pipeline.listener", "models.training.pictures",
-            "pipeline.training", "pipeline.training_cost", "pipeline.warm_start",
+            "pipeline.training", "pipeline.warm_start",
         }  # fmt: skip
     assert "models.export" not in closure(*names["checkpoints"]).modules
 
@@ -186,9 +187,12 @@ CHANGES = {
     "a template": ("hares/report/parts.html.j2", line("<p>"), {"evaluator"}),
     "a template that no step uses": ("hares/report/study.html.j2", line("<p>"), set()),
     "a comment in the workaround for PostgreSQL": (
-        "pipeline/lineage/exact_store.py", line("# Seen in 1.15 too."), set(),
+        "workarounds/ml_metadata.py", line("# Seen in 1.15 too."), set(),
     ),
-    "the workaround for PostgreSQL": ("pipeline/lineage/exact_store.py", ANOTHER, set()),
+    "the workaround for PostgreSQL": ("workarounds/ml_metadata.py", ANOTHER, set()),
+    "the workarounds for TFX": ("workarounds/tfx.py", ANOTHER, set()),
+    "the size of batches": ("workarounds/tfx_bsl.py", ANOTHER, {"transform", "checkpoints"}),
+    "the workaround for Keras": ("workarounds/keras.py", ANOTHER, {"trainer", "checkpoints"}),
     "a comment in the training loop": ("models/training/loop.py", line("# The end."), set()),
     "a docstring of the encoder": (
         "models/encoders/sf_nfnet.py", lambda before: f'"""{before.removeprefix(chr(34) * 3)}', set(),
@@ -204,7 +208,7 @@ CHANGES = {
     "the export": ("models/export.py", ANOTHER, {"trainer", "evaluator"} | EMBEDDERS),
     "pictures": ("models/training/pictures.py", ANOTHER, set()),
     "what is said of progress": ("pipeline/training.py", ANOTHER, set()),
-    "what is recorded of outputs": ("components/outputs.py", ANOTHER, set()),
+    "what is recorded of outputs": ("components/provenance.py", ANOTHER, set()),
     "the front end": (
         "models/frontend.py", ANOTHER, {"transform", "trainer", "checkpoints", "evaluator"} | EMBEDDERS,
     ),

@@ -15,12 +15,12 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from cli.main import main
 from kits import study_signals
+from kits.lineage_stores import open_store
 from kits.pipeline_runs import environment, project
 from kits.study_signals import PHASES, TWO_CELLS, sent_in, study_options
 from models._plugins import PREFIX
 from pipeline.grid import Cell, load_grid
-from pipeline.lineage.store import open_store
-from pipeline.lineage.study import study_context
+from pipeline.lineage.record import study_context
 
 CELLS = """
   - {encoders: [mine_broken, mine_small], objectives: [simclr]}

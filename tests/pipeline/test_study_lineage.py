@@ -8,7 +8,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from kits.lineage_stores import create_store
-from pipeline.lineage.study import (
+from pipeline.lineage.record import (
     COMPLETE,
     FAILED,
     CellRecord,

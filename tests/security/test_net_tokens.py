@@ -24,7 +24,7 @@ from kubeflow.clusters import Failure, ServiceConfig, ServiceError, open_service
 from kubeflow.kfp.service import KfpService
 from kubeflow.vertex.service import VertexService
 from pipeline.http import Client
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, GoogleToken, Patience, RestClient
 
 SECRET = "canary-token"

@@ -12,7 +12,7 @@ from pipeline.config import load_config
 from pipeline.settings import SettingError, parse_assignments
 
 PROJECT = Path(__file__).resolve().parents[2]
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 SOURCES = [path for package in PACKAGES for path in sorted((PROJECT / package).rglob("*.py"))]
 UNPICKLERS = {
     "pickle",

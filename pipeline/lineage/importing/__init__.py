@@ -1,1 +1,1 @@
-"""Runs that other systems recorded, brought into our ML Metadata store: one file a system, one writer."""
+"""Runs that other systems recorded, brought into our ML Metadata store: one reader for each system, and one writer."""

@@ -6,12 +6,12 @@
 | STEP/attempt-N/executor_output.json | its `ExecutorOutput`: what the step made of the planned artifacts |
 | STEP/published.json | `{"attempt": N, "artifacts": {...}}`: which attempt counts, and what it made |
 
-Both files may also lie in STEP itself, without attempts: then STEP is complete where it has an output file. Each
-attempt is an execution; one that neither counts nor can count is FAILED.
+Both files may also be in STEP itself, without attempts: then STEP is complete if it has an output file. Each attempt is
+an execution; one that does not count is FAILED.
 
-An artifact is known by its type and URI: what an importer step brings in (it runs nothing, and leaves no files) is the
-artifact that the store has of that type and URI already, where it has one, so that a run on a cluster hangs together
-with the local run that trained its model.
+An artifact is identified by its type and URI. What an importer step brings in (it runs nothing, and leaves no files) is
+the store's own artifact of that type and URI, if there is one. So a run on a cluster is linked to the local run that
+trained its model.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from typing import Any
 
 import yaml
 
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignExecution,
-    ForeignRun,
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedExecution,
+    RecordedRun,
     Value,
     properties_of_json,
     type_of_title,
@@ -41,12 +41,12 @@ from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, moment_text
 INPUT_FILE, OUTPUT_FILE, PUBLISHED = "executor_input.json", "executor_output.json", "published.json"
 _ATTEMPT = "attempt-"
 _UNTYPED = "system.Artifact"
-_LOGS = "executor-logs"  # which Kubeflow's launcher writes beside what the step does
+_LOGS = "executor-logs"  # written by Kubeflow's launcher beside the step's outputs
 
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt of a step; `number` is 0 where the step has no attempts of its own."""
+    """One attempt of a step; `number` is 0 if the step has no attempts of its own."""
 
     step: str
     number: int
@@ -55,8 +55,8 @@ class _Attempt:
     published: Mapping[str, Any]
 
 
-def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
-    """A run with all that its folder tells.
+def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
+    """Reads a run from its folder.
 
     Args:
         folder: of the run.
@@ -64,7 +64,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         pipeline: name of its pipeline.
 
     Raises:
-        ImportFailedError: no such folder, no step in it, or a file that is not what it should be.
+        ImportFailedError: no such folder, no step in it, or a file with unexpected content.
     """
     if not folder.is_dir():
         raise ImportFailedError(f"--kubeflow {folder}: it is not a folder")
@@ -75,7 +75,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
             "of one run"
         )
     attempts.sort(key=lambda attempt: (_written(attempt.folder / INPUT_FILE), attempt.step, attempt.number))
-    artifacts: dict[str, ForeignArtifact] = {}
+    artifacts: dict[str, RecordedArtifact] = {}
     made = {
         artifact.uri: artifact
         for attempt in attempts
@@ -87,7 +87,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         read = _read(attempt.folder / INPUT_FILE)
         execution = f"kubeflow:{run}/{attempt.step}/{attempt.number}"
         executions.append(
-            ForeignExecution(
+            RecordedExecution(
                 key=execution,
                 type_name="system.ContainerExecution",
                 node=attempt.step,
@@ -96,16 +96,16 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
             )
         )
         sides = [(False, _inputs(read, attempt))]
-        if attempt.counts:  # what an attempt that failed left is no artifact
+        if attempt.counts:  # a failed attempt has no artifacts
             sides.append((True, _outputs(read, attempt)))
         for output, lists in sides:
             for name, index, artifact in lists:
-                if artifact.type_name == _UNTYPED:  # Kubeflow hands inputs on without their types
+                if artifact.type_name == _UNTYPED:  # Kubeflow passes inputs on without their types
                     artifact = made.get(artifact.uri, artifact)
                 known = artifacts.get(artifact.key)
                 if known is None or output:
                     artifacts[artifact.key] = artifact
-                events.append(ForeignEvent(execution, artifact.key, output, name, index))
+                events.append(RecordedEvent(execution, artifact.key, output, name, index))
     last = {attempt.step: attempt for attempt in attempts if attempt.counts}
     done = set(last) == {attempt.step for attempt in attempts}
     facts: dict[str, Value] = {
@@ -114,8 +114,8 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
         "end": moment_text(max(_ended(attempt) for attempt in attempts)),
         "status": COMPLETE if done else FAILED,
     }
-    return ForeignRun(
-        run=ForeignContext(f"kubeflow:{run}", RUN_TYPE, run, {}),
+    return RecordedRun(
+        run=RecordedContext(f"kubeflow:{run}", RUN_TYPE, run, {}),
         pipeline=pipeline,
         artifacts=tuple(artifacts.values()),
         executions=tuple(executions),
@@ -125,7 +125,7 @@ def read_run(folder: Path, run: str, pipeline: str) -> ForeignRun:
 
 
 def _attempts(step: Path) -> Iterator[_Attempt]:
-    """Attempts of a step that began, in the order of their numbers."""
+    """The attempts of a step that started, by their numbers."""
     record = _read(step / PUBLISHED) if (step / PUBLISHED).is_file() else {}
     if (step / INPUT_FILE).is_file():
         yield _Attempt(step.name, 0, step, (step / OUTPUT_FILE).is_file(), record.get("artifacts", {}))
@@ -139,23 +139,23 @@ def _attempts(step: Path) -> Iterator[_Attempt]:
         yield _Attempt(step.name, number, path, counts, record.get("artifacts", {}) if counts else {})
 
 
-def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, ForeignArtifact]]:
+def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
     path = attempt.folder / INPUT_FILE
     for name, index, artifact in _listed(read.get("inputs", {}), path):
         yield name, index, _artifact(artifact, path, adopts=True)
 
 
-def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, ForeignArtifact]]:
-    """The planned artifacts with what was published, or else with what the step's own file says."""
+def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
+    """The planned artifacts, updated by what was published, or else by the step's own file."""
     path = attempt.folder / INPUT_FILE
-    told = dict(_flat(attempt.published, path))
-    if not told and (attempt.folder / OUTPUT_FILE).is_file():
+    published = dict(_flat(attempt.published, path))
+    if not published and (attempt.folder / OUTPUT_FILE).is_file():
         output = attempt.folder / OUTPUT_FILE
-        told = {(name, index): a for name, index, a in _listed(_read(output), output)}
+        published = {(name, index): a for name, index, a in _listed(_read(output), output)}
     for name, index, planned in _listed(read.get("outputs", {}), path):
         if name == _LOGS:
             continue
-        said = told.get((name, index), {})
+        said = published.get((name, index), {})
         merged = {
             **planned,
             "uri": said.get("uri") or planned.get("uri", ""),
@@ -173,7 +173,7 @@ def _flat(lists: Mapping[str, Any], path: Path) -> Iterator[tuple[tuple[str, int
 
 
 def _listed(side: Mapping[str, Any], path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Name, place and artifact of every list of one side."""
+    """Name, index and artifact of every list of inputs or outputs."""
     for name, entry in side.get("artifacts", {}).items():
         listed = entry.get("artifacts", []) if isinstance(entry, dict) else None
         if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
@@ -182,7 +182,7 @@ def _listed(side: Mapping[str, Any], path: Path) -> Iterator[tuple[str, int, Map
             yield name, index, artifact
 
 
-def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> ForeignArtifact:
+def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> RecordedArtifact:
     uri, name = artifact.get("uri", ""), artifact.get("name", "")
     if not isinstance(uri, str) or not uri:
         raise _wrong(path, f"artifact {name or '(without a name)'} has no uri")
@@ -190,7 +190,7 @@ def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> ForeignA
     properties = properties_of_json(artifact.get("metadata", {}))
     if name:
         properties["resource_name"] = str(name)
-    return ForeignArtifact(f"kubeflow:{kind}:{uri}", kind, uri, True, properties, adopts)
+    return RecordedArtifact(f"kubeflow:{kind}:{uri}", kind, uri, True, properties, adopts)
 
 
 def _type(schema: Mapping[str, Any], path: Path) -> str:
@@ -223,7 +223,7 @@ def _parameters(read: Mapping[str, Any], path: Path) -> dict[str, Value]:
 
 
 def _ended(attempt: _Attempt) -> datetime:
-    """When an attempt ended, as far as its files tell."""
+    """When an attempt ended, judging by its files."""
     there = [attempt.folder / name for name in (INPUT_FILE, OUTPUT_FILE)]
     return max(_written(path) for path in there if path.is_file())
 

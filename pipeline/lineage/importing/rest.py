@@ -1,7 +1,7 @@
 """GET requests to a Google service: bearer tokens, timeouts, retries, and errors that say what to do.
 
-A token goes into the Authorization header and nowhere else, never over an unencrypted connection to another machine,
-and never to an address that a redirection names.
+A token is sent only in the Authorization header, never over an unencrypted connection to another machine, and never to
+the address of a redirection.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import requests
 
 from pipeline.hosts import host_of, is_google, meant_for, service_address
 from pipeline.http import Answer, Client, Credential, careful
-from pipeline.lineage.importing.foreign import ImportFailedError
+from pipeline.lineage.importing.recorded import ImportFailedError
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TRY_AGAIN = {408, 429, 500, 502, 503, 504}
@@ -26,13 +26,13 @@ _REMEDIES = {
     401: "the token is not accepted or has expired; give another by --token-file or --token-env, or log in with "
     "`gcloud auth application-default login`",
     403: "the account may not read it; it needs the role roles/aiplatform.viewer in this project",
-    404: "it is not there; check project, region, metadata store and run",
+    404: "it does not exist; check project, region, metadata store and run",
     429: "the quota is used up; try again later, what was imported is kept",
 }
 
 
 class PreconditionError(ImportFailedError):
-    """The service will not answer this question, as where the answer would be too large."""
+    """The service refuses this query, for example because the answer would be too large."""
 
 
 class TokenSource(Protocol):
@@ -51,9 +51,9 @@ class Patience:
 
     Attributes:
         timeout: seconds for a connection, and for each part of an answer.
-        attempts: of one request; only what may pass (429, 5xx, a broken connection) is tried again.
-        first_wait: seconds before the second attempt; each wait is twice the one before, and as long as the server
-            asks for.
+        attempts: of one request; only temporary failures (429, 5xx, a broken connection) are tried again.
+        first_wait: seconds before the second attempt; each wait is twice the one before, and at least as long as the
+            server asks for.
         longest_wait: seconds.
     """
 
@@ -111,7 +111,7 @@ class GoogleToken:
             ) from None
 
     def token(self) -> str:
-        """The token, a new one where the last has expired."""
+        """The token; a new one if the last has expired."""
         if not self._credentials.valid:
             self.renew()
         return str(self._credentials.token)
@@ -158,10 +158,10 @@ class RestClient:
         self._client = Client(patience.timeout)
 
     def get(self, path: str, query: Mapping[str, str | int] | None = None) -> bytes:
-        """The answer to a GET.
+        """Sends a GET and returns the answer.
 
         Raises:
-            PreconditionError: the service will not answer this question.
+            PreconditionError: the service refuses this query.
             ImportFailedError: any other refusal, or no answer in all attempts.
         """
         url, renewed = f"{self._endpoint}/v1/{path}", False
@@ -213,7 +213,7 @@ class RestClient:
 
 
 def _error_of(answer: Answer) -> tuple[str, str]:
-    """Status and first line of the message of Google's error body; empty where there is none."""
+    """Status and first line of the message of Google's error body; empty if there is none."""
     try:
         error = answer.json()["error"]
         return str(error.get("status", "")), str(error.get("message", "")).partition("\n")[0]

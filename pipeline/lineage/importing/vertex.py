@@ -10,9 +10,9 @@
 | `metadata` | custom properties |
 | `labels` | custom properties `label/NAME` |
 
-Executions and artifacts are listed by the run, page by page; the events come with the run's lineage, or, where a run is
-too large for that (the service answers for 1000 at most), execution by execution. Artifacts that events name and the
-run does not hold, as inputs from earlier runs, are asked for one by one.
+Executions and artifacts are listed by the run, page by page. The events come with the run's lineage, or execution by
+execution if the run is too large for that (more than 1000 nodes). Artifacts that events name but the run does not list,
+such as inputs from earlier runs, are fetched one by one.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from google.cloud.aiplatform_v1.types import execution as execution_type
 from google.cloud.aiplatform_v1.types import lineage_subgraph, metadata_service
 from google.protobuf import json_format
 
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignExecution,
-    ForeignRun,
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedExecution,
+    RecordedRun,
     Value,
     properties_of_json,
     type_of_title,
@@ -104,8 +104,8 @@ def list_runs(client: RestClient, store: VertexStore) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
-    """A run with all that it ran and made.
+def read_run(client: RestClient, store: VertexStore, run: str) -> RecordedRun:
+    """Reads a run with its executions and artifacts.
 
     Args:
         client: of the service.
@@ -126,7 +126,7 @@ def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
     pipelines = [c for c in above if c.schema_title == PIPELINE]
     pipeline = _title(pipelines[0]) if pipelines else name
     inside = f'in_context("{context.name}")'
-    # The names that the service gives hold the project's number, whatever it was asked by.
+    # The service's names hold the project's number, even when it was asked by its id.
     root = context.name.rpartition("/contexts/")[0]
     executions = {
         e.name: e
@@ -144,7 +144,7 @@ def read_run(client: RestClient, store: VertexStore, run: str) -> ForeignRun:
     for key in sorted({e.artifact for e in events} - set(artifacts)):
         artifacts[key] = _get(client, key, artifact_type.Artifact)
     bindings = {key: _bindings(e) for key, e in executions.items()}
-    return ForeignRun(
+    return RecordedRun(
         run=_context(context, RUN_TYPE, name),
         pipeline=pipeline,
         others=tuple(
@@ -184,10 +184,10 @@ def _events(client: RestClient, context: str, executions: list[str]) -> list[eve
         return found
 
 
-def _context(context: context_type.Context, type_name: str, name: str) -> ForeignContext:
-    # A pipeline's context is the store's own of that name, wherever it runs.
+def _context(context: context_type.Context, type_name: str, name: str) -> RecordedContext:
+    # A pipeline's context is the store's own of that name, wherever the pipeline runs.
     shared = context.schema_title == PIPELINE
-    return ForeignContext(
+    return RecordedContext(
         key=context.name,
         type_name=type_name,
         name=name,
@@ -196,13 +196,13 @@ def _context(context: context_type.Context, type_name: str, name: str) -> Foreig
     )
 
 
-def _execution(execution: execution_type.Execution) -> ForeignExecution:
+def _execution(execution: execution_type.Execution) -> RecordedExecution:
     values = {
         name.removeprefix(_INPUT): value
         for name, value in _plain(execution, "metadata").items()
         if name != _BINDING
     }
-    return ForeignExecution(
+    return RecordedExecution(
         key=execution.name,
         type_name=execution.schema_title or "system.Execution",
         node=_title(execution),
@@ -211,8 +211,8 @@ def _execution(execution: execution_type.Execution) -> ForeignExecution:
     )
 
 
-def _artifact(artifact: artifact_type.Artifact) -> ForeignArtifact:
-    return ForeignArtifact(
+def _artifact(artifact: artifact_type.Artifact) -> RecordedArtifact:
+    return RecordedArtifact(
         key=artifact.name,
         type_name=type_of_title(artifact.schema_title) or "system.Artifact",
         uri=artifact.uri,
@@ -221,14 +221,14 @@ def _artifact(artifact: artifact_type.Artifact) -> ForeignArtifact:
     )
 
 
-def _event(event: event_type.Event, bindings: Mapping[tuple[bool, str], tuple[str, int]]) -> ForeignEvent:
+def _event(event: event_type.Event, bindings: Mapping[tuple[bool, str], tuple[str, int]]) -> RecordedEvent:
     output = event.type_ == event_type.Event.Type.OUTPUT
     name, index = bindings.get((output, event.artifact), ("", 0))
-    return ForeignEvent(event.execution, event.artifact, output, name, index)
+    return RecordedEvent(event.execution, event.artifact, output, name, index)
 
 
 def _bindings(execution: execution_type.Execution) -> dict[tuple[bool, str], tuple[str, int]]:
-    """(is an output, artifact) to the step's name for it and its place there."""
+    """Maps (is an output, artifact) to the step's name for it and its index there."""
     found: dict[tuple[bool, str], tuple[str, int]] = {}
     recorded = _plain(execution, "metadata").get(_BINDING, {})
     for argument, names in recorded.items() if isinstance(recorded, dict) else ():
@@ -239,7 +239,7 @@ def _bindings(execution: execution_type.Execution) -> dict[tuple[bool, str], tup
 
 
 def _facts(context: context_type.Context, executions: list[execution_type.Execution]) -> dict[str, Value]:
-    """What the run came to, as far as its executions tell: it ends with the last of them."""
+    """The run's outcome, judging by its executions: it ends with the last of them."""
     states = execution_type.Execution.State
     facts: dict[str, Value] = {"target": "vertex", "start": moment_text(_moment(context.create_time))}
     if _REVISION in context.labels:
@@ -252,7 +252,7 @@ def _facts(context: context_type.Context, executions: list[execution_type.Execut
 
 
 def _properties(node: Any, metadata: Mapping[str, Any]) -> dict[str, Value]:
-    """Metadata and labels of a node, its name there, and when it was made."""
+    """Metadata and labels of a node, its name at Vertex, and when it was made."""
     values = properties_of_json(metadata)
     values.update((f"label/{key}", value) for key, value in node.labels.items())
     values["resource_name"] = node.name
@@ -270,7 +270,7 @@ def _plain(node: Any, field: str) -> dict[str, Any]:
 
 
 def _moment(time: datetime | None) -> datetime:
-    """A time of the service; what it does not give is the beginning of time."""
+    """A time of the service; a missing one is the earliest possible."""
     return datetime.fromtimestamp(time.timestamp() if time else 0, tz=timezone.utc)
 
 

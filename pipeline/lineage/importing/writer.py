@@ -1,12 +1,12 @@
-"""Writes an imported run into a store, so that it can be asked like a local one.
+"""Writes an imported run into a store, where it can be queried like a local one.
 
-Contexts first, then artifacts, then executions with their events (a batch of them in one transaction), then the ties
-to contexts, and last what the run came to. Every node carries its key as external id, unique in ML Metadata: a second
-import finds what the first one wrote, adds what is new and brings the rest up to date. An import that was cut left
-whole batches, and the next one goes on behind them.
+It writes contexts, then artifacts, then executions with their events (each batch in one transaction), then the links to
+contexts, and last the run's outcome. Every node has its key as external id, which is unique in ML Metadata: a second
+import finds what the first one wrote, adds what is new and updates the rest. An import that was interrupted left
+complete batches, and the next one continues after them.
 
-Outputs say `run` and `node` as the components' own do: what was taken from a cache says the run that made it, once
-that one is imported.
+Outputs record `run` and `node` as the components' own do; a cached output records the run that made it, once that run
+is imported.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.importing.foreign import (
-    ForeignArtifact,
-    ForeignContext,
-    ForeignEvent,
-    ForeignRun,
+from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID
+from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    RecordedArtifact,
+    RecordedContext,
+    RecordedEvent,
+    RecordedRun,
     Value,
+    facts_of_steps,
 )
-from pipeline.lineage.importing.settings import told_by_steps
 from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of, put_config
 
 IMPORT = "import"  # property of a run's context: how far its import is
 UNDER_WAY, WHOLE = "under way", "whole"
-_MODEL, _MODEL_ID = "current_model", "current_model_id"  # of a blessing; the id is the other store's
 _MOUNTED, _BUCKET = "/gcs/", "gs://"  # where steps on a cluster see a bucket, and the bucket's own address
 _SAME = 1e-6
-_BATCH = 100  # ML Metadata answers for no more nodes at a time
+_BATCH = 100  # ML Metadata's limit of nodes in one call
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What was new, and how many nodes had changed since an earlier import."""
+    """Counts of what was new, and of nodes that had changed since an earlier import."""
 
     contexts: int = 0
     artifacts: int = 0
@@ -56,7 +56,7 @@ class Imported:
         )
 
 
-def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
+def write_run(store: MetadataStore, run: RecordedRun) -> Imported:
     """Writes a run, or what is new of it.
 
     Raises:
@@ -66,8 +66,8 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
     contexts = [
         *run.others,
         dataclasses.replace(run.run, properties={**run.run.properties, IMPORT: UNDER_WAY}),
-        ForeignContext("", "pipeline", run.pipeline, {}),
-        *(ForeignContext("", "node", f"{run.pipeline}.{node}", {}) for node in nodes),
+        RecordedContext("", "pipeline", run.pipeline, {}),
+        *(RecordedContext("", "node", f"{run.pipeline}.{node}", {}) for node in nodes),
     ]
     context_ids, done = _write_contexts(store, contexts)
     artifact_ids, new = _write_artifacts(store, run)
@@ -82,7 +82,7 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
         if event.output:
             made.setdefault(event.artifact, set()).update(of_execution[event.execution])
     touched = {event.artifact for event in run.events}
-    for artifact in run.artifacts:  # what no step touched was put into the run by hand
+    for artifact in run.artifacts:  # someone put artifacts into the run that no step touched
         if artifact.key not in touched:
             made[artifact.key] = set(shared)
     _tie(
@@ -90,14 +90,14 @@ def write_run(store: MetadataStore, run: ForeignRun) -> Imported:
         [(artifact_ids[key], i) for key, ids in made.items() for i in sorted(ids)],
         [(execution_ids[key], i) for key, ids in of_execution.items() for i in ids],
     )
-    facts, config = told_by_steps(run.executions)
+    facts, config = facts_of_steps(run.executions)
     if config:
         facts["config_digest"] = put_config(store, config)
     return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
 
 
 def imported_whole(store: MetadataStore, run: str) -> bool:
-    """Whether an earlier import brought all of a run, and the run had ended."""
+    """Whether an earlier import was complete, and the run had ended."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run)
     return (
         context is not None
@@ -107,9 +107,9 @@ def imported_whole(store: MetadataStore, run: str) -> bool:
 
 
 def _write_contexts(
-    store: MetadataStore, contexts: Sequence[ForeignContext]
+    store: MetadataStore, contexts: Sequence[RecordedContext]
 ) -> tuple[dict[tuple[str, str], int], Imported]:
-    """Ids by type and name. Contexts without a key, as a pipeline's, are the store's own of that name."""
+    """Ids by type and name. A context without a key, as a pipeline's, is the store's own of that name."""
     ids: dict[tuple[str, str], int] = {}
     by_key: dict[str, int] = {}
     new = updated = 0
@@ -142,16 +142,16 @@ def _write_contexts(
     return ids, Imported(contexts=new, updated=updated)
 
 
-def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, int], Imported]:
+def _write_artifacts(store: MetadataStore, run: RecordedRun) -> tuple[dict[str, int], Imported]:
     ran = {e.key: e.node for e in run.executions if e.state != "CACHED"}
     makers = {e.artifact: ran[e.execution] for e in run.events if e.output and e.execution in ran}
     ids: dict[str, int] = {}
     uris: dict[str, int] = {}
     new = updated = 0
-    # A blessing names its model's folder and id: once all others are written, our store's id is known.
-    sides: list[list[ForeignArtifact]] = [[], []]
+    # A blessing names its model's folder and id; our store's id is known once all others are written.
+    sides: list[list[RecordedArtifact]] = [[], []]
     for artifact in run.artifacts:
-        sides[_MODEL in artifact.properties].append(artifact)
+        sides[CURRENT_MODEL in artifact.properties].append(artifact)
     for batch in (batch for side in sides for batch in _batches(side)):
         there = _there(store.get_artifacts_by_external_ids, [a.key for a in batch])
         copies: list[pb.Artifact] = []
@@ -169,13 +169,13 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
             properties = dict(artifact.properties)
             if artifact.key in makers:
                 properties.update(run=run.run.name, node=makers[artifact.key])
-            if _MODEL in properties:
-                properties.pop(_MODEL_ID, None)
-                folder = str(properties[_MODEL])
+            if CURRENT_MODEL in properties:
+                properties.pop(CURRENT_MODEL_ID, None)
+                folder = str(properties[CURRENT_MODEL])
                 if folder.startswith(_MOUNTED):
                     folder = _BUCKET + folder.removeprefix(_MOUNTED)
                 if folder in uris:
-                    properties[_MODEL_ID] = uris[folder]
+                    properties[CURRENT_MODEL_ID] = uris[folder]
             state = pb.Artifact.LIVE if artifact.live else pb.Artifact.PENDING
             changed = _set(copy, properties)
             if changed or copy.uri != artifact.uri or copy.state != state:
@@ -194,9 +194,9 @@ def _write_artifacts(store: MetadataStore, run: ForeignRun) -> tuple[dict[str, i
 
 
 def _write_executions(
-    store: MetadataStore, run: ForeignRun, artifact_ids: Mapping[str, int]
+    store: MetadataStore, run: RecordedRun, artifact_ids: Mapping[str, int]
 ) -> tuple[dict[str, int], Imported]:
-    """Executions a batch at a time, the new ones with their events in one transaction."""
+    """Writes executions in batches, new ones together with their events in one transaction."""
     events: dict[str, list[pb.Event]] = {e.key: [] for e in run.executions}
     for event in run.events:
         events[event.execution].append(_event(event, artifact_ids[event.artifact]))
@@ -221,7 +221,7 @@ def _write_executions(
             state = pb.Execution.State.Value(execution.state)
             changed = _set(copy, execution.properties) or copy.last_known_state != state
             for made in events[execution.key]:
-                # ML Metadata ties an artifact to an execution once a side; a second name for it has no place.
+                # ML Metadata links the two once as input and once as output; a second name is dropped.
                 if (made.artifact_id, made.type) in seen:
                     continue
                 seen.add((made.artifact_id, made.type))
@@ -249,7 +249,7 @@ def _write_executions(
 def _tie(
     store: MetadataStore, attributions: Sequence[tuple[int, int]], associations: Sequence[tuple[int, int]]
 ) -> None:
-    """Nodes into their contexts; ML Metadata passes over those that are there."""
+    """Links nodes to their contexts; ML Metadata ignores existing links."""
     for pairs in _batches(attributions):
         store.put_attributions_and_associations(
             [pb.Attribution(artifact_id=node, context_id=context) for node, context in pairs], []
@@ -261,7 +261,7 @@ def _tie(
 
 
 def _finish(store: MetadataStore, run_id: int, facts: Mapping[str, Value]) -> int:
-    """What the run came to, on its context. It is written last: before, the import was not whole."""
+    """Records the run's outcome on its context. It is written last, so it marks the import as complete."""
     (context,) = store.get_contexts_by_id([run_id])
     outcome = outcome_of(store.get_artifacts_by_context(run_id))
     for name in [n for n in context.custom_properties if n.startswith(SCORE) and n not in outcome]:
@@ -273,15 +273,15 @@ def _finish(store: MetadataStore, run_id: int, facts: Mapping[str, Value]) -> in
     return int(changed and not was_under_way)
 
 
-def _adopted(store: MetadataStore, artifact: ForeignArtifact) -> int | None:
-    """An artifact of the store's own with this type and URI, where one may stand for it."""
+def _adopted(store: MetadataStore, artifact: RecordedArtifact) -> int | None:
+    """The store's own artifact of this type and URI, if the imported one may adopt it."""
     if not artifact.adopts:
         return None
     same = [a.id for a in store.get_artifacts_by_uri(artifact.uri) if a.type == artifact.type_name]
     return max(same, default=None)
 
 
-def _event(event: ForeignEvent, artifact_id: int) -> pb.Event:
+def _event(event: RecordedEvent, artifact_id: int) -> pb.Event:
     made = pb.Event(type=pb.Event.OUTPUT if event.output else pb.Event.INPUT, artifact_id=artifact_id)
     made.path.steps.add().key = event.name
     made.path.steps.add().index = event.index
@@ -305,13 +305,13 @@ def _type_id(store: MetadataStore, kind: str, name: str) -> int:
 
 
 def _set(node: Any, values: Mapping[str, Value]) -> bool:
-    """Sets custom properties; whether one changed."""
+    """Sets custom properties; returns whether one changed."""
     changed = False
     for name, value in values.items():
         kind = {str: "string_value", int: "int_value", float: "double_value"}[type(value)]
         there = node.custom_properties.get(name)
         old = getattr(there, kind) if there is not None and there.WhichOneof("value") == kind else None
-        # An SQL store keeps six decimals of a fraction.
+        # SQL stores keep six decimals of a fraction.
         same = abs(old - value) < _SAME if isinstance(value, float) and old is not None else old == value
         if not same:
             setattr(node.custom_properties[name], kind, value)

@@ -1,16 +1,21 @@
 """What the page shows, read from the store once and kept compact.
 
-Runs, their scores and settings are all there. Of the newest runs there is also the whole lineage (each artifact's
-maker, each maker's inputs, as `pipeline.lineage.graph` walks them) and the clips of every manifest in it; among the
-newest of all, every pair is set against each other clip by clip as `hares lineage diff` does. Of what is left out the
-page says so, and which command answers.
+All runs are in it with their scores and settings. Of the newest runs it also has the whole lineage (each artifact's
+maker, each maker's inputs, as `pipeline.lineage.graph` walks them) and the clips of every manifest in it; of the newest
+of all, every pair is compared clip by clip as `hares lineage diff` does. The page says what was left out, and which
+command shows it.
+
+Artifacts and steps are short rows of numbers: every text and value is in a list once, and rows point to it. Runs repeat
+types, names of properties, digests and settings, so a store of thousands of runs takes a tenth of plain JSON, and a
+search looks through every text once.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +25,14 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from hares.task import load_task, task_names
 from pipeline.lineage.clips import source_clips
 from pipeline.lineage.diff import RunDifference, diff, paired_among
-from pipeline.lineage.graph import places_of_steps, upstream
-from pipeline.lineage.page.compact import Values, artifact_row, step_row
+from pipeline.lineage.graph import Link, Step, origins_of_steps, upstream
 from pipeline.lineage.runs import RunFilter, RunSummary, config_of, list_runs
 from pipeline.lineage.store import REPORT_TYPE
-from pipeline.lineage.trace import MANIFEST_TYPE, printable
+from pipeline.lineage.trace import MANIFEST_TYPE, plain_value, printable, properties_of
 
 _SCORE_DIGITS = 6
 _SHOWN_CHANGES = 1000  # clips of one comparison
+Row = list[Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class PageLimits:
         runs: the newest, with scores and settings.
         graphs: of them, how many with their whole lineage.
         clips: source clips, over all manifests.
-        paired: of the newest, how many are set against each other clip by clip, every pair of them.
+        paired: of the newest, how many are compared clip by clip, every pair of them.
     """
 
     runs: int = 5000
@@ -85,7 +90,7 @@ def _configs(store: MetadataStore, runs: Sequence[RunSummary]) -> dict[str, Any]
 
 def _lineage(store: MetadataStore, artifact_ids: Iterable[int], clips: int) -> dict[str, Any]:
     graph = upstream(store, artifact_ids)
-    where = places_of_steps(store, graph.steps, graph.artifacts)
+    where = origins_of_steps(store, graph.steps, graph.artifacts)
     values = Values()
     artifacts = [artifact_row(artifact, values) for _, artifact in sorted(graph.artifacts.items())]
     steps = [
@@ -102,9 +107,9 @@ def _lineage(store: MetadataStore, artifact_ids: Iterable[int], clips: int) -> d
 
 
 def _clips(manifests: Sequence[pb.Artifact], limit: int) -> dict[str, Any]:
-    """Clips of each manifest by its id: [id, split, path, SHA-256, labels], and a note where they are not all there.
+    """Clips of each manifest by its id: [id, split, path, SHA-256, labels], and a note if some are left out.
 
-    The limit is shared out evenly, and what small manifests leave goes to the large ones.
+    The limit is shared evenly, and what small manifests leave goes to the large ones.
     """
     found: dict[str, Any] = {}
     left = limit
@@ -155,7 +160,7 @@ def _score(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _changes(store: MetadataStore, first: RunSummary, second: RunSummary) -> dict[str, Any]:
-    """Clips that differ: [source, what, split, clip, SHA-256 before, after]; None where a manifest is gone."""
+    """Clips that differ: [source, what, split, clip, SHA-256 before, after]; None if a manifest is gone."""
     try:
         found: RunDifference = diff(store, first, second)
     except LookupError:
@@ -169,3 +174,53 @@ def _changes(store: MetadataStore, first: RunSummary, second: RunSummary) -> dic
             rows.append([part.node, change.what, change.split, change.clip_id, *digests])
     more = max(0, len(rows) - _SHOWN_CHANGES)
     return {"clips": rows[:_SHOWN_CHANGES], "more_clips": more}
+
+
+@dataclass
+class Values:
+    """Distinct values, identified by their index in `all`."""
+
+    all: list[Any] = field(default_factory=list)
+    _places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, value: Any) -> int:
+        """The index of a value; a new one is appended."""
+        key = json.dumps(value, sort_keys=True)  # tells 1 from 1.0 and from "1", as a dictionary would not
+        if key not in self._places:
+            self._places[key] = len(self.all)
+            self.all.append(value)
+        return self._places[key]
+
+
+def artifact_row(artifact: pb.Artifact, values: Values) -> Row:
+    """[id, type, uri, [name, value, name, value, ...]]."""
+    return [
+        artifact.id,
+        values.place(artifact.type),
+        values.place(artifact.uri),
+        _properties(artifact, values),
+    ]
+
+
+def step_row(step: Step, node: str, run: str, values: Values) -> Row:
+    """[execution, node, run, type, state, inputs, outputs, properties]; the last three are flat lists of pairs."""
+    state = pb.Execution.State.Name(step.execution.last_known_state)
+    return [
+        step.id,
+        *(values.place(text) for text in (node, run, step.execution.type, state)),
+        _links(step.inputs, values),
+        _links(step.outputs, values),
+        _properties(step.execution, values),
+    ]
+
+
+def _links(links: Sequence[Link], values: Values) -> list[int]:
+    return [number for link in links for number in (values.place(link.key), link.artifact_id)]
+
+
+def _properties(node: pb.Artifact | pb.Execution, values: Values) -> list[int]:
+    return [
+        values.place(part)
+        for name, value in properties_of(node).items()
+        for part in (name, plain_value(value))
+    ]

@@ -1,8 +1,7 @@
-"""The page as HTML: template, style, script, libraries and data in one file that asks for nothing from outside.
+"""The page as HTML: template, style, script, libraries and data in one file that loads nothing from outside.
 
-Everything that came from a file name, a tag or a property reaches the page as JSON in which `<` is escaped, and the
-script puts it there as text, never as HTML. A content security policy forbids every request, and every script but
-those of this folder.
+File names, tags and properties reach the page as JSON in which `<` is escaped, and the script shows them as text, never
+as HTML. A content security policy forbids every request, and every script but those of this folder.
 """
 
 from __future__ import annotations
@@ -10,15 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.lineage.page.compact import finite
-
 _FOLDER = Path(__file__).parent
 _LIBRARIES = ("dagre", "cytoscape")
-# One script, in this order: they share their names, and nothing of them is seen from outside.
+# Joined in this order to one script: the parts share their names, and none is visible outside.
 _PARTS = ("base", "lineage", "chart", "runs", "panel", "graph", "compare", "search", "start")
 
 
@@ -41,14 +39,14 @@ def render_lineage_page(data: Mapping[str, Any], title: str, made: str) -> str:
         ("@LINEAGE@", _json(data["lineage"])),
         ("@SCRIPTS@", "\n".join(f"<script>{script}</script>" for script in scripts)),
     ):
-        # From behind: a name in the data may look like a mark that comes later.
+        # From the end: a name in the data may look like a mark.
         before, _, after = page.rpartition(mark)
         page = before + text + after
     return page
 
 
 def library_script(name: str) -> str:
-    """A vendored library under its licence, which asks to go wherever a copy goes."""
+    """A vendored library with its licence, which every copy must carry."""
     return f"/*!\n{_text(f'vendor/{name}.LICENSE')}*/\n{_text(f'vendor/{name}.min.js')}"
 
 
@@ -56,6 +54,17 @@ def page_script() -> str:
     """The page's own script."""
     parts = "\n".join(_text(f"{name}.js") for name in _PARTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no NaN and no infinity: they become text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value
 
 
 def _text(name: str) -> str:

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli")
+PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 
 
 def first_party_modules() -> dict[str, Path]:

@@ -15,8 +15,8 @@ from tfx.components.statistics_gen import executor as statistics_gen
 from tfx.components.transform import executor as transform
 from tfx_bsl.public.tfxio import TFExampleRecord
 
-from components.standard.batches import BATCH_BYTES, batches_by_bytes
 from components.standard.executor import StatisticsGenExecutor, TransformExecutor
+from workarounds.tfx_bsl import BATCH_BYTES, batches_by_bytes
 
 pytestmark = pytest.mark.tfx
 

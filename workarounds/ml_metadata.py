@@ -1,13 +1,13 @@
-"""ML Metadata's store with two of its ways mended, which only PostgreSQL brings to light (ml-metadata 1.15).
+"""ML Metadata, tried on 1.15: a `MetadataStore` with workarounds for two bugs that show only on PostgreSQL.
 
-What is asked for by id is answered in the order of the rows. Those who ask pair the answers with their questions: so
-does TFX's cache with the outputs of an earlier execution. SQLite and MySQL keep rows in the order of ids, which is that
-of the questions; PostgreSQL does not, and a cached step's `examples` and `manifest` changed places.
+Look-ups by id answer in the order of the rows, while callers pair the answers with the ids they gave; TFX's cache does
+so with the outputs of an earlier execution. SQLite and MySQL return rows by id, PostgreSQL does not, so a cached step's
+`examples` and `manifest` changed places. Unnecessary when ML Metadata orders its answers.
 
-On PostgreSQL a text with a backslash ends its own literal: libpq quotes it as ` E'...'`, of which ML Metadata cuts off
-the first and the last character, as if they were the quotes, and puts the rest between quotes of its own. The server
-refuses the statement, or reads as SQL what is a file's name. So it went with a step whose inputs could not be resolved:
-TFX records the traceback as JSON, with a backslash for each end of a line.
+On PostgreSQL a text with a backslash breaks its statement. libpq quotes such a text as ` E'...'`, ML Metadata cuts off
+the first and last character as if they were the quotes, and puts the rest between quotes of its own. The server refuses
+the statement, or reads a file's name as SQL. It happens whenever a step's inputs cannot be resolved: TFX records the
+traceback as JSON, which has a backslash for each line end. Unnecessary when ML Metadata passes parameters to libpq.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 BACKSLASH = "\ue05c"
 
 
-class ExactStore(MetadataStore):
-    """A `MetadataStore` that answers in the order of the questions and keeps every text as it is."""
+class PatchedStore(MetadataStore):
+    """A `MetadataStore` that answers in the order of the ids it is given and keeps every text as it is."""
 
     def __init__(self, config: pb.ConnectionConfig | pb.MetadataStoreClientConfig):
         self._replaces = isinstance(config, pb.ConnectionConfig) and config.HasField("postgresql")
@@ -34,14 +34,14 @@ class ExactStore(MetadataStore):
     def get_artifacts_by_id(
         self, artifact_ids: Iterable[int], extra_options: Any = None
     ) -> list[pb.Artifact]:
-        """The artifacts in the order of their ids in the question, each once; unknown ids are left out."""
+        """The artifacts in the order of the ids, each once; unknown ids are left out."""
         ids = list(dict.fromkeys(artifact_ids))
         return _in_order(ids, super().get_artifacts_by_id(ids, extra_options))
 
     def get_artifact_types_by_id(
         self, type_ids: Iterable[int], extra_options: Any = None
     ) -> list[pb.ArtifactType]:
-        """One type for each id in the question, in its order; unknown ids are left out."""
+        """One type for each id, in their order; unknown ids are left out."""
         ids = list(type_ids)
         return _in_order(ids, super().get_artifact_types_by_id(ids, extra_options))
 

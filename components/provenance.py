@@ -1,12 +1,10 @@
-"""What every output says of itself in ML Metadata: digests of its content and of its files' names and sizes, and the
-run and node that made it.
+"""Provenance of every output: the run and node that made it, and digests of its content and of its listing.
 
-Equal digests mean equal files, wherever they lie. Run and node stand in the store as well, in the contexts of the
-execution; ML Metadata has no index from an execution to its contexts, so that with thousands of runs asking there is
-slow, and the artifact answers at once.
+Looking up an execution's contexts is a full scan of the store, so run and node are also recorded on the artifact. Equal
+digests mean equal files, wherever they lie.
 
-Large artifacts are read once more for it, several files at a time (hashing leaves Python's lock), so a step takes
-longer by what its output takes to read.
+Hashing reads every output once more, several files at a time (it releases Python's lock), so a step takes longer by the
+time its output takes to read.
 """
 
 from __future__ import annotations
@@ -32,9 +30,9 @@ def record_outputs(
     """Puts `content_digest`, `files`, `run` and `node` on every output.
 
     Args:
-        output_dict: the executor's. An output without files has no digest; one that has a digest already keeps it:
-            ingestion gives its own, over the sound of the clips.
-        context: the executor's; where the runner tells no run, none is recorded.
+        output_dict: the executor's. An output without files gets no digest. One that has a digest keeps it:
+            ingestion sets its own, over the sound of the clips.
+        context: the executor's; if the runner passes no run, none is recorded.
     """
     run = context.pipeline_run_id if context else None
     node = context.pipeline_node.node_info.id if context and context.pipeline_node else None
@@ -54,7 +52,7 @@ def record_outputs(
 def files_listing(folder: str) -> str:
     """SHA-256 (hex) over the paths and sizes of the files of a local folder, hidden ones left out.
 
-    No file is opened: it tells a folder that was copied in part, and not one whose bytes were changed.
+    No file is opened, so this detects a folder that was copied in part, but no changed bytes.
     """
     digest = hashlib.sha256()
     for path in sorted(_files(folder), key=os.fsencode):

@@ -1,9 +1,8 @@
-"""TFX's way to the store, with failures of the store told apart from failures of a step.
+"""TFX's connection to the store, which tells failures of the store from failures of a step.
 
-A server that dies while a run is at work shows in TFX as whatever ML Metadata's C++ part says of its socket, in
-the middle of some step. Here it is one error that names the store and what to do. TFX opens a connection several
-times a step, and waits some five seconds for a server that starts again; while a step computes it holds none, so a
-server that is back before the step ends is not missed.
+When a server dies during a run, TFX shows whatever ML Metadata's C++ part says of its socket, in the middle of some
+step. Here it becomes one error that names the store and the remedy. TFX connects several times a step, and retries for
+about five seconds. A step that is computing holds no connection, so a server may restart meanwhile.
 """
 
 from __future__ import annotations
@@ -12,34 +11,32 @@ import random
 import time
 from types import TracebackType
 
-from tfx.orchestration import metadata
+from ml_metadata.metadata_store import MetadataStore
 
 from pipeline.lineage.connection import LOST, StoreAddress
-from pipeline.lineage.exact_store import ExactStore
+from workarounds.ml_metadata import PatchedStore
+from workarounds.tfx import Metadata
 
 _ATTEMPTS = 10
 
 
-class TfxStore(metadata.Metadata):
+class TfxConnection(Metadata):
     """`tfx.orchestration.metadata.Metadata` of an address; entering and using it raise StoreUnreachableError."""
 
     def __init__(self, address: StoreAddress):
         super().__init__(address.config)
         self._address = address
 
-    def __enter__(self) -> TfxStore:
-        """Connects. Raises StoreUnreachableError where the server does not answer for some five seconds."""
-        for attempt in range(_ATTEMPTS):  # as TFX does, which has no place for another kind of store
+    def open_store(self) -> MetadataStore:
+        """Connects. Raises StoreUnreachableError if the server does not answer for some five seconds."""
+        for attempt in range(1, _ATTEMPTS + 1):  # as TFX does
             try:
-                self._store = ExactStore(self._address.config)
+                return PatchedStore(self._address.config)
             except RuntimeError as error:
-                if attempt == _ATTEMPTS - 1:
+                if attempt == _ATTEMPTS:
                     raise self._address.lost(error) from None  # the cause would carry the unredacted text
                 time.sleep(random.random())  # apart from the others that wait
-            else:
-                break
-        self._users += 1
-        return self
+        raise AssertionError("unreachable")
 
     def __exit__(
         self,

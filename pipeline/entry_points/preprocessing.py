@@ -1,4 +1,4 @@
-"""What Transform calls."""
+"""The function that Transform calls."""
 
 from pipeline.preprocessing import preprocessing_fn
 

@@ -14,9 +14,9 @@ from ml_metadata.proto import metadata_store_service_pb2 as service
 from kits.database_servers import KINDS, database_server
 from kits.three_steps import three_steps
 from pipeline.lineage.connection import StoreAddress, store_address
-from pipeline.lineage.exact_store import BACKSLASH, replace_in
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
+from workarounds.ml_metadata import BACKSLASH, replace_in
 
 PASSWORD = "canary-e0a7"
 FACTS = RunFacts({"training": {"steps": 1}}, "demo", "local", "key", {})

@@ -1,4 +1,4 @@
-"""What the Trainer calls."""
+"""The function that the Trainer calls."""
 
 from pipeline.training import run_fn
 
