@@ -23,8 +23,8 @@ OF_EXECUTORS = {"_log_startup", "_context", "_make_beam_pipeline", "_beam_pipeli
 # Attributes of something other than `self`, though not of these libraries.
 ALLOWED = {
     ("hares/_user_code.py", "os._exit"),
-    ("kubeflow/vertex_api.py", "transport._session"),  # Google's clients offer no other way to their session
-    ("kubeflow/vertex_api.py", "session._auth_request_session"),
+    ("kubeflow/vertex/api.py", "transport._session"),  # Google's clients offer no other way to their session
+    ("kubeflow/vertex/api.py", "session._auth_request_session"),
 }
 
 
