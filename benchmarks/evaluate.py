@@ -20,7 +20,7 @@ import numpy as np
 
 from hares.embed_once import EvaluationSettings, TaskSource
 from hares.encoders import FrozenEncoder, encode_crops, load_encoder
-from hares.evaluate import evaluate, find_sources
+from hares.evaluation import evaluate_tasks, find_sources
 from hares.ingest import Entry, ShardSummary, list_entries, read_shard
 from hares.protocol import (
     EVALUATION_ROLE,
@@ -89,7 +89,9 @@ def main() -> None:
     before = bare_pass(encoder, crops, settings.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        done = evaluate(encoder, sources, settings, Path(folder) / "out", Path(folder) / "cache", Silent())
+        done = evaluate_tasks(
+            encoder, sources, settings, Path(folder) / "out", Path(folder) / "cache", Silent()
+        )
         whole = time.monotonic() - began
     after = bare_pass(encoder, crops, settings.batch_size)
     bare = (before + after) / 2

@@ -27,7 +27,7 @@ from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from hares.encoders import EncoderOptions, FrozenEncoder
-    from hares.evaluate import Evaluation
+    from hares.evaluation import Evaluation
     from hares.preflight import Finding
 
 _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
@@ -106,7 +106,7 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
             from hares._user_code import UserCodeError
             from hares.audio import Limits
             from hares.encoders import EncoderOptions
-            from hares.evaluate import EvaluationSettings, evaluate, find_sources
+            from hares.evaluation import EvaluationSettings, evaluate_tasks, find_sources
             from hares.protocol import load_protocol
 
             corpus, placements = parse_corpus(options.corpora)
@@ -124,7 +124,7 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
             limits=Limits(longest=options.longest_clip),
         )
         with _View(console) as view:
-            return evaluate(encoder, sources, settings, options.output, options.cache, view)
+            return evaluate_tasks(encoder, sources, settings, options.output, options.cache, view)
     except ValueError as error:
         logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""

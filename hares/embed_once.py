@@ -1,6 +1,6 @@
 """A task's embeddings and manifest, shard by shard: from the cache where they are there, else from the audio.
 
-The part of an evaluation that reads data (`hares.evaluate` drives it). Audio is read a shard at a time and a clip
+The part of an evaluation that reads data (`hares.evaluation` drives it). Audio is read a shard at a time and a clip
 at a time within it; only embeddings stay. The cache is asked for every shard first, so a second run embeds
 nothing and a killed one goes on with the shard it was in.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, get_args
 
 from hares.atomic_files import atomically, write_atomically
 from hares.audio import Limits
@@ -67,6 +67,10 @@ class EvaluationSettings:
             raise ValueError(
                 f"batch_size is {self.batch_size} and clips_per_shard {self.clips_per_shard}; both must be at "
                 "least 1"
+            )
+        if self.dtype not in get_args(EmbeddingDtype):
+            raise ValueError(
+                f"embeddings are kept as {' or '.join(get_args(EmbeddingDtype))}, not {self.dtype!r}"
             )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,14 @@ from hares.encoders._state import State, state_of
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
     """The encoder of a HEAR module. Raises ValueError where the module does not keep the interface."""
-    spec = f"hear:{location}"
     name, _, weights = location.partition(":")
-    module = import_user_module(name, spec)
+    return from_module(import_user_module(name, f"hear:{location}"), weights, options)
+
+
+def from_module(module: ModuleType, weights: str, options: EncoderOptions) -> FrozenEncoder:
+    """The encoder of a HEAR module that is imported already. Raises ValueError as `load`."""
+    name = module.__name__
+    spec = f"hear:{name}:{weights}" if weights else f"hear:{name}"
     for function in ("load_model", "get_scene_embeddings"):
         if not callable(getattr(module, function, None)):
             raise ValueError(

@@ -248,3 +248,20 @@ def test_weights_of_numpy_and_tensorflow_are_seen():
 
     one, same, other = (state_of(Encoder(weight)) for weight in (1.0, 1.0, 2.0))
     assert one.arrays == 2 and one.is_tensorflow and one.digest == same.digest != other.digest
+
+
+def test_a_module_of_torch_itself_gets_tensors(torch):
+    from hares.encoders import EncoderOptions, encode_crops
+    from hares.encoders.python import from_callable
+
+    seen = []
+
+    class Network(torch.nn.Module):
+        def __call__(self, waveforms):
+            seen.append((self.training, type(waveforms)))
+            return waveforms
+
+    crops = np.ones((2, 3), np.float32)
+    embedded = encode_crops(from_callable(Network(), EncoderOptions()))(crops)
+    np.testing.assert_array_equal(embedded, crops)
+    assert seen == [(False, torch.Tensor)]

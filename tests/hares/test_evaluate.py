@@ -20,7 +20,7 @@ import pytest
 
 from hares._decoder import pool
 from hares.encoders import FrozenEncoder, load_encoder
-from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
+from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.preflight import PreflightError
 from hares.protocol import ProtocolSettings
 from models.encoder import load_encoder as build_encoder
@@ -74,7 +74,7 @@ def run(
     observer: Silent | None = None,
     **settings,
 ) -> Evaluation:
-    return evaluate(
+    return evaluate_tasks(
         encoder or load_encoder("log_mel"),
         find_sources(corpus, {}, TASKS),
         dataclasses.replace(SETTINGS, **settings),
@@ -212,7 +212,7 @@ def test_an_interrupted_shard_is_computed_again_and_no_other(corpus, tmp_path):
     assert complete > 0
     again = run(corpus, tmp_path / "one")
     assert again.record["cache"]["found"] == complete
-    whole = evaluate(
+    whole = evaluate_tasks(
         floor, find_sources(corpus, {}, TASKS), SETTINGS, tmp_path / "two", tmp_path / "other", Silent()
     )
     assert whole.report == again.report
@@ -264,10 +264,10 @@ def test_sources_are_found_or_named(corpus):
     placed = find_sources(None, {"nsynth": corpus / "esc50"}, ("nsynth_pitch",))
     assert placed[0].root == corpus / "esc50"
     for arguments, message in (
-        ((corpus, {}, ("voxforge",)), r"--tasks voxforge: there is no folder .*voxforge=DIR"),
+        ((corpus, {}, ("voxforge",)), r"task voxforge: there is no folder .*voxforge=DIR"),
         ((corpus, {}, ("esc51",)), r"unknown task 'esc51'"),
         ((corpus, {"esc": corpus}, ()), r"no data set is called esc; there are audioset"),
-        ((None, {}, ("esc50",)), r"--tasks esc50: no place for the data set"),
+        ((None, {}, ("esc50",)), r"task esc50: no place for the data set"),
         ((None, {"nsynth": Path("tfds:data")}, ("nsynth_pitch",)), r"nsynth/full is not prepared in data"),
         ((None, {"esc50": Path("tfds:data")}, ("esc50",)), r"esc50 is not in TensorFlow Datasets"),
         ((corpus / "esc50", {}, ()), r"none of the data sets audioset, .* is there"),

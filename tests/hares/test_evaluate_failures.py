@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hares.encoders import FrozenEncoder, load_encoder
-from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
+from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.protocol import ProtocolSettings
 
 # A few steps: what is tested is the way, not the scores.
@@ -31,7 +31,9 @@ TASKS = ("speech_commands_v2", "esc50")
 def run(corpus: Path, output: Path, encoder: FrozenEncoder | None = None, observer=None) -> Evaluation:
     sources = find_sources(corpus, {}, TASKS)
     encoder = encoder or load_encoder("log_mel")
-    return evaluate(encoder, sources, SETTINGS, output, corpus.parent / "cache", observer or mock.Mock())
+    return evaluate_tasks(
+        encoder, sources, SETTINGS, output, corpus.parent / "cache", observer or mock.Mock()
+    )
 
 
 def raising(error: BaseException):
@@ -86,7 +88,7 @@ def test_a_batch_at_which_the_encoder_fails_is_named(corpus, tmp_path, fail, mes
     (out / "manifests").mkdir(parents=True)
     (out / "manifests/esc50.json").write_text("of an earlier evaluation")
     sources = find_sources(corpus, {}, ("esc50",))
-    result = evaluate(failing_on_esc50(fail), sources, SETTINGS, out, cache, mock.Mock())
+    result = evaluate_tasks(failing_on_esc50(fail), sources, SETTINGS, out, cache, mock.Mock())
     error = str(result.failures["esc50"])
     assert re.search(message, error) and error.startswith("esc50: ")
     assert re.search(
@@ -107,7 +109,7 @@ def test_other_tasks_are_scored_and_a_second_run_goes_on(corpus, tmp_path):
     assert first.report["tasks"]["speech_commands_v2"]["value"] is not None and first.report["hares"] is None
     second = run(corpus, tmp_path / "out")
     assert second.failures == {} and second.record["tasks"]["esc50"]["found"] == 2
-    whole = evaluate(
+    whole = evaluate_tasks(
         load_encoder("log_mel"),
         find_sources(corpus, {}, TASKS),
         SETTINGS,

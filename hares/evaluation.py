@@ -62,7 +62,7 @@ __all__ = [
     "EvaluationSettings",
     "Observer",
     "TaskSource",
-    "evaluate",
+    "evaluate_tasks",
     "find_sources",
 ]
 
@@ -73,7 +73,7 @@ _LIBRARIES = ("numpy", "tensorflow", "scikit-learn", "soundfile", "soxr")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` made: the report, the record of how (`evaluate.json`), and why tasks failed, by name."""
+    """What `evaluate_tasks` made: the report, the record of how (`evaluate.json`), and why tasks failed, by name."""
 
     report: dict[str, Any]
     record: dict[str, Any]
@@ -97,7 +97,7 @@ def find_sources(
     known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
     if unknown := sorted(set(placements) - known):
         raise ValueError(
-            f"--corpus: no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+            f"corpus: no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
         )
     sources = []
     for task in map(load_task, tasks or task_names()):
@@ -105,7 +105,7 @@ def find_sources(
             root = dataset_root(corpus, task, placements)
         except ValueError as error:
             if tasks:
-                raise ValueError(f"--tasks {task.name}: {error}") from error
+                raise ValueError(f"task {task.name}: {error}") from error
             continue
         data_dir = data_dir_of(str(root))
         if data_dir is not None:
@@ -116,19 +116,19 @@ def find_sources(
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(
-                f"--tasks {task.name}: there is no folder {root}; place it with --corpus {task.dataset}=DIR, "
-                "or leave the task out"
+                f"task {task.name}: there is no folder {root}; say where the data set is ({task.dataset}=DIR on the "
+                f"command line, {{'{task.dataset}': DIR}} in Python), or leave the task out"
             )
     if not sources:
         folders = sorted({task.dataset for task in map(load_task, task_names())})
         raise ValueError(
-            f"--corpus {corpus}: none of the data sets {', '.join(folders)} is there; `hares corpus check DIR` "
+            f"corpus {corpus}: none of the data sets {', '.join(folders)} is there; `hares corpus check DIR` "
             "says what is looked for"
         )
     return tuple(sources)
 
 
-def evaluate(
+def evaluate_tasks(
     encoder: FrozenEncoder,
     sources: tuple[TaskSource, ...],
     settings: EvaluationSettings,
