@@ -23,7 +23,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares.audio import SAMPLE_RATE, decode_each
+from hares.decoding import SAMPLE_RATE, decode_each
 from hares.ingest import Entry, ingest_shard
 from hares.task import Clip
 

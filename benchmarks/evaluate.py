@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hares.embed_once import EvaluationSettings, TaskSource
-from hares.encoders import FrozenEncoder, encode_crops, load_encoder
+from hares.adapters import FrozenEncoder, encode_crops, load_adapter
+from hares.embedding.task_embedder import EvaluationSettings, TaskSource
 from hares.evaluation import evaluate_tasks, find_sources
 from hares.ingest import Entry, ShardSummary, list_entries, read_shard
 from hares.protocol import (
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--protocol", default="quick")
     arguments = parser.parse_args()
-    encoder, protocol = load_encoder(arguments.encoder), load_protocol(arguments.protocol)
+    encoder, protocol = load_adapter(arguments.encoder), load_protocol(arguments.protocol)
     sources = find_sources(arguments.corpus, {}, ())
     settings = EvaluationSettings(protocol)
     crops = crops_of(sources, protocol)

@@ -26,7 +26,7 @@ from cli.score_table import score_table
 from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
-    from hares.encoders import EncoderOptions, FrozenEncoder
+    from hares.adapters import EncoderOptions, FrozenEncoder
     from hares.evaluation import Evaluation
     from hares.preflight import Finding
 
@@ -103,11 +103,11 @@ def _alone(output: Path) -> Iterator[None]:
 def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
-            from hares._user_code import UserCodeError
-            from hares.audio import Limits
-            from hares.encoders import EncoderOptions
+            from hares.adapters import EncoderOptions
+            from hares.decoding import Limits
             from hares.evaluation import EvaluationSettings, evaluate_tasks, find_sources
             from hares.protocol import load_protocol
+            from hares.user_code import UserCodeError
 
             corpus, placements = parse_corpus(options.corpora)
             sources = find_sources(corpus, placements, options.tasks)
@@ -134,11 +134,11 @@ def _evaluate(options: EvaluateOptions, console: Terminal, log: Path) -> Evaluat
 
 
 def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEncoder:
-    from hares._user_code import UserCodeError, contained
-    from hares.encoders import load_encoder
+    from hares.adapters import load_adapter
+    from hares.user_code import UserCodeError, contained
 
     if not options.plugins and not options.spec.startswith("untrained:"):
-        return load_encoder(options.spec, encoder_options)
+        return load_adapter(options.spec, encoder_options)
     check_ours(*OF_A_RUN)
     from models.plugin import load_plugin
     from pipeline.untrained import KIND, load_untrained
@@ -157,7 +157,7 @@ def _load(options: EvaluateOptions, encoder_options: EncoderOptions) -> FrozenEn
             raise UserCodeError(
                 f"encoder {options.spec!r}: it cannot be built ({type(error).__name__}: {error})"
             ) from error
-    return load_encoder(options.spec, encoder_options)
+    return load_adapter(options.spec, encoder_options)
 
 
 class _ClipsPerSecond(ProgressColumn):

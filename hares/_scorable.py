@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import FOLDS
 from hares.protocol import EVALUATION_ROLE, TRAIN_ROLE
 from hares.task import Slot, Task

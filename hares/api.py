@@ -15,9 +15,9 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from hares.audio import Limits
-from hares.embedding_cache import EmbeddingDtype
-from hares.encoders import EncoderOptions, FrozenEncoder, hear, load_encoder, python
+from hares.adapters import EncoderOptions, FrozenEncoder, hear, load_adapter, python
+from hares.decoding import Limits
+from hares.embedding.cache import EmbeddingDtype
 from hares.evaluation import Evaluation, EvaluationSettings, Observer, evaluate_tasks, find_sources
 from hares.lock import held
 from hares.protocol import ProtocolSettings, load_protocol
@@ -193,7 +193,7 @@ def _frozen(encoder: Encoder, options: EncoderOptions) -> FrozenEncoder:
             )
         return encoder
     if isinstance(encoder, str):
-        return load_encoder(encoder, options)
+        return load_adapter(encoder, options)
     if isinstance(encoder, ModuleType):
         return hear.from_module(encoder, "", options)
     return python.from_callable(encoder, options)

@@ -4,14 +4,19 @@ It is written under a name beside its own, another one at each call: a runner ma
 worker that it has lost but which still lives), and under one name one attempt would publish what the other is still
 writing. Locally that name is made new, so that no link that stands there is followed, with the mode that the umask
 leaves, and what is in it is on the disk before it takes its place.
+
+A file that is opened where it is, as a log, is opened with `no_link`: whoever may write to a folder could put a link
+there before we do, and what we write would change a file elsewhere.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 UNFINISHED = ".part"  # suffix of a file that is still being written
 
@@ -84,6 +89,40 @@ def remove_unfinished(folder: str) -> None:
     for name in tf.io.gfile.listdir(folder):
         if name.endswith(UNFINISHED):
             tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for `open`: a link as the last part of the path is refused, and the umask decides the mode.
+
+    Raises:
+        OSError: with ELOOP for a link.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def refuse_links(folder: Path, files: Collection[str] = ()) -> None:
+    """Refuses a folder in which a link would lead what is written there elsewhere.
+
+    Args:
+        folder: to be written to; it may not be there yet.
+        files: names in it that must not be links at all. Any other name, as of a folder that was moved to a larger
+            disk, may be a link of the user's own or of root's.
+
+    Raises:
+        OSError: with ELOOP and the link's path.
+    """
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and (
+                entry.name in files or entry.stat(follow_symlinks=False).st_uid not in (0, os.geteuid())
+            ):
+                raise OSError(
+                    errno.ELOOP,
+                    "a link, through which a file elsewhere would be written; remove it",
+                    entry.path,
+                )
 
 
 def _unfinished_name(path: str) -> str:

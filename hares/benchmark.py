@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.leakage import ClipIdentity, check_leakage
 from hares.own_classifier import OwnClassifier
 from hares.predictions import Predictions

@@ -2,8 +2,8 @@
 
 A task at which the encoder or the probe fails has no score; the report says why, and the others are scored.
 
-The same readers, crops, embedding pass, probes and report as the pipeline, driven by one loop; `hares.embed_once`
-reads the data. Validation sets, which the paper ignores, are not read.
+The readers, crops, embedding pass, probes and report are those of the pipeline; `hares.embedding.task_embedder` reads
+the data. Validation sets, which the paper ignores, are not read.
 
 | file in the output | what |
 |---|---|
@@ -30,10 +30,12 @@ from typing import Any
 
 import numpy as np
 
-from hares.audio import AudioError, Limits, decode
+from hares.adapters import FrozenEncoder
 from hares.benchmark import Benchmark
 from hares.corpus import dataset_root
-from hares.embed_once import (
+from hares.decoding import AudioError, Limits, decode
+from hares.embedding.encoding import what_it_raised
+from hares.embedding.task_embedder import (
     EvaluationError,
     EvaluationSettings,
     ListedClips,
@@ -46,8 +48,6 @@ from hares.embed_once import (
     list_task,
     write_json,
 )
-from hares.embedding_pass import what_it_raised
-from hares.encoders import FrozenEncoder
 from hares.ingest import Entry, list_entries
 from hares.preflight import check_encoder, crop_lengths
 from hares.reading import part_to_read

@@ -311,7 +311,7 @@ def _samples(task: Task, waveform: np.ndarray, clip_id: str) -> np.ndarray:
     if waveform.ndim != 1 or waveform.dtype != np.int16 or waveform.size == 0:
         raise ValueError(
             f"{task.name}: clip {clip_id!r} is {waveform.dtype} of shape {waveform.shape}; crops are cut "
-            "from int16 (samples,) at 16 kHz. Was it read with hares.audio.decode?"
+            "from int16 (samples,) at 16 kHz. Was it read with hares.decoding.decode?"
         )
     return waveform.astype(np.float32) / np.float32(32768)
 

@@ -17,7 +17,7 @@ import numpy as np
 from hares._scorable import check_labels, classes_of, why_not_scored
 from hares.averages import difference, mean_differences, mean_intervals, means
 from hares.class_scores import class_scores, confusion, macro_recall
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.leakage import not_checked
 from hares.metrics import chance_accuracy, chance_average_precision, multi_hot
 from hares.own_classifier import NOTE, OwnClassifier

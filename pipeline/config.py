@@ -13,12 +13,12 @@ from typing import Any
 
 import yaml
 
-from hares._user_code import contained
-from hares.audio import Limits
 from hares.blessing import BlessingConfig
+from hares.decoding import Limits
 from hares.folder import MAX_WINDOW
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
+from hares.user_code import contained
 from models.frontend import FrontendConfig
 from models.objective import load_objective
 from models.plugin import load_plugin

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hares import folder, reading, tfds_source
-from hares.audio import decoder_versions
 from hares.code_digest import code_digest, locked_versions
 from hares.corpus import dataset_root
+from hares.decoding import decoder_versions
 from hares.folder import FOLDER
 from hares.machine import is_closed, is_of_the_machine
 from hares.probes import FOLDS

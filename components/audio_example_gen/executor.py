@@ -24,7 +24,7 @@ from components.artifacts import MANIFEST_FILE
 from components.beam_runner import let_go, listing_slices
 from components.outputs import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
-from hares.audio import Limits
+from hares.decoding import Limits
 from hares.ingest import (
     Entry,
     ShardSummary,

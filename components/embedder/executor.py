@@ -1,6 +1,6 @@
 """What Embedder does: each shard of Examples passes through the frozen SavedModel.
 
-The pass itself is `hares.embedding_pass`. A shard of embeddings appears under its final name when it is
+The pass itself is `hares.embedding.encoding`. A shard of embeddings appears under its final name when it is
 complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training,
 where the Trainer kept it.
 """
@@ -24,10 +24,10 @@ from tfx.utils import path_utils
 from components.beam_runner import let_go
 from components.model_layout import untrained_model_dir
 from components.outputs import record_outputs
+from hares.adapters.saved_model import signature_encoder
 from hares.atomic_files import remove_unfinished, write_atomically
-from hares.embedding_pass import embed_shard
-from hares.embeddings import encode_shard
-from hares.encoders.saved_model import signature_encoder
+from hares.embedding.encoding import embed_shard
+from hares.embedding.task_embeddings import encode_shard
 from hares.example import decode_example
 from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings, roles

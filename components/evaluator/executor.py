@@ -25,8 +25,8 @@ from components.evaluator.shown import show_page, show_scores
 from components.outputs import record_outputs
 from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge
-from hares.embedding_collector import collect
-from hares.embeddings import TaskEmbeddings, decode_shard
+from hares.embedding.collector import collect
+from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
 from hares.leakage import ClipIdentity, identity
 from hares.own_classifier import own_classifier

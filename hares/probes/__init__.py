@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.task import ProbeKind, Slot, Task
 

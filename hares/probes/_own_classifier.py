@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.own_classifier import OwnClassifier
 from hares.probes import ProbeOutcome, train_test_fold
 from hares.probes._standard import average_over_crops

@@ -20,8 +20,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from hares.embedding_collector import take_rows
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.collector import take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import FOLDS, Fold, ProbeOutcome
 from hares.probes._standard import average_over_crops, standardisation, standardise
 from hares.protocol import TRAIN_ROLE, ProtocolSettings

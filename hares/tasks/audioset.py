@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hares._files import clip_id_of, name_hash
+from hares.files import clip_id_of, name_hash
 from hares.reading import audio_files
 from hares.task import Clip, CorpusIndexError, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows

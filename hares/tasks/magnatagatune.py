@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows

@@ -35,8 +35,8 @@ from components.artifacts import AudioManifest, Embeddings
 from components.audio_example_gen import executor as ingestion
 from components.beam_runner import DASK_RUNNER, let_go
 from components.embedder import executor as embedding
-from hares.audio import Limits
 from hares.corpus import dataset_root
+from hares.decoding import Limits
 from hares.probes import FOLDS
 from hares.protocol import load_protocol
 from hares.task import load_task, task_names

@@ -15,8 +15,8 @@ import pytest
 
 import hares
 from cli.main import main
-from hares.encoders import load_encoder
-from hares.encoders.log_mel import embed
+from hares.adapters import load_adapter
+from hares.adapters.log_mel import embed
 from hares.protocol import load_protocol
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,7 +56,7 @@ def test_a_callable_an_object_and_a_spec_score_the_same(corpus):
     floor = hares.evaluate("log_mel", corpus, protocol=QUICK)
     assert [one.task for one in floor.tasks] == ["esc50", "speech_commands_v2"], "by domain"
     assert floor["esc50"].score is not None and floor["esc50"].domain == "environment"
-    for encoder in (embed, lambda x: embed(x), Weighted(1.0), load_encoder("log_mel")):
+    for encoder in (embed, lambda x: embed(x), Weighted(1.0), load_adapter("log_mel")):
         assert scores(hares.evaluate(encoder, corpus, protocol=QUICK)) == scores(floor)
 
 
@@ -75,7 +75,7 @@ def test_the_command_line_gives_the_same_numbers(corpus, tmp_path, monkeypatch):
 def test_a_module_with_the_hear_interface(corpus, monkeypatch):
     module = hear_module()
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr("hares.encoders.hear.source_digest", lambda name: name)  # it has no file
+    monkeypatch.setattr("hares.adapters.hear.source_digest", lambda name: name)  # it has no file
     found = hares.evaluate(module, corpus, ["esc50"], QUICK)
     assert scores(found) == scores(hares.evaluate("log_mel", corpus, ["esc50"], QUICK))
 

@@ -18,9 +18,9 @@ import pytest
 import soundfile
 
 from cli.options import LONGEST_CLIP
-from hares._decoder import Decoder, DecoderPool, pool
-from hares._decoding import _mono
-from hares.audio import AudioError, Limits, MachineError, decode, decode_each, seconds
+from hares.decoding import AudioError, Limits, MachineError, decode, decode_each, seconds
+from hares.decoding.process import Decoder, DecoderPool, pool
+from hares.decoding.waveform import _mono
 from hares.task import Reason
 
 DEADLY = (sys.executable, str(Path(__file__).parents[1] / "kits/deadly_decoder.py"))
@@ -292,8 +292,8 @@ def test_a_decoder_that_does_not_start_says_why() -> None:
 
 CALLER = """
 import os, sys, time
-from hares._decoder import pool
-from hares.audio import decode
+from hares.decoding.process import pool
+from hares.decoding import decode
 print(len(decode(sys.argv[1])), pool(1 << 30).idle()[0].pid, flush=True)
 child = os.fork()
 if child == 0:

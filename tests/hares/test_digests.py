@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hares._digests import _BLOCK_BYTES, file_digest
+from hares.digests import _BLOCK_BYTES, file_digest
 
 
 @pytest.mark.parametrize("size", [0, 1, _BLOCK_BYTES, _BLOCK_BYTES + 1, 3 * _BLOCK_BYTES - 5])

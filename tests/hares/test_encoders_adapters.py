@@ -12,8 +12,8 @@ import pytest
 import soxr
 import tensorflow as tf
 
-from hares.encoders import EncoderOptions, FrozenEncoder, encode_crops, encoder_kinds, load_encoder
-from hares.encoders._arrays import EMBEDDING_NAMES, choose_output
+from hares.adapters import EncoderOptions, FrozenEncoder, adapter_kinds, encode_crops, load_adapter
+from hares.adapters._arrays import EMBEDDING_NAMES, choose_output
 from hares.preflight import synthetic_crops
 from models.encoder import load_encoder as build_encoder
 from models.export import export_saved_model
@@ -70,7 +70,7 @@ def callable_module(folder: Path, function, *spec) -> str:
     ids=["named", "only-output", "fixed-length", "batch-of-one", "one-waveform", "over-time"],
 )
 def test_saved_model(tmp_path, shape, output):
-    encoder = load_encoder(f"saved_model:{saved(tmp_path / 'm', output, shape)}")
+    encoder = load_adapter(f"saved_model:{saved(tmp_path / 'm', output, shape)}")
     assert encoder.sample_rate == 16_000
     assert encoder.input_samples == (16_000 if shape[-1] == 16_000 else None)
     np.testing.assert_allclose(encode_crops(encoder)(WAVES), features(WAVES), atol=1e-6)
@@ -79,11 +79,11 @@ def test_saved_model(tmp_path, shape, output):
 def test_saved_model_output_is_chosen_by_name(tmp_path):
     path = saved(tmp_path, lambda x: {"a": tf_features(x), "b": 2 * tf_features(x)}, [None, None])
     with pytest.raises(ValueError, match=r"a \(None, 3\), b \(None, 3\)\. Choose one with --output-name"):
-        load_encoder(f"saved_model:{path}")
-    encoder = load_encoder(f"saved_model:{path}", EncoderOptions(output="b"))
+        load_adapter(f"saved_model:{path}")
+    encoder = load_adapter(f"saved_model:{path}", EncoderOptions(output="b"))
     np.testing.assert_allclose(encoder.embed(WAVES), 2 * features(WAVES), atol=1e-6)
     assert (encoder.output, encoder.outputs) == ("b", ("a", "b"))
-    assert encoder.digest != load_encoder(f"saved_model:{path}", EncoderOptions(output="a")).digest
+    assert encoder.digest != load_adapter(f"saved_model:{path}", EncoderOptions(output="a")).digest
 
 
 def with_signatures(folder: Path, **functions) -> str:
@@ -105,24 +105,24 @@ def test_saved_model_whose_other_signature_gives_something_else(tmp_path):
         embed=lambda x: {"output_0": tf_features(x)},
     )
     with pytest.raises(ValueError, match=r"output_0 .*, embed:output_0 .*--output-name"):
-        load_encoder(f"saved_model:{path}")
-    encoder = load_encoder(f"saved_model:{path}", EncoderOptions(output="embed:output_0"))
+        load_adapter(f"saved_model:{path}")
+    encoder = load_adapter(f"saved_model:{path}", EncoderOptions(output="embed:output_0"))
     np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
     assert encoder.output == "embed:output_0"
-    default = load_encoder(f"saved_model:{path}", EncoderOptions(output="output_0"))
+    default = load_adapter(f"saved_model:{path}", EncoderOptions(output="output_0"))
     assert default.embed(WAVES).shape == (4, 5) and default.digest != encoder.digest
 
 
 def test_saved_model_with_a_second_name_for_its_signature(tmp_path):
     """Keras exports `serve` beside `serving_default`; they are the same."""
     same = {name: lambda x: {"output_0": tf_features(x)} for name in ("serve", "serving_default")}
-    encoder = load_encoder(f"saved_model:{with_signatures(tmp_path / 'same', **same)}")
+    encoder = load_adapter(f"saved_model:{with_signatures(tmp_path / 'same', **same)}")
     assert (encoder.output, encoder.outputs) == ("output_0", ("output_0",))
     only = with_signatures(tmp_path / "only", basic=lambda x: {"features": tf_features(x)})
-    np.testing.assert_allclose(load_encoder(f"saved_model:{only}").embed(WAVES), features(WAVES), atol=1e-6)
+    np.testing.assert_allclose(load_adapter(f"saved_model:{only}").embed(WAVES), features(WAVES), atol=1e-6)
     two = with_signatures(tmp_path / "two", a=lambda x: {"y": x[:, :5]}, b=lambda x: {"y": tf_features(x)})
     with pytest.raises(ValueError, match=r"a:y .*, b:y .*--output-name"):
-        load_encoder(f"saved_model:{two}")
+        load_adapter(f"saved_model:{two}")
 
 
 def test_saved_model_with_time_as_its_last_axis(tmp_path):
@@ -132,12 +132,12 @@ def test_saved_model_with_time_as_its_last_axis(tmp_path):
     def transposed(x):
         return {"embedding": tf.transpose(call(x)["embedding"], [0, 2, 1])}
 
-    assert load_encoder(f"saved_model:{saved(tmp_path / 'a', call, [None, None])}").embed(WAVES).shape == (
+    assert load_adapter(f"saved_model:{saved(tmp_path / 'a', call, [None, None])}").embed(WAVES).shape == (
         4,
         7,
     )
     with pytest.raises(ValueError, match="time as its last axis"):
-        load_encoder(f"saved_model:{saved(tmp_path / 'b', transposed, [None, None])}")
+        load_adapter(f"saved_model:{saved(tmp_path / 'b', transposed, [None, None])}")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def export(tmp_path_factory) -> str:
 
 
 def test_our_export_says_its_rate_and_size(export):
-    encoder = load_encoder(f"saved_model:{export}")
+    encoder = load_adapter(f"saved_model:{export}")
     assert (encoder.name, encoder.sample_rate) == ("sf_nfnet_tiny", 16_000)
     embedded = encode_crops(encoder)(WAVES)
     assert embedded.shape == (4, encoder.embedding_size)
@@ -159,7 +159,7 @@ def test_our_export_says_its_rate_and_size(export):
 
 def test_our_export_and_a_contradicting_sample_rate(export):
     with pytest.raises(ValueError, match=r"--sample-rate is 48000, but the encoder declares 16000 Hz"):
-        load_encoder(f"saved_model:{export}", EncoderOptions(sample_rate=48_000))
+        load_adapter(f"saved_model:{export}", EncoderOptions(sample_rate=48_000))
 
 
 def test_run_takes_the_latest_pushed_model_else_the_latest_trained(tmp_path, export):
@@ -173,15 +173,15 @@ def test_run_takes_the_latest_pushed_model_else_the_latest_trained(tmp_path, exp
         return path
 
     with pytest.raises(ValueError, match="no model in"):
-        load_encoder(f"run:{tmp_path}")
+        load_adapter(f"run:{tmp_path}")
     put("artifacts/trainer/model/9/Format-Serving")
     latest = put("artifacts/trainer/model/10/Format-Serving")
     put("artifacts/trainer/model/11/Format-Serving", complete=False)
-    trained = load_encoder(f"run:{tmp_path}")
+    trained = load_adapter(f"run:{tmp_path}")
     assert trained.details["model"] == str(latest) and trained.details["state"] == "trained"
     pushed = put("pushed/3")
-    assert load_encoder(f"run:{tmp_path}").details["model"] == str(pushed)
-    assert load_encoder(f"run:{tmp_path}").digest == load_encoder(f"saved_model:{export}").digest
+    assert load_adapter(f"run:{tmp_path}").details["model"] == str(pushed)
+    assert load_adapter(f"run:{tmp_path}").digest == load_adapter(f"saved_model:{export}").digest
 
 
 def test_hub_yamnet_like(tmp_path):
@@ -192,10 +192,10 @@ def test_hub_yamnet_like(tmp_path):
         return tf.zeros([2, 521]), embeddings, tf.zeros([96, 64])
 
     path = callable_module(tmp_path, call, tf.TensorSpec([None], tf.float32))
-    encoder = load_encoder(f"hub:{path}")
+    encoder = load_adapter(f"hub:{path}")
     np.testing.assert_allclose(encode_crops(encoder)(WAVES), 2 * features(WAVES), atol=1e-6)
     assert (encoder.output, encoder.outputs) == ("1", ("0", "1", "2"))
-    assert load_encoder(f"hub:{path}", EncoderOptions(output="0")).embed(WAVES).shape == (4, 521)
+    assert load_adapter(f"hub:{path}", EncoderOptions(output="0")).embed(WAVES).shape == (4, 521)
 
 
 @pytest.mark.parametrize(
@@ -215,14 +215,14 @@ def test_hub_outputs_of_no_known_form_are_not_guessed(tmp_path, shape, outputs):
 
     path = callable_module(tmp_path, call, tf.TensorSpec(shape, tf.float32))
     with pytest.raises(ValueError, match=r"several outputs: .*--output-name"):
-        load_encoder(f"hub:{path}")
+        load_adapter(f"hub:{path}")
 
 
 def test_hub_module_of_two_waveforms(tmp_path):
     spec = [tf.TensorSpec([None, None], tf.float32, name=name) for name in ("left", "right")]
     path = callable_module(tmp_path, lambda left, right: tf_features(left + right), *spec)
     with pytest.raises(ValueError, match=r"several float tensors, left .*, right "):
-        load_encoder(f"hub:{path}")
+        load_adapter(f"hub:{path}")
 
 
 def test_hub_trill_like(tmp_path):
@@ -234,8 +234,8 @@ def test_hub_trill_like(tmp_path):
 
     specs = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([], tf.int32, name="sample_rate")
     path = callable_module(tmp_path, call, *specs)
-    np.testing.assert_allclose(load_encoder(f"hub:{path}").embed(WAVES), features(WAVES), atol=1e-6)
-    doubled = load_encoder(f"hub:{path}", EncoderOptions(sample_rate=32_000))
+    np.testing.assert_allclose(load_adapter(f"hub:{path}").embed(WAVES), features(WAVES), atol=1e-6)
+    doubled = load_adapter(f"hub:{path}", EncoderOptions(sample_rate=32_000))
     np.testing.assert_allclose(doubled.embed(WAVES), 2 * features(WAVES), atol=1e-6)
 
 
@@ -249,7 +249,7 @@ def tflite_file(path: Path, function, shape) -> str:
 
 @pytest.mark.parametrize("shape", [[1, 16_000], [16_000], [1, None]], ids=["batch-of-one", "flat", "free"])
 def test_tflite(tmp_path, shape):
-    encoder = load_encoder(f"tflite:{tflite_file(tmp_path / 'm.tflite', tf_features, shape)}")
+    encoder = load_adapter(f"tflite:{tflite_file(tmp_path / 'm.tflite', tf_features, shape)}")
     assert encoder.input_samples == (None if shape[-1] is None else 16_000)
     np.testing.assert_allclose(encode_crops(encoder)(WAVES), features(WAVES), atol=1e-6)
 
@@ -261,20 +261,20 @@ def test_tflite_tensor_inside_the_graph(tmp_path):
     inside = tf.lite.Interpreter(path)
     inside.allocate_tensors()
     names = [t["name"] for t in inside.get_tensor_details() if list(t["shape"]) == [1, 3]]
-    encoder = load_encoder(f"tflite:{path}", EncoderOptions(output=names[-1]))
+    encoder = load_adapter(f"tflite:{path}", EncoderOptions(output=names[-1]))
     np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
     with pytest.raises(ValueError, match="no tensors 'nothing'; the outputs are"):
-        load_encoder(f"tflite:{path}", EncoderOptions(output="nothing"))
+        load_adapter(f"tflite:{path}", EncoderOptions(output="nothing"))
     assert encoder.output == names[-1] and len(encoder.outputs) == 1
 
 
 def test_tflite_with_two_outputs(tmp_path):
     path = tflite_file(tmp_path / "m.tflite", lambda x: (tf_features(x), 2 * x), [1, 16_000])
     with pytest.raises(ValueError, match=r"several outputs; .*--output-name NAME or NUMBER"):
-        load_encoder(f"tflite:{path}")
+        load_adapter(f"tflite:{path}")
     inside = tf.lite.Interpreter(path)
     number = next(t["index"] for t in inside.get_output_details() if list(t["shape"]) == [1, 3])
-    encoder = load_encoder(f"tflite:{path}", EncoderOptions(output=str(number)))
+    encoder = load_adapter(f"tflite:{path}", EncoderOptions(output=str(number)))
     np.testing.assert_allclose(encoder.embed(WAVES), features(WAVES), atol=1e-6)
 
 
@@ -315,7 +315,7 @@ def user_module(tmp_path, monkeypatch):
 def test_hear_module_in_the_current_folder(user_module, tmp_path):
     name = user_module(HEAR_MODULE)
     (tmp_path / "weights.txt").write_text("2.5")
-    plain, weighted = load_encoder(f"hear:{name}"), load_encoder(f"hear:{name}:weights.txt")
+    plain, weighted = load_adapter(f"hear:{name}"), load_adapter(f"hear:{name}:weights.txt")
     assert (plain.embedding_size, plain.sample_rate) == (3, 16_000)
     np.testing.assert_allclose(plain.embed(WAVES), features(WAVES), atol=1e-6)
     np.testing.assert_allclose(weighted.embed(WAVES), 2.5 * features(WAVES), atol=1e-6)
@@ -334,7 +334,7 @@ def test_hear_module_in_the_current_folder(user_module, tmp_path):
 )
 def test_hear_modules_that_are_none(user_module, source, message):
     with pytest.raises(ValueError, match=message):
-        load_encoder(f"hear:{user_module(source)}")
+        load_adapter(f"hear:{user_module(source)}")
 
 
 PYTHON_MODULE = """
@@ -348,19 +348,19 @@ class Encoder:
 
 
 def test_python_factory_and_its_digest(user_module):
-    first = load_encoder(f"python:{user_module(PYTHON_MODULE)}:Encoder")
+    first = load_adapter(f"python:{user_module(PYTHON_MODULE)}:Encoder")
     np.testing.assert_allclose(first.embed(WAVES), features(WAVES), atol=1e-6)
-    again = load_encoder(f"python:{user_module(PYTHON_MODULE)}:Encoder")
-    weights = load_encoder(f"python:{user_module(PYTHON_MODULE.replace('weights 1', 'weights 2'))}:Encoder")
+    again = load_adapter(f"python:{user_module(PYTHON_MODULE)}:Encoder")
+    weights = load_adapter(f"python:{user_module(PYTHON_MODULE.replace('weights 1', 'weights 2'))}:Encoder")
     assert again.digest == first.digest != weights.digest
 
 
 def test_python_digest_covers_what_the_module_imports(user_module):
     user_module("SCALE = 1", "user_scale")
     source = "from user_scale import SCALE\n" + PYTHON_MODULE
-    before = load_encoder(f"python:{user_module(source)}:Encoder").digest
+    before = load_adapter(f"python:{user_module(source)}:Encoder").digest
     user_module("SCALE = 2", "user_scale")
-    assert load_encoder(f"python:{user_module(source)}:Encoder").digest != before
+    assert load_adapter(f"python:{user_module(source)}:Encoder").digest != before
 
 
 @pytest.mark.parametrize(
@@ -382,7 +382,7 @@ def test_python_digest_covers_what_the_module_imports(user_module):
 )
 def test_specs_that_name_nothing(spec, message):
     with pytest.raises(ValueError, match=message):
-        load_encoder(spec)
+        load_adapter(spec)
 
 
 def test_saved_model_that_takes_no_waveform(tmp_path):
@@ -390,7 +390,7 @@ def test_saved_model_that_takes_no_waveform(tmp_path):
     with pytest.raises(
         ValueError, match=r"takes sound float32\(None, 96, 64, 1\); expected one float waveform"
     ):
-        load_encoder(f"saved_model:{path}")
+        load_adapter(f"saved_model:{path}")
 
 
 def test_damaged_weights_are_no_crash(tmp_path, export):
@@ -398,21 +398,21 @@ def test_damaged_weights_are_no_crash(tmp_path, export):
     weights = tmp_path / "m/variables/variables.data-00000-of-00001"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cannot be loaded .* Is it complete and undamaged"):
-        load_encoder(f"saved_model:{tmp_path / 'm'}")
+        load_adapter(f"saved_model:{tmp_path / 'm'}")
 
 
 def test_tflite_file_that_is_none(tmp_path):
     (tmp_path / "m.tflite").write_bytes(b"not a flatbuffer")
     with pytest.raises(ValueError, match="not a model that TensorFlow Lite"):
-        load_encoder(f"tflite:{tmp_path / 'm.tflite'}")
+        load_adapter(f"tflite:{tmp_path / 'm.tflite'}")
 
 
 def test_kinds_are_the_modules():
-    assert encoder_kinds() == ("hear", "hub", "log_mel", "python", "run", "saved_model", "tflite")
+    assert adapter_kinds() == ("hear", "hub", "log_mel", "python", "run", "saved_model", "tflite")
 
 
 def test_log_mel_is_the_front_end_of_the_models():
-    from hares.encoders import log_mel as floor
+    from hares.adapters import log_mel as floor
 
     ours = log_mel(tf.constant(WAVES), FrontendConfig()).numpy()
     # Near the floor of 1e-3, rounding of float32 spectra shows; ours here are computed in float64.

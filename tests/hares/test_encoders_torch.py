@@ -10,9 +10,9 @@ import types
 import numpy as np
 import pytest
 
-from hares.encoders._arrays import as_array
-from hares.encoders._state import state_of
-from hares.encoders.hear import _embed
+from hares.adapters._arrays import as_array
+from hares.adapters._state import state_of
+from hares.adapters.hear import _embed
 
 
 class Kind(str):
@@ -251,8 +251,8 @@ def test_weights_of_numpy_and_tensorflow_are_seen():
 
 
 def test_a_module_of_torch_itself_gets_tensors(torch):
-    from hares.encoders import EncoderOptions, encode_crops
-    from hares.encoders.python import from_callable
+    from hares.adapters import EncoderOptions, encode_crops
+    from hares.adapters.python import from_callable
 
     seen = []
 

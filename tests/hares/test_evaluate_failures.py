@@ -11,7 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from hares.encoders import FrozenEncoder, load_encoder
+from hares.adapters import FrozenEncoder, load_adapter
 from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.protocol import ProtocolSettings
 
@@ -30,7 +30,7 @@ TASKS = ("speech_commands_v2", "esc50")
 
 def run(corpus: Path, output: Path, encoder: FrozenEncoder | None = None, observer=None) -> Evaluation:
     sources = find_sources(corpus, {}, TASKS)
-    encoder = encoder or load_encoder("log_mel")
+    encoder = encoder or load_adapter("log_mel")
     return evaluate_tasks(
         encoder, sources, SETTINGS, output, corpus.parent / "cache", observer or mock.Mock()
     )
@@ -70,7 +70,7 @@ FAILURES = {
 
 def failing_on_esc50(fail, good_calls: int = 2) -> FrozenEncoder:
     """The floor, but that it fails at a batch of real clips of 5 s, after a few of them."""
-    floor, left = load_encoder("log_mel"), [good_calls]
+    floor, left = load_adapter("log_mel"), [good_calls]
 
     @functools.wraps(floor.embed)
     def embed(waveforms):
@@ -110,7 +110,7 @@ def test_other_tasks_are_scored_and_a_second_run_goes_on(corpus, tmp_path):
     second = run(corpus, tmp_path / "out")
     assert second.failures == {} and second.record["tasks"]["esc50"]["found"] == 2
     whole = evaluate_tasks(
-        load_encoder("log_mel"),
+        load_adapter("log_mel"),
         find_sources(corpus, {}, TASKS),
         SETTINGS,
         tmp_path / "two",

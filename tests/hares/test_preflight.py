@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hares.encoders import FrozenEncoder, load_encoder
+from hares.adapters import FrozenEncoder, load_adapter
 from hares.preflight import PreflightError, check_encoder, crop_lengths, synthetic_crops
 from hares.task import load_task, task_names
 
@@ -111,7 +111,7 @@ def test_sound_encoders_pass(changes):
 def test_the_floor_passes_at_every_length_of_the_twelve_tasks():
     lengths = crop_lengths([load_task(name) for name in task_names()])
     assert lengths == (1.0, 3.0, 4.0, 5.0)
-    assert check_encoder(load_encoder("log_mel"), lengths)[1] == 160
+    assert check_encoder(load_adapter("log_mel"), lengths)[1] == 160
 
 
 def test_sounds_are_four_and_different():

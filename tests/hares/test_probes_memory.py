@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hares.embedding_collector import EmbeddingCollector, collect, is_mapped, take_rows
-from hares.embeddings import TaskEmbeddings, concatenate
+from hares.embedding.collector import EmbeddingCollector, collect, is_mapped, take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings, concatenate
 from hares.probes import load_probe
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, load_task
@@ -131,8 +131,8 @@ def test_what_clips_have_in_common_is_kept_once():
 GROWTH = """
 import resource, sys
 import numpy as np
-from hares.embedding_collector import collect
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.collector import collect
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.scoring import score_task
 from hares.task import load_task

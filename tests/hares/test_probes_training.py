@@ -13,7 +13,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.metrics import mean_average_precision, multi_hot
 from hares.probes import FOLDS, load_probe
 from hares.probes._standard import standardisation

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.report import percent, write_report
 from hares.report.page import render_page

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score
 
-from hares.embeddings import TaskEmbeddings, empty_embeddings
+from hares.embedding.task_embeddings import TaskEmbeddings, empty_embeddings
 from hares.predictions import encode_predictions, load_predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, summary_rows, write_report

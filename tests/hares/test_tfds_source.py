@@ -112,8 +112,8 @@ def test_voxceleb_lacks_speakers_and_says_so(tmp_path: Path) -> None:
 
 def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> None:
     """Three tones a language: TensorFlow Datasets' mock gives the features, the sounds are ours."""
-    from hares.embed_once import EvaluationSettings
-    from hares.encoders import load_encoder
+    from hares.adapters import load_adapter
+    from hares.embedding.task_embedder import EvaluationSettings
     from hares.evaluation import evaluate_tasks, find_sources
     from hares.protocol import ProtocolSettings
 
@@ -132,7 +132,7 @@ def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> N
     with tfds.testing.mock_data(as_dataset_fn=tones):
         sources = find_sources(None, {"voxforge": Path(f"tfds:{tmp_path / 'tfds'}")}, ())
         for name in ("first", "second"):
-            encoder = load_encoder("log_mel")
+            encoder = load_adapter("log_mel")
             runs.append(
                 evaluate_tasks(encoder, sources, settings, tmp_path / name, tmp_path / "cache", observer)
             )

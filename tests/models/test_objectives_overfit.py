@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
-from hares.audio import decode
 from hares.corpus import dataset_root
+from hares.decoding import decode
 from hares.reading import scan
 from hares.task import Clip, load_task
 from kits import training_kit as KIT

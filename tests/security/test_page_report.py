@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.scoring import SourceSummary, build_report, score_task

@@ -11,7 +11,7 @@ is a line of JSON, an answer a line of JSON and the samples as int16.
 
 Every answer has the processor time used so far under `used`.
 
-`hares._decoder` starts it. It imports neither TensorFlow nor Beam: it starts in a fraction of a second, and its
+`hares.decoding.process` starts it. It imports neither TensorFlow nor Beam: it starts in a fraction of a second, and its
 memory is that of the file it decodes.
 """
 
@@ -30,8 +30,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hares._decoding import decode_here, seconds_here
-from hares._limits import AudioError, Limits
+from hares.decoding.limits import AudioError, Limits
+from hares.decoding.waveform import decode_here, seconds_here
 from hares.machine import MachineError, machine_error
 from hares.task import Reason
 

@@ -17,7 +17,7 @@ import subprocess
 
 import numpy as np
 
-from hares._limits import AudioError
+from hares.decoding.limits import AudioError
 from hares.machine import MachineError, machine_error
 from hares.task import Reason
 

@@ -26,10 +26,10 @@ from typing import Any
 import numpy as np
 import soxr
 
-from hares._user_code import contained
-from hares.audio import SAMPLE_RATE
-from hares.encoders._arrays import as_array
+from hares.adapters._arrays import as_array
+from hares.decoding import SAMPLE_RATE
 from hares.own_classifier import OwnClassifier
+from hares.user_code import contained
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # outside, a sample rate is a mistake
 
@@ -80,13 +80,13 @@ class FrozenEncoder:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def encoder_kinds() -> tuple[str, ...]:
+def adapter_kinds() -> tuple[str, ...]:
     """What a spec may begin with, sorted: the public modules of this folder."""
     names = [info.name for info in pkgutil.iter_modules(__path__) if not info.name.startswith("_")]
     return tuple(sorted(names))
 
 
-def load_encoder(spec: str, options: EncoderOptions | None = None) -> FrozenEncoder:
+def load_adapter(spec: str, options: EncoderOptions | None = None) -> FrozenEncoder:
     """Loads the encoder that `spec` names; code in it is executed.
 
     Args:
@@ -98,12 +98,12 @@ def load_encoder(spec: str, options: EncoderOptions | None = None) -> FrozenEnco
         UserCodeError: the code failed, or wanted to end the process.
     """
     kind, _, location = spec.partition(":")
-    if kind not in encoder_kinds():
+    if kind not in adapter_kinds():
         raise ValueError(
             f"encoder {spec!r}: no kind is called {kind!r}; a spec is KIND:LOCATION with one of "
-            f"{', '.join(encoder_kinds())}"
+            f"{', '.join(adapter_kinds())}"
         )
-    module: ModuleType = importlib.import_module(f"hares.encoders.{kind}")
+    module: ModuleType = importlib.import_module(f"hares.adapters.{kind}")
     with contained(f"encoder {spec!r}"):
         encoder: FrozenEncoder = module.load(location, options or EncoderOptions())
     return encoder

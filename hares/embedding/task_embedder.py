@@ -16,13 +16,13 @@ from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol, cast, get_args
 
+from hares.adapters import FrozenEncoder, encode_crops
 from hares.atomic_files import atomically, write_atomically
-from hares.audio import Limits
-from hares.embedding_cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, hashed, shard_data
-from hares.embedding_collector import EmbeddingCollector
-from hares.embedding_pass import EncodingError, embed_shard
-from hares.embeddings import TaskEmbeddings
-from hares.encoders import FrozenEncoder, encode_crops
+from hares.decoding import Limits
+from hares.embedding.cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, hashed, shard_data
+from hares.embedding.collector import EmbeddingCollector
+from hares.embedding.encoding import EncodingError, embed_shard
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.example import ExampleClip
 from hares.ingest import (
     Entry,
@@ -50,7 +50,7 @@ class EvaluationSettings:
 
     Attributes:
         protocol: how closely to follow the paper.
-        batch_size: crops that the encoder gets at once; fewer at a shard's end (`hares.embedding_pass`).
+        batch_size: crops that the encoder gets at once; fewer at a shard's end (`hares.embedding.encoding`).
         dtype: number type in which embeddings are kept.
         limits: what one audio file may cost.
         clips_per_shard: what a killed run can lose is one shard of this many clips, or a little more.

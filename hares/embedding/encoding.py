@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hares._files import shown
-from hares.embeddings import TaskEmbeddings, empty_embeddings
+from hares.embedding.task_embeddings import TaskEmbeddings, empty_embeddings
+from hares.files import shown
 from hares.protocol import (
     EVALUATION_ROLE,
     TRAIN_ROLE,

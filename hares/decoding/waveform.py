@@ -1,16 +1,16 @@
 """The decoding itself: any recording to 16 kHz mono 16-bit samples (paper section 3: "a waveform sampled at 16kHz").
 
-What a file is, its first bytes say and not its name (`hares.truncation`). soundfile reads WAV, FLAC, Ogg, MP3 and
-their kin of any rate, depth and number of channels; ffmpeg, if it is on the PATH, reads MP4, WebM, AAC and what else
-soundfile lacks (`hares._ffmpeg`). Channels are averaged, soxr (HQ) resamples, and the result is rounded and clipped to
-int16.
+A file's first bytes say what it is, not its name (`hares.decoding.containers`). soundfile reads WAV, FLAC, Ogg, MP3
+and their kin of any rate, depth and number of channels; ffmpeg, if it is on the PATH, reads MP4, WebM, AAC and what
+else soundfile lacks (`hares.decoding.ffmpeg`). Channels are averaged, soxr (HQ) resamples, and the result is rounded
+and clipped to int16.
 
 A file is decoded to its end, whatever a header claims, and opened once: what is decoded is what was looked at. It is
 read in blocks: memory follows the sound that is there, never what a header claims, and never the part of a file before
 `start` or after `duration`.
 
-This module is called in the decoder's own process only (`hares._decode_worker`), since its libraries are C code
-that reads bytes from anywhere; everyone else calls `hares.audio`. It imports neither TensorFlow nor Beam.
+This module is called in the decoder's own process only (`hares.decoding.worker`), since its libraries are C code
+that reads bytes from anywhere; everyone else calls `hares.decoding`. It imports neither TensorFlow nor Beam.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares._container import Container, FileBytes, Part, PartFile
-from hares._ffmpeg import FfmpegSound
-from hares._limits import AudioError, Limits
+from hares.decoding.containers import examine
+from hares.decoding.ffmpeg import FfmpegSound
+from hares.decoding.file_bytes import Container, FileBytes, Part, PartFile
+from hares.decoding.limits import AudioError, Limits
 from hares.machine import MachineError, is_of_the_machine, machine_error
 from hares.task import Reason
-from hares.truncation import examine
 
 SAMPLE_RATE = 16_000
 MIN_SAMPLES = 400  # one analysis window of 25 ms
@@ -113,7 +113,7 @@ _Sound = _NativeSound | _DecodedSound
 def decode_here(
     path: str | os.PathLike[str], start: float, duration: float | None, limits: Limits
 ) -> np.ndarray:
-    """What `hares.audio.decode` gives, decoded in the calling process, which `limits` do not guard."""
+    """What `hares.decoding.decode` gives, decoded in the calling process, which `limits` do not guard."""
     with _opened(path) as descriptor:
         container = _examined(descriptor)
         waveform = _decode(descriptor, Path(path).suffix.lower(), container, start, duration, limits)
@@ -126,7 +126,7 @@ def decode_here(
 
 
 def seconds_here(path: str | os.PathLike[str], limits: Limits) -> float:
-    """What `hares.audio.seconds` gives, read in the calling process, which `limits` do not guard."""
+    """What `hares.decoding.seconds` gives, read in the calling process, which `limits` do not guard."""
     with _opened(path) as descriptor:
         container, suffix = _examined(descriptor), Path(path).suffix.lower()
         length = 0.0

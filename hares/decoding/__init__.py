@@ -2,11 +2,15 @@
 
 The one place from which audio files are read: by ingestion and pretraining, by `hares evaluate`, by the check of a
 corpus and by the readers of data sets. A file may come from anywhere, so it is decoded in a process of its own
-under `Limits` of time, memory and length (`hares._decoder`); how it is decoded is in `hares/_decoding.py`.
+under `Limits` of time, memory and length:
 
-A file that is not sound, not all there, or costs more than a file may, raises `AudioError` with the `Reason` that
-the reports count by. It never ends the caller. What the machine lacks (a right to read, memory, a decoder that starts)
-is no fault of the file: it raises `MachineError`, which should end the caller: the next file would fare no better.
+- `process`: the caller's side of that process; `worker`: its own.
+- `waveform`: the decoding; `ffmpeg`: of what soundfile does not read.
+- `containers`, `frames`: what a file's bytes promise, so that one that was cut short is seen; `file_bytes` reads them.
+
+A file that is no sound, is cut short, or costs more than a file may raises `AudioError` with the `Reason` that reports
+count by; it never ends the caller. What the machine lacks (a right to read, memory, a decoder that starts) raises
+`MachineError`, which should end the caller: the next file would fail too.
 """
 
 from __future__ import annotations
@@ -20,9 +24,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares._decoder import pool
-from hares._decoding import FFMPEG_SUFFIXES, MIN_SAMPLES, SAMPLE_RATE, SOUNDFILE_SUFFIXES
-from hares._limits import AudioError, Limits
+from hares.decoding.limits import AudioError, Limits
+from hares.decoding.process import pool
+from hares.decoding.waveform import FFMPEG_SUFFIXES, MIN_SAMPLES, SAMPLE_RATE, SOUNDFILE_SUFFIXES
 from hares.machine import MachineError
 
 __all__ = [

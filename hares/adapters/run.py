@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from hares.encoders import EncoderOptions, FrozenEncoder, saved_model
+from hares.adapters import EncoderOptions, FrozenEncoder, saved_model
 
 _PLACES = (("pushed", "pushed", "."), ("trained", "artifacts/trainer/model", "Format-Serving"))
 

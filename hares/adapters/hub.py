@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions, tree_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from hares.encoders._arrays import as_array, choose_output, over_time
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters._arrays import as_array, choose_output, over_time
+from hares.digests import combined_digest, library_versions, tree_digest
 
 YAMNET_EMBEDDING = "1"
 

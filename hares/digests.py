@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hares._files import walk_files
+from hares.files import walk_files
 
 _BLOCK_BYTES = 1 << 17
 _LIBRARIES = ("numpy", "tensorflow", "torch", "soxr")

@@ -27,22 +27,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hares._digests import combined_digest, file_digest
+from hares.adapters import FrozenEncoder
 from hares.arrays import npz_arrays, npz_bytes
-from hares.atomic_files import write_atomically
-from hares.audio import decoder_versions
+from hares.atomic_files import no_link, write_atomically
 from hares.code_digest import code_digest, is_our_module
-from hares.embedding_pass import MIXING_WINDOW
-from hares.embeddings import TaskEmbeddings, decode_shard, encode_shard
-from hares.encoders import FrozenEncoder
+from hares.decoding import decoder_versions
+from hares.digests import combined_digest, file_digest
+from hares.embedding.encoding import MIXING_WINDOW
+from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.ingest import Entry, ShardSummary
-from hares.links import no_link
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
 from hares.task import Clip, Split, Task
 
 EmbeddingDtype = Literal["float16", "float32"]
 
-_PREPARING = ("hares.ingest", "hares.protocol", "hares.embedding_pass", "hares.encoders")
+_PREPARING = ("hares.ingest", "hares.protocol", "hares.embedding.encoding", "hares.adapters")
 _SUMMARY = "summary_json"
 
 

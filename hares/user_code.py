@@ -1,14 +1,15 @@
-"""Running code that the user brought: it may fail, but not end the process or leave it another one than it was."""
+"""Importing and running code that the user brought: it may fail, but not end the process or change it."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -107,3 +108,22 @@ def _no_way_out() -> Iterator[None]:
         yield
     finally:
         os._exit = leave
+
+
+def import_user_module(name: str, spec: str) -> ModuleType:
+    """Imports `name`, as `python -m` would find it.
+
+    Raises:
+        UserCodeError: there is no such module, or importing it fails; the message says why.
+    """
+    here = os.getcwd()
+    if here not in sys.path:  # a console script's path begins with its own folder
+        sys.path.insert(0, here)
+        importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the user's code raises
+        raise UserCodeError(
+            f"encoder {spec!r}: module {name!r} cannot be imported ({type(error).__name__}: {error}). "
+            "Give its dotted name, and install it or call hares in the folder that holds it"
+        ) from error

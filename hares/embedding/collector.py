@@ -20,7 +20,7 @@ from typing import IO
 
 import numpy as np
 
-from hares.embeddings import TaskEmbeddings, concatenate
+from hares.embedding.task_embeddings import TaskEmbeddings, concatenate
 
 BYTES_PER_MB = 1_000_000
 # With a page that is asked for the system maps its neighbours, 64 kB in all: so many rows are at most 16 MB.

@@ -6,7 +6,7 @@ a torch tensor on the model's device where the model is or holds a `torch.nn.Mod
 TensorFlow tensor where it holds a `tf.Module` or Keras layer, else a numpy array.
 
 The digest covers the module's source, the file or folder of the weights, and every array of numbers that the model
-holds (`hares.encoders._state`): weights that it found by itself count as those it was given.
+holds (`hares.adapters._state`): weights that it found by itself count as those it was given.
 
 The module's code is executed: load only what you trust.
 """
@@ -20,13 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions, tree_digest
-from hares._user_code import UserCodeError
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters._arrays import as_array
+from hares.adapters._state import State, state_of
 from hares.code_digest import source_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from hares.encoders._arrays import as_array
-from hares.encoders._modules import import_user_module
-from hares.encoders._state import State, state_of
+from hares.digests import combined_digest, library_versions, tree_digest
+from hares.user_code import UserCodeError, import_user_module
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions, tree_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from hares.encoders._arrays import EMBEDDING_NAMES, as_array, choose_output, over_time
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters._arrays import EMBEDDING_NAMES, as_array, choose_output, over_time
+from hares.digests import combined_digest, library_versions, tree_digest
 from hares.own_classifier import METADATA_FILE, own_classifier
 
 if TYPE_CHECKING:

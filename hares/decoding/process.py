@@ -39,9 +39,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares import _decode_worker
-from hares._decoding import SAMPLE_RATE
-from hares._limits import AudioError, Limits
+from hares.decoding import worker
+from hares.decoding.limits import AudioError, Limits
+from hares.decoding.waveform import SAMPLE_RATE
 from hares.machine import MachineError, machine_error
 from hares.task import Reason
 
@@ -62,7 +62,7 @@ import json, sys
 ours, *others = json.loads(sys.argv[1])
 sys.path[:0] = [ours][ours in sys.path:]
 sys.path += [place for place in others if place not in sys.path]
-from hares._decode_worker import main
+from hares.decoding.worker import main
 main(int(sys.argv[2]))
 """
 
@@ -71,7 +71,7 @@ def _places() -> list[str]:
     """Where hares is, and where this process found the libraries that decoding imports."""
     modules = [Path(str(module.__file__)) for module in (cffi, np, soundfile, soxr)]
     found = [path.parent.parent if path.name == "__init__.py" else path.parent for path in modules]
-    places = (Path(__file__).parents[1], *found)
+    places = (Path(__file__).parents[2], *found)
     return list(dict.fromkeys(str(place.resolve()) for place in places))
 
 
@@ -120,7 +120,7 @@ class Decoder:
         self._ahead = bytearray()  # bytes of an answer read together with its header
         _widen(self._out)
         try:
-            if self._line(time.monotonic() + _START_SECONDS) != _decode_worker.READY:
+            if self._line(time.monotonic() + _START_SECONDS) != worker.READY:
                 raise _Lost
         except (_Lost, _TooSlow) as error:
             how = self.stop()

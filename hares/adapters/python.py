@@ -2,7 +2,7 @@
 
 `FACTORY()` gives an object with `sample_rate` (Hz), `embedding_size`, and a call from float32 (b, n) in [-1, 1]
 to (b, d). Its digest is that of the module's source and of the arrays of numbers that the object holds
-(`hares.encoders._state`); one whose weights are elsewhere says so in an attribute `digest` (a string that changes when
+(`hares.adapters._state`); one whose weights are elsewhere says so in an attribute `digest` (a string that changes when
 they do), or its cached embeddings outlive them.
 
 `hares.evaluate` takes such an object itself, or a function (`from_callable`).
@@ -19,12 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from hares._digests import combined_digest, library_versions
-from hares._user_code import UserCodeError
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters._state import State, state_of
 from hares.code_digest import source_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from hares.encoders._modules import import_user_module
-from hares.encoders._state import State, state_of
+from hares.digests import combined_digest, library_versions
+from hares.user_code import UserCodeError, import_user_module
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:

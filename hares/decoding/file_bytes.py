@@ -1,4 +1,4 @@
-"""A file's bytes by position, and what a container says of them (`hares.truncation`)."""
+"""A file's bytes by position, and what a container says of them (`hares.decoding.containers`)."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ import functools
 
 import numpy as np
 
-from hares.audio import SAMPLE_RATE
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.code_digest import code_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.decoding import SAMPLE_RATE
 
 WINDOW, HOP, FFT = 400, 160, 512
 BANDS = 80

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hares._digests import combined_digest, file_digest, library_versions
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from hares.encoders._arrays import over_time
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters._arrays import over_time
+from hares.digests import combined_digest, file_digest, library_versions
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
