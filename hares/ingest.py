@@ -20,12 +20,12 @@ import tensorflow as tf
 
 from hares import folder, reading, tfds_source
 from hares.atomic_files import atomically
-from hares.decoding import SAMPLE_RATE, AudioError, Limits, decode_each
+from hares.decoding import AudioError, Limits, decode_each
 from hares.digests import file_digest
 from hares.example import ExampleClip, encode_example
 from hares.files import shown
 from hares.folder import FOLDER
-from hares.task import UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
+from hares.task import SAMPLE_RATE, UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
 

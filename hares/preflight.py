@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hares.adapters import HIGHEST_RATE, LOWEST_RATE, FrozenEncoder, encode_crops
-from hares.decoding import SAMPLE_RATE
 from hares.embedding.encoding import no_memory, what_it_raised
-from hares.task import Task
+from hares.task import SAMPLE_RATE, Task
 
 TOLERANCE = 1e-3  # of the largest number in the embeddings: far above rounding, far below dropout
 _SOUNDS = 4

@@ -32,11 +32,10 @@ from hares.leakage import ClipIdentity, identity
 from hares.own_classifier import own_classifier
 from hares.plain_data import from_json
 from hares.predictions import Predictions, decode_predictions
-from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
-from hares.task import load_task, task_names
+from hares.task import FOLDS, load_task, task_names
 from models.export import read_metadata
 
 

@@ -27,7 +27,7 @@ def show_scores(artifact: types.Artifact, report: Mapping[str, Any]) -> None:
 
     Args:
         artifact: the `ScoreMetrics`.
-        report: made by `hares.scoring.build_report`.
+        report: made by `hares.benchmark.build_report`.
     """
     scores = {task: entry["value"] for task, entry in report["tasks"].items()}
     scores |= {f"domain_{name}": value for name, value in report["domains"].items()}

@@ -27,8 +27,8 @@ import numpy as np
 import soxr
 
 from hares.adapters._arrays import as_array
-from hares.decoding import SAMPLE_RATE
 from hares.own_classifier import OwnClassifier
+from hares.task import SAMPLE_RATE
 from hares.user_code import contained
 
 LOWEST_RATE, HIGHEST_RATE = 4_000, 192_000  # outside, a sample rate is a mistake

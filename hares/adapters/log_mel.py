@@ -14,7 +14,7 @@ import numpy as np
 
 from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.code_digest import code_digest
-from hares.decoding import SAMPLE_RATE
+from hares.task import SAMPLE_RATE
 
 WINDOW, HOP, FFT = 400, 160, 512
 BANDS = 80

@@ -26,13 +26,12 @@ import soxr
 
 from hares.decoding.limits import AudioError, Limits
 from hares.decoding.process import pool
-from hares.decoding.waveform import FFMPEG_SUFFIXES, MIN_SAMPLES, SAMPLE_RATE, SOUNDFILE_SUFFIXES
+from hares.decoding.waveform import FFMPEG_SUFFIXES, MIN_SAMPLES, SOUNDFILE_SUFFIXES
 from hares.machine import MachineError
 
 __all__ = [
     "FFMPEG_SUFFIXES",
     "MIN_SAMPLES",
-    "SAMPLE_RATE",
     "SOUNDFILE_SUFFIXES",
     "AudioError",
     "Limits",

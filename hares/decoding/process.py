@@ -41,9 +41,8 @@ import soxr
 
 from hares.decoding import worker
 from hares.decoding.limits import AudioError, Limits
-from hares.decoding.waveform import SAMPLE_RATE
 from hares.machine import MachineError, machine_error
-from hares.task import Reason
+from hares.task import SAMPLE_RATE, Reason
 
 _START_SECONDS = 120.0  # a start is imports alone; a loaded machine may take its time
 _PIPE_BYTES = 1 << 20  # ten seconds of samples at once; a smaller pipe is only slower

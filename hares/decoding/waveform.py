@@ -32,9 +32,8 @@ from hares.decoding.ffmpeg import FfmpegSound
 from hares.decoding.file_bytes import Container, FileBytes, Part, PartFile
 from hares.decoding.limits import AudioError, Limits
 from hares.machine import MachineError, is_of_the_machine, machine_error
-from hares.task import Reason
+from hares.task import SAMPLE_RATE, Reason
 
-SAMPLE_RATE = 16_000
 MIN_SAMPLES = 400  # one analysis window of 25 ms
 
 # What a data set's folder is searched for; what is under these names may be any of the containers.

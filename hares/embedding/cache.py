@@ -36,7 +36,7 @@ from hares.digests import combined_digest, file_digest
 from hares.embedding.encoding import MIXING_WINDOW
 from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard, encode_shard
 from hares.ingest import Entry, ShardSummary
-from hares.protocol import TRAIN_ROLE, ProtocolSettings, augments, mixes, roles
+from hares.protocol import TRAIN_ROLE, ProtocolSettings, roles
 from hares.task import Clip, Split, Task
 
 EmbeddingDtype = Literal["float16", "float32"]
@@ -64,11 +64,11 @@ def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[st
         policy["evaluation"] = [task.evaluation, task.evaluation_crop]
     if TRAIN_ROLE in roles(split):
         policy["train_crop"] = task.train_crop
-        if augments(task):
+        if task.augmented:
             policy["augmented"] = [settings.seed, settings.augmented_epochs, task.name]
-        elif task.train_crop is not None or mixes(task):
+        elif task.train_crop is not None or task.mixed:
             policy["random"] = [settings.seed, settings.crops_per_clip, task.name]
-        if mixes(task):
+        if task.mixed:
             policy["mixing_window"] = MIXING_WINDOW
     return policy
 

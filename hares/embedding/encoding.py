@@ -26,7 +26,6 @@ from hares.protocol import (
     TRAIN_ROLE,
     ProtocolSettings,
     evaluation_crops,
-    mixes,
     mixing_plan,
     roles,
     training_crops,
@@ -109,7 +108,7 @@ def embed_shard(
         return empty_embeddings()
     batcher = _Batcher(task.name, encode, batch_size, embedding_size)
     clips: list[ExampleClip] = []
-    window = MIXING_WINDOW if mixes(task) and TRAIN_ROLE in clip_roles else 1
+    window = MIXING_WINDOW if task.mixed and TRAIN_ROLE in clip_roles else 1
     for block in _blocks(records, window):
         first = len(clips)
         clips.extend(_without_waveform(clip) for clip in block)
@@ -200,7 +199,7 @@ def _training_rows(
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Of each clip of a block: training crops (k, n), their partners in the block and their own shares."""
     crops = [training_crops(task, clip.waveform, clip.clip_id, settings) for clip in block]
-    if not mixes(task):
+    if not task.mixed:
         return [
             (own, np.full(len(own), position), np.ones(len(own), np.float32))
             for position, own in enumerate(crops)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Protocol, cast, get_args
+from typing import Any, Protocol, get_args
 
 from hares.adapters import FrozenEncoder, encode_crops
 from hares.atomic_files import atomically, write_atomically
@@ -38,7 +38,6 @@ from hares.ingest import (
 from hares.leakage import ClipIdentity, identity
 from hares.machine import MachineError, is_closed
 from hares.preflight import Finding
-from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.task import Reason, Rejected, Split, Task
 from hares.tfds_source import data_dir_of
@@ -137,9 +136,7 @@ def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
 
     Where an index or folder may not be read, the listing says so, and there are no clips.
     """
-    splits: Sequence[Split] = ("train", "test")
-    if source.task.probe == "svm":
-        splits = cast("Sequence[Split]", FOLDS)
+    splits = source.task.splits
     try:
         counts, rejected = count_listed({source.task.name: str(source.root)}, splits)
     except MachineError as error:

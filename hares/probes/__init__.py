@@ -19,8 +19,6 @@ from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.task import ProbeKind, Slot, Task
 
-FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
-
 
 @dataclass(frozen=True)
 class Fold:

@@ -22,10 +22,10 @@ from sklearn.svm import LinearSVC
 
 from hares.embedding.collector import take_rows
 from hares.embedding.task_embeddings import TaskEmbeddings
-from hares.probes import FOLDS, Fold, ProbeOutcome
+from hares.probes import Fold, ProbeOutcome
 from hares.probes._standard import average_over_crops, standardisation, standardise
 from hares.protocol import TRAIN_ROLE, ProtocolSettings
-from hares.task import Slot, Task
+from hares.task import FOLDS, Slot, Task
 
 
 def run(

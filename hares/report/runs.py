@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         name: how a person tells it from others.
-        report: made by `hares.scoring.build_report`.
+        report: made by `hares.benchmark.build_report`.
         predictions: by task name.
         pictures: by task name, of a few clips their spectrogram as PNG.
     """

@@ -60,7 +60,7 @@ TASK = Task(
     steps=20_000,
     paper_samples=26_000,
     paper_classes=50,
-    official_split=True,
+    split_is_official=True,
     disjoint_groups=False,
     layout=(
         "annotations_final.csv (tab-separated)",

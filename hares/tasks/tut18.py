@@ -50,7 +50,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=8_600,
     paper_classes=10,
-    official_split=False,
+    split_is_official=False,
     layout=(
         "meta.csv (tab-separated)",
         "evaluation_setup/fold1_train.txt, fold1_evaluate.txt (optional)",

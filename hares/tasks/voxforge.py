@@ -45,7 +45,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=145_000,
     paper_classes=6,
-    official_split=False,
+    split_is_official=False,
     layout=(
         "{language}/{speaker}-{session}/wav/*.wav (or the tree of the site)",
         "voxforge_urls.txt (optional, TensorFlow Datasets')",

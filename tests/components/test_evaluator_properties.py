@@ -9,10 +9,11 @@ pytest.importorskip("tfx")
 
 from components.artifacts import ProbeReport
 from components.evaluator.executor import _compared_with, _describe_report
+from hares.benchmark import CorpusSummary, build_report
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
-from hares.scoring import SourceSummary, TaskScore, build_report
+from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names
 
@@ -33,7 +34,7 @@ def scored(task, share):
 def test_scores_intervals_and_manifests_are_the_reports():
     tasks = [load_task(name) for name in task_names()]
     scores = {task.name: scored(task, 0.4 + 0.04 * number) for number, task in enumerate(tasks)}
-    sources = {task.name: SourceSummary(40, {"undecodable": 2}, True, (), 90, 85) for task in tasks}
+    sources = {task.name: CorpusSummary(40, {"undecodable": 2}, True, (), 90, 85) for task in tasks}
     encoder = {"name": "x", "encoder": "x", "weights_digest": "d"}
     report = build_report(tasks, scores, {}, sources, ProtocolSettings(), encoder)
     artifact = ProbeReport()

@@ -33,8 +33,8 @@ from fuzz.fuzz_mutations import (
     with_ogg_sums,
 )
 from hares import files, reading
-from hares.decoding import SAMPLE_RATE, AudioError, containers, decode_each, frames
-from hares.task import Reason, load_task, load_task_module, task_names
+from hares.decoding import AudioError, containers, decode_each, frames
+from hares.task import SAMPLE_RATE, Reason, load_task, load_task_module, task_names
 from hares.tasks import _nsynth, _rows
 
 FAULTS = (Reason.DECODER_DIED, Reason.TOO_SLOW, Reason.TOO_LARGE)

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 import soxr
 
-from hares.decoding import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
+from hares.decoding import MIN_SAMPLES, AudioError, Limits, decode, seconds
 from hares.decoding.waveform import decode_here
-from hares.task import Reason
+from hares.task import SAMPLE_RATE, Reason
 
 
 def tone(rate: int, length: float = 0.5, frequency: float = 440.0) -> np.ndarray:

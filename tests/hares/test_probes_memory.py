@@ -23,7 +23,7 @@ def shard(number, task, clips=60, crops=2, size=24):
     random = np.random.default_rng(number)
     index = np.repeat(np.arange(clips), crops)
     split = "train" if number % 3 else "test"
-    mixed = task.probe == "mlp" and split == "train"
+    mixed = task.mixed and split == "train"
     labels = [tuple(sorted({int(v) for v in random.integers(0, CLASSES, 2)})) for _ in range(clips)]
     if task.label_kind == "single":
         labels = [(ids[0],) for ids in labels]

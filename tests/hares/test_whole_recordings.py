@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.decoding import SAMPLE_RATE, AudioError, decode, seconds
+from hares.decoding import AudioError, decode, seconds
 from hares.decoding.containers import missing_end
-from hares.task import Reason
+from hares.task import SAMPLE_RATE, Reason
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * SAMPLE_RATE).astype(np.float32)
 FORMS = [

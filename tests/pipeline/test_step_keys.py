@@ -82,20 +82,20 @@ CLOSURES = {
     """,
     "evaluator": """
         components.evaluator components.evaluator.executor components.evaluator.shown
-        hares hares._scorable hares.arrays hares.averages hares.benchmark hares.blessing
-        hares.class_scores hares.decoding hares.decoding.containers hares.decoding.ffmpeg
-        hares.decoding.file_bytes hares.decoding.frames hares.decoding.limits hares.decoding.process
-        hares.decoding.waveform hares.decoding.worker hares.embedding hares.embedding.collector
-        hares.embedding.task_embeddings hares.example hares.files hares.leakage hares.machine
-        hares.metrics hares.own_classifier hares.plain_data hares.predictions hares.probes
-        hares.probes._own_classifier hares.probes._standard hares.probes.svm hares.protocol
-        hares.reading hares.report hares.report.mistakes hares.report.page hares.report.paper
-        hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring hares.statistics
-        hares.task hares.tasks hares.tasks._nsynth hares.tasks._places hares.tasks._rows
-        hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset hares.tasks.birdsong
-        hares.tasks.esc50 hares.tasks.fluent_speech_commands hares.tasks.magnatagatune
-        hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch hares.tasks.speech_commands_v1
-        hares.tasks.speech_commands_v2 hares.tasks.tut18 hares.tasks.voxceleb1 hares.tasks.voxforge
+        hares hares.arrays hares.averages hares.benchmark hares.blessing hares.class_scores
+        hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.embedding hares.embedding.collector hares.embedding.task_embeddings
+        hares.example hares.files hares.leakage hares.machine hares.metrics hares.own_classifier
+        hares.plain_data hares.predictions hares.probes hares.probes._standard hares.probes.svm
+        hares.protocol hares.reading hares.report hares.report.mistakes hares.report.page
+        hares.report.paper hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring
+        hares.statistics hares.task hares.tasks hares.tasks._nsynth hares.tasks._places
+        hares.tasks._rows hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset
+        hares.tasks.birdsong hares.tasks.esc50 hares.tasks.fluent_speech_commands
+        hares.tasks.magnatagatune hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch
+        hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2 hares.tasks.tut18
+        hares.tasks.voxceleb1 hares.tasks.voxforge
         models models._plugins models.compute_dtype models.encoder models.export models.frontend
         models.weights
     """,
@@ -177,7 +177,7 @@ CHANGES = {
     "what probes share": (
         "hares/probes/_standard.py", swapped("BLOCK_ROWS = 2_048", "BLOCK_ROWS = 2_047"), {"evaluator"},
     ),
-    "how the encoder's own classifier scores": ("hares/probes/_own_classifier.py", ANOTHER, {"evaluator"}),
+    "how the encoder's own classifier scores": ("hares/scoring.py", ANOTHER, {"evaluator"}),
     "AudioSet's labels": (
         "hares/tasks/data/audioset_labels.csv", swapped("Speech", "Talk"),
         {"ingest_audioset", "embed_audioset", "evaluator"},
