@@ -133,9 +133,17 @@ def load_config(
     else:
         values = _read_yaml(Path(name_or_file))
         values.pop("preset", None)
-        config = override(_preset(preset_of(name_or_file)), values)
+        config = with_settings(_preset(preset_of(name_or_file)), values)
     given = parse_assignments(assignments)
-    return checked_config(override(config, given), given, loaded)
+    return checked_config(with_settings(config, given), given, loaded)
+
+
+def with_settings(config: PipelineConfig, values: Mapping[str, Any]) -> PipelineConfig:
+    """`override`, where another objective does not inherit the settings of the one it replaces."""
+    training, objective = values.get("training"), config.training.objective
+    if isinstance(training, Mapping) and training.get("objective", objective) != objective:
+        config = replace(config, training=replace(config.training, objective_settings={}))
+    return override(config, values)
 
 
 def checked_config(
