@@ -50,19 +50,17 @@ def mean_differences(
     As `difference`; null where either lacks a task.
     """
     apart = {name: difference_of(own, others[name]) for name, own in resampled.items() if name in others}
-    return _by_mean(tasks, lambda names: _plain(mean_of([apart[name] for name in names])), needed=apart)
+    return _by_mean(tasks, lambda names: _test(mean_of([apart[name] for name in names])), needed=apart)
 
 
 def difference(first: Resampled | None, second: Resampled | None) -> dict[str, Any] | None:
     """First score minus second with its paired 95% interval and p-value; None where either was not resampled."""
-    return _plain(difference_of(first, second)) if first and second else None
+    return _test(difference_of(first, second)) if first and second else None
 
 
-def _plain(apart: Resampled) -> dict[str, Any] | None:
+def _test(apart: Resampled) -> dict[str, Any] | None:
     found = paired_difference(apart)
-    if found is None:
-        return None
-    return {"difference": found.difference, "interval": [found.low, found.high], "p_value": found.p_value}
+    return found.as_record() if found else None
 
 
 def _by_mean(

@@ -1,7 +1,7 @@
-"""Content digests of files and folders: the same digest means the same bytes, whatever the name or the place.
+"""Content digests of files and folders: equal digests mean equal bytes, whatever the name or the place.
 
-A class name, a path or a time stamp says nothing of weights. What settles an embedding is the bytes of the
-weights, the source that reads them (`hares.code_digest`), and the versions of the libraries that compute.
+A class name, a path or a time stamp says nothing about weights. What decides an embedding is the bytes of the weights,
+the code that reads them (`hares.code_digest`), and the versions of the libraries that compute.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from hares.files import walk_files
 
 _BLOCK_BYTES = 1 << 17
+_REMOTE_BLOCK_BYTES = 1 << 20
 _LIBRARIES = ("numpy", "tensorflow", "torch", "soxr")
 
 
@@ -25,10 +26,16 @@ def combined_digest(**parts: Any) -> str:
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 (hex) of a file. Raises OSError where it cannot be read."""
+    """SHA-256 (hex) of a file, on any file system that TensorFlow knows. Raises OSError if it cannot be read."""
     digest = hashlib.sha256()
-    # One for all of the file, small enough for a core's own cache.
-    block = memoryview(bytearray(_BLOCK_BYTES))
+    if "://" in os.fspath(path):
+        import tensorflow as tf
+
+        with tf.io.gfile.GFile(path, "rb") as remote:
+            while data := remote.read(_REMOTE_BLOCK_BYTES):
+                digest.update(data)
+        return digest.hexdigest()
+    block = memoryview(bytearray(_BLOCK_BYTES))  # reused, and small enough for a core's own cache
     with open(path, "rb", buffering=0) as file:
         while count := file.readinto(block):
             digest.update(block[:count])

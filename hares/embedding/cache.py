@@ -17,7 +17,6 @@ each shard found or computed.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import time
@@ -32,10 +31,10 @@ from hares.arrays import npz_arrays, npz_bytes
 from hares.atomic_files import no_link, write_atomically
 from hares.code_digest import code_digest, is_our_module
 from hares.decoding import decoder_versions
-from hares.digests import combined_digest, file_digest
+from hares.digests import combined_digest
 from hares.embedding.encoding import MIXING_WINDOW
 from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard, encode_shard
-from hares.ingest import Entry, ShardSummary
+from hares.ingest import Entry, ShardSummary, entry_digest
 from hares.protocol import TRAIN_ROLE, ProtocolSettings, roles
 from hares.task import Clip, Split, Task
 
@@ -94,10 +93,8 @@ def _length(clip: Clip) -> Any:
 
 
 def _digest_or_none(entry: Entry, root: Path) -> str | None:
-    if entry.waveform is not None:
-        return hashlib.sha256(entry.waveform.tobytes()).hexdigest()
     try:
-        return file_digest(root / entry.clip.path)
+        return entry_digest(entry, os.path.join(root, entry.clip.path))
     except OSError:  # the decoder will say so, and the manifest count it
         return None
 

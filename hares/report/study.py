@@ -24,9 +24,17 @@ from typing import Any
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
+from hares.predictions import Answers
 from hares.report.paper import PaperRow
-from hares.report.runs import Run, compare, resampled_answers
-from hares.statistics import CONFIDENCE, Resampled, difference_of, mean_of, paired_difference
+from hares.report.runs import Run, compare, resampled_run
+from hares.statistics import (
+    CONFIDENCE,
+    PairedDifference,
+    Resampled,
+    difference_of,
+    mean_of,
+    paired_difference,
+)
 from hares.task import DOMAINS, task_names
 
 SCORES = (*DOMAINS, "hares")
@@ -87,12 +95,12 @@ def build_study(name: str, cells: Sequence[StudyCell]) -> dict[str, Any]:
         `name`; `cells`, each with its scores and the paper's; `correlations`; and `claims`, each with its pairs and
         their mean.
     """
-    resampled = {cell.name: resampled_answers(cell.run) for cell in cells if cell.run is not None}
+    answers = {cell.name: resampled_run(cell.run) for cell in cells if cell.run is not None}
     return {
         "name": name,
         "cells": [_cell(cell) for cell in cells],
         "correlations": _correlations(cells),
-        "claims": [_claim(claim, resampled) for claim in claims(cells)],
+        "claims": [_claim(claim, answers) for claim in claims(cells)],
     }
 
 
@@ -231,39 +239,29 @@ def _correlation_of(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, A
     return correlation([first for first, _ in both], [second for _, second in both])
 
 
-def _claim(claim: Claim, resampled: Mapping[str, Mapping[str, Resampled]]) -> dict[str, Any]:
+def _claim(claim: Claim, answers: Mapping[str, Answers]) -> dict[str, Any]:
     pairs = []
     for first, second in claim.pairs:
         assert first.run is not None and second.run is not None
-        ours, theirs = resampled[first.name], resampled[second.name]
-        rows = {
-            row.name.lower(): row
-            for row in compare(first.run, ours, second.run, theirs)
-            if row.kind != "task"
-        }
+        compared = compare(first.run, answers[first.name], second.run, answers[second.name])
+        rows = {row.name.lower(): row for row in compared if row.kind != "task"}
         pairs.append(
             {
                 "first": first.name,
                 "second": second.name,
                 "scores": {
-                    name: {**_plain(rows[name].paired), "note": rows[name].note,
+                    name: {**_record(rows[name].paired), "note": rows[name].note,
                            "paper": _paper_difference(first.row, second.row, name)}
                     for name in SCORES
                 },
             }
         )  # fmt: skip
-    means = {name: _mean_of_pairs(claim, name, pairs, resampled) for name in SCORES} if pairs else {}
+    means = {name: _mean_of_pairs(claim, name, pairs, answers) for name in SCORES} if pairs else {}
     return {"name": claim.name, "title": claim.title, "pairs": pairs, "mean": means}
 
 
-def _plain(paired: Any) -> dict[str, Any]:
-    if paired is None:
-        return {"difference": None, "interval": None, "p_value": None}
-    return {
-        "difference": paired.difference,
-        "interval": [paired.low, paired.high],
-        "p_value": paired.p_value,
-    }
+def _record(paired: PairedDifference | None) -> dict[str, Any]:
+    return paired.as_record() if paired else {"difference": None, "interval": None, "p_value": None}
 
 
 def _paper_difference(first: PaperRow | None, second: PaperRow | None, name: str) -> float | None:
@@ -277,7 +275,7 @@ def _mean_of_pairs(
     claim: Claim,
     name: str,
     pairs: Sequence[Mapping[str, Any]],
-    resampled: Mapping[str, Mapping[str, Resampled]],
+    answers: Mapping[str, Answers],
 ) -> dict[str, Any]:
     """The mean difference over the pairs that have one, how many are above 0, and the paper's.
 
@@ -298,12 +296,15 @@ def _mean_of_pairs(
         tasks = [task for task, entry in report.report["tasks"].items() if name in (entry["domain"], "hares")]
         parts = [
             _mean_over_encoders(
-                [difference_of(resampled[b.name][task], resampled[a.name][task]) for _, (a, b) in told]
+                [
+                    difference_of(answers[b.name].resampled[task], answers[a.name].resampled[task])
+                    for _, (a, b) in told
+                ]
             )
             for task in tasks
         ]
     return {
-        **_plain(paired_difference(mean_of(parts)) if parts else None),
+        **_record(paired_difference(mean_of(parts)) if parts else None),
         "pairs": len(told),
         "above": sum(pair["scores"][name]["difference"] > 0 for pair, _ in told),
         "paper": float(np.mean(papers)) if papers else None,

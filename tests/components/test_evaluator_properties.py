@@ -76,4 +76,4 @@ def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
     assert comparison.paired.difference == -0.25 and comparison.paired.high < 0 and comparison.note == ""
     (tmp_path / "predictions" / "tut18.npz").unlink()
     comparison = _compared_with(str(tmp_path), *ours)
-    assert comparison.paired is None and "no stored answers" in comparison.note
+    assert comparison.paired is None and "no answers of the latest" in comparison.note
