@@ -193,7 +193,11 @@ class Decoder:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
     def runs(self) -> bool:
-        """Whether it has not ended; its id stays its own until `stop`."""
+        """Whether it has not ended and can be spoken to; its id stays its own until `stop`."""
+        # The garbage collector closes the pipes of a decoder that it finds with an abandoned generator (`ask_each`),
+        # before or after that generator's end returns the decoder to the pool.
+        if any(pipe is None or pipe.closed for pipe in (self._process.stdin, self._process.stdout)):
+            return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def _line(self, deadline: float) -> bytes:
@@ -240,7 +244,7 @@ class DecoderPool:
         self._command = command
         self._owner = os.getpid()
         self._idle: list[Decoder] = []
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the garbage collector may end a generator while the lock is held
 
     def ask(self, request: dict[str, Any], limits: Limits) -> Answer:
         """One request's answer.

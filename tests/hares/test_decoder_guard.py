@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -102,6 +103,19 @@ def test_an_idle_process_that_was_killed_is_replaced(tmp_path: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     assert len(decoders.ask(request(path), Limits())[1]) == 8_000
     assert [decoder.pid for decoder in decoders.idle()] != [first.pid]
+    decoders.close()
+
+
+def test_a_generator_left_to_the_garbage_collector_returns_no_closed_decoder(tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.wav")
+    decoders = DecoderPool(GIB)
+    answers = decoders.ask_each([request(path)], Limits())
+    next(answers)
+    cycle = [answers]
+    cycle.append(cycle)  # type: ignore[arg-type]
+    del answers, cycle
+    gc.collect()
+    assert len(decoders.ask(request(path), Limits())[1]) == 8_000
     decoders.close()
 
 

@@ -22,3 +22,12 @@ def test_a_file_has_the_digest_of_its_bytes(tmp_path: Path, size: int) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "absent")
+
+
+def test_a_file_on_a_remote_file_system_has_the_digest_of_its_bytes(tmp_path):
+    import tensorflow as tf
+
+    (tmp_path / "a").write_bytes(b"a" * 3_000_000)
+    with tf.io.gfile.GFile("ram://digests/a", "wb") as file:
+        file.write(b"a" * 3_000_000)
+    assert file_digest("ram://digests/a") == file_digest(tmp_path / "a")
