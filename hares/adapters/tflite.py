@@ -39,8 +39,8 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         raise ValueError(
             f"encoder {spec!r}: not a model that TensorFlow Lite {tf.__version__} reads ({error})"
         ) from error
-    source = _waveform_input(interpreter, spec)
-    free = source["shape_signature"][-1] < 0
+    taken = _waveform_input(interpreter, spec)
+    free = taken["shape_signature"][-1] < 0
     output, outputs = _output(interpreter, options.output, spec)
     return FrozenEncoder(
         spec=spec,
@@ -50,8 +50,8 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         digest=combined_digest(
             kind="tflite", file=file_digest(path), output=int(output["index"]), versions=library_versions()
         ),
-        embed=_caller(interpreter, source, output["index"]),
-        input_samples=None if free else int(source["shape"][-1]),
+        embed=_caller(interpreter, taken, output["index"]),
+        input_samples=None if free else int(taken["shape"][-1]),
         output=output["name"],
         outputs=outputs,
         rate_assumed=options.sample_rate is None,
@@ -87,15 +87,15 @@ def _output(interpreter: Any, wanted: str | None, spec: str) -> tuple[dict[str, 
     return next(iter(matching.values())), names
 
 
-def _caller(interpreter: Any, source: dict[str, Any], output: int) -> Callable[[np.ndarray], np.ndarray]:
+def _caller(interpreter: Any, taken: dict[str, Any], output: int) -> Callable[[np.ndarray], np.ndarray]:
     def embed(waveforms: np.ndarray) -> np.ndarray:
-        shape = [1] * (len(source["shape"]) - 1) + [waveforms.shape[1]]
+        shape = [1] * (len(taken["shape"]) - 1) + [waveforms.shape[1]]
         if list(interpreter.get_input_details()[0]["shape"]) != shape:
-            interpreter.resize_tensor_input(source["index"], shape)
+            interpreter.resize_tensor_input(taken["index"], shape)
             interpreter.allocate_tensors()
         rows = []
         for waveform in waveforms:
-            interpreter.set_tensor(source["index"], waveform.reshape(shape).astype(np.float32))
+            interpreter.set_tensor(taken["index"], waveform.reshape(shape).astype(np.float32))
             interpreter.invoke()
             rows.append(over_time(interpreter.get_tensor(output), 1))
         return np.concatenate(rows)

@@ -1,16 +1,16 @@
 """The caller's side of the decoder: a process of its own that is kept, watched, and replaced when it is lost.
 
 One process decodes file after file, so a file costs a message and not a start (0.2 to 0.5 s). While a caller works on
-one file's samples, the next file is decoded. Threads that decode at once have a process each.
+one file's samples, the next file is decoded. Each thread that decodes has a process of its own.
 
-A file that hangs the process costs the time limit. A file that kills it is tried once more, because a process may also
-be killed for another's sake (a machine short of memory kills what it finds), and is named after the second death;
-likewise one that got no processor, so that what is rejected depends on the file and not on what else the machine was
-doing. What was killed from outside each time, or cannot be started, is the machine's fault and no file's.
+A file that hangs the process costs the time limit. A file that kills it is tried once more, because a machine short of
+memory may have killed the process; after a second death the file is rejected. A file that timed out without getting
+the processor is retried too, so a rejection depends on the file and not on the machine's load. A process that is killed
+from outside each time, or does not start, is the machine's fault.
 
-A process is started afresh and never forked from this one, which may have TensorFlow and its threads loaded. It imports
-from where Python itself looks and from where this process found its libraries, and from no current directory: that may
-be a data set's folder, with a `soundfile.py` in it.
+A process is started afresh, not forked: this one may have TensorFlow and its threads loaded. It imports from Python's
+own path and from where this process found its libraries, never from the current folder, which may be a data set with a
+`soundfile.py` in it.
 """
 
 from __future__ import annotations
@@ -80,15 +80,15 @@ Answer = tuple[dict[str, Any], np.ndarray]  # the header, and samples as (n,) in
 
 
 class _Lost(Exception):
-    """The process ended while it had a file."""
+    """The process ended during a file."""
 
 
 class _TooSlow(Exception):
-    """The process still had the file when the time was over."""
+    """The process did not finish the file in time."""
 
 
 class _Starved(_TooSlow):
-    """It did, and a busy machine had given it less than half of that time."""
+    """The time was over, but the process had got less than half of it as processor time: worth a retry."""
 
 
 class Decoder:
@@ -264,11 +264,11 @@ class DecoderPool:
         Raises:
             MachineError: as `ask`; nothing is known then of the file that was next.
         """
-        source, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
+        upcoming, waiting, deaths = iter(requests), deque[dict[str, Any]](), 0
         decoder, lives = self._take(), True
         try:
             while True:
-                for request in islice(source, _AHEAD - len(waiting)):
+                for request in islice(upcoming, _AHEAD - len(waiting)):
                     decoder.send(request, limits)
                     waiting.append(request)
                 if not waiting:

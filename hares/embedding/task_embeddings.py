@@ -144,13 +144,13 @@ def encode_shard(data: TaskEmbeddings) -> bytes:
     )
 
 
-def decode_shard(content: bytes, source: str) -> TaskEmbeddings:
+def decode_shard(content: bytes, path: str) -> TaskEmbeddings:
     """The embeddings of an archive that `encode_shard` made.
 
     Raises:
-        ValueError: not such an archive; the message names `source`.
+        ValueError: not such an archive; the message names `path`.
     """
-    arrays = npz_arrays(content, source)
+    arrays = npz_arrays(content, path)
     try:
         return TaskEmbeddings(
             embeddings=arrays["embeddings"],
@@ -165,5 +165,5 @@ def decode_shard(content: bytes, source: str) -> TaskEmbeddings:
         )
     except KeyError as error:
         raise ValueError(
-            f"{source}: no array {error}; found {', '.join(sorted(arrays))}. Is this a shard of embeddings?"
+            f"{path}: no array {error}; found {', '.join(sorted(arrays))}. Is this a shard of embeddings?"
         ) from error
