@@ -136,7 +136,7 @@ def evaluate(
             any callable from float32 waveforms (b, n) in [-1, 1] to embeddings (b, d). It gets numpy arrays; a
             `torch.nn.Module` is put into eval mode and gets tensors on its device, without gradients.
         corpus: folder with one folder a data set; or the folder of each data set, by its name.
-        tasks: names of the tasks; empty for all whose data set is there.
+        tasks: names of the tasks; empty for all whose data set is found.
         protocol: "paper", "quick", or settings of your own.
         seed: of crops and probes; None for that of the protocol.
         sample_rate: of the encoder's input in Hz; None for its attribute `sample_rate`, else 16,000.
@@ -146,7 +146,7 @@ def evaluate(
         longest_clip: seconds; a file that claims more sound is rejected.
         output: folder for the report; None to write none.
         cache: folder of embeddings that later evaluations find again; None for a folder in `output`.
-        observer: told how it goes; None for silence.
+        observer: hears of the progress; None for silence.
 
     Returns:
         The scores. A task at which the encoder or the probe failed has none, and a `reason`.

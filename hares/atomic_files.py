@@ -1,9 +1,8 @@
-"""Atomic writes: a file is as it was or complete, whenever the process ends, on a local disk or a remote file system.
+"""Atomic writes: whenever the process ends, a file is complete or unchanged, on a local or a remote file system.
 
-It is written under a name beside its own, another one at each call: a runner may try the same shard twice at once (a
-worker that it has lost but which still lives), and under one name one attempt would publish what the other is still
-writing. Locally that name is made new, so that no link that stands there is followed, with the mode that the umask
-leaves, and what is in it is on the disk before it takes its place.
+A file is written under a temporary name beside its own and then renamed. The temporary name is new at each call,
+because a runner may try one shard twice at once (a worker that it lost may still live). Locally it is created
+exclusively, so no link is followed, with the mode that the umask gives; the content is on the disk before the rename.
 
 A file that is opened where it is, as a log, is opened with `no_link`: whoever may write to a folder could put a link
 there before we do, and what we write would change a file elsewhere.
@@ -22,10 +21,10 @@ UNFINISHED = ".part"  # suffix of a file that is still being written
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Writes a file, text as UTF-8, and its folder where there is none.
+    """Writes a file, text as UTF-8; its folder is made if necessary.
 
     Raises:
-        OSError: it cannot be written; what was there before is still there.
+        OSError: it cannot be written; the old content is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomically(path) as part:
@@ -41,9 +40,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 
 @contextmanager
 def atomically(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Gives a name to write to; what is there takes the place of `path` where the block ends well, and goes otherwise.
+    """Gives a temporary name to write to; when the block ends it replaces `path`, when the block raises it is removed.
 
-    A `path` that is no file, as /dev/stdout or a named pipe, cannot be replaced and is handed out itself.
+    A `path` that is no file, such as /dev/stdout or a named pipe, cannot be replaced and is given itself.
     """
     target = os.fspath(path)
     if _remote(target):
@@ -83,7 +82,7 @@ def _atomically_there(target: str) -> Iterator[str]:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Removes what killed writers left in `folder`, so that nobody takes it for a shard."""
+    """Removes the unfinished files that killed writers left in `folder`."""
     import tensorflow as tf
 
     for name in tf.io.gfile.listdir(folder):

@@ -2,11 +2,11 @@
 
 A rule, a report and a comparison in, a verdict with its reasons out. The comparison is paired: both models' stored
 answers are scored on the same bootstrap resamples, and the 95% interval of the difference of their HARES scores
-(`hares.statistics`) decides, so that a model is not refused for what other test clips could have turned round.
+(`hares.statistics`) decides, so that a model is not refused for a difference that other test clips could have reversed.
 
-That "not worse" means "not shown to be worse" has a price: with few test clips much cannot be shown, and small losses,
-one a run, may add up. `margin` asks for the opposite proof, that the loss is smaller than a margin; `max_drop` bounds
-the loss itself, whatever its interval.
+"Not worse" means "not shown to be worse". With few test clips little can be shown, and small losses may add up from run
+to run. `margin` asks for the opposite proof, that the loss is smaller than a margin; `max_drop` bounds the loss itself,
+whatever its interval.
 """
 
 from __future__ import annotations

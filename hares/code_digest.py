@@ -159,7 +159,7 @@ def source_digest(module: str) -> str:
 
 
 def versions_of(libraries: Iterable[str], pins: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions, by package, of all that can change what `libraries` compute; packages that are not there are left out.
+    """Versions, by package, of all installed packages that can change what `libraries` compute.
 
     Args:
         libraries: names as they are imported.

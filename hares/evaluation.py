@@ -83,15 +83,15 @@ class Evaluation:
 def find_sources(
     corpus: Path | None, placements: Mapping[str, Path], tasks: tuple[str, ...]
 ) -> tuple[TaskSource, ...]:
-    """Where the data of the tasks is.
+    """Finds the data of the tasks.
 
     Args:
-        corpus: folder with one folder a data set, or None where `placements` has them all.
-        placements: data set or task name to its folder, where it is elsewhere.
-        tasks: the tasks wanted; empty for all whose data set is there.
+        corpus: folder with a folder for each data set, or None if `placements` has them all.
+        placements: folders of data sets that are elsewhere, by the name of the data set or task.
+        tasks: the tasks wanted; empty for all whose data set is found.
 
     Raises:
-        ValueError: an unknown task or placement, a wanted task whose folder is not there, data that TensorFlow
+        ValueError: an unknown task or placement, a wanted task whose folder is missing, data that TensorFlow
             Datasets lacks or has not prepared, or no task at all.
     """
     known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
@@ -142,9 +142,9 @@ def evaluate_tasks(
         encoder: what to score.
         sources: the tasks and their data (`find_sources`).
         settings: protocol, batch size, number type.
-        output: folder of the report; made where it is not there.
+        output: folder of the report; it is made if necessary.
         cache: folder of the embeddings.
-        observer: told how it goes.
+        observer: hears of the progress.
 
     Raises:
         PreflightError: the encoder cannot be scored; no data was read.

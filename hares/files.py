@@ -121,7 +121,7 @@ def leads_outside(root: str, path: str) -> bool:
 def index_problem(root: Path, path: str) -> str | None:
     """Why an index file must not be read: it is elsewhere, never ends, or is no text; None if it may.
 
-    An index that is not there, or may not be opened, has no problem of this kind.
+    A missing index, or one that may not be opened, has no problem of this kind.
     """
     if leads_outside(os.path.realpath(root), path):
         return "leads out of the data set's folder; put the file itself there"

@@ -53,7 +53,7 @@ class Reason(str, Enum):
     NEEDS_FFMPEG = "needs_ffmpeg"  # a container that ffmpeg alone reads, which is not installed
 
 
-# What the machine had a part in: another try may come out otherwise, so these are not believed for ever.
+# The machine may have caused these: another try may succeed, so they are checked again.
 UNSETTLED = frozenset((Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED, Reason.NEEDS_FFMPEG))
 
 
@@ -90,8 +90,8 @@ class Clip:
 class Rejected:
     """A clip, row or file that is not used, and why; `detail` is one sentence for a person.
 
-    `split` is the split the clip would have been in, where the index told (an absent file has one, an
-    unlisted file has none): it is what makes "expected clips" of a split more than "used clips".
+    `split` is the split the clip would have been in, if the index says (an absent file has one, an unlisted file
+    has none); it counts among the expected clips of that split.
     """
 
     path: str

@@ -42,14 +42,14 @@ class FfmpegSound:
 
     Args:
         descriptor: the open file.
-        suffix: of its name, for what is said where ffmpeg is not there.
+        suffix: of its name, for the message if there is no ffmpeg.
         longest: seconds after which ffmpeg stops.
 
     Attributes:
         rate, channels: of what it decodes.
 
     Raises:
-        AudioError: ffmpeg is not there, or cannot decode the file.
+        AudioError: ffmpeg is not installed, or cannot decode the file.
         MachineError: ffmpeg cannot work.
     """
 
@@ -132,7 +132,7 @@ class FfmpegSound:
         return rate, channels
 
     def _fill(self, wanted: int) -> None:
-        """Reads until so many bytes are there, or ffmpeg has closed its output."""
+        """Reads until `wanted` bytes have come, or ffmpeg has closed its output."""
         poll = select.poll()
         for pipe in self._open:
             poll.register(pipe, select.POLLIN)

@@ -9,8 +9,7 @@ the processor is retried too, so a rejection depends on the file and not on the 
 from outside each time, or does not start, is the machine's fault.
 
 A process is started afresh, not forked: this one may have TensorFlow and its threads loaded. It imports from Python's
-own path and from where this process found its libraries, never from the current folder, which may be a data set with a
-`soundfile.py` in it.
+own path and from where this process found its libraries, not from the current folder, which may hold a `soundfile.py`.
 """
 
 from __future__ import annotations
@@ -194,8 +193,7 @@ class Decoder:
 
     def runs(self) -> bool:
         """Whether it has not ended and can be spoken to; its id stays its own until `stop`."""
-        # The garbage collector closes the pipes of a decoder that it finds with an abandoned generator (`ask_each`),
-        # before or after that generator's end returns the decoder to the pool.
+        # The garbage collector may close the pipes of a decoder that an abandoned `ask_each` returns to the pool.
         if any(pipe is None or pipe.closed for pipe in (self._process.stdin, self._process.stdout)):
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None

@@ -6,8 +6,7 @@ else soundfile lacks (`hares.decoding.ffmpeg`). Channels are averaged, soxr (HQ)
 and clipped to int16.
 
 A file is decoded to its end, whatever a header claims, and opened once: what is decoded is what was looked at. It is
-read in blocks: memory follows the sound that is there, never what a header claims, and never the part of a file before
-`start` or after `duration`.
+read in blocks, so memory grows with the sound that is wanted and not with what a header claims.
 
 This module is called in the decoder's own process only (`hares.decoding.worker`), since its libraries are C code
 that reads bytes from anywhere; everyone else calls `hares.decoding`. It imports neither TensorFlow nor Beam.

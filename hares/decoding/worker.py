@@ -124,7 +124,7 @@ def _answer(request: dict[str, Any], limits: Limits) -> tuple[dict[str, Any], me
     except OSError as error:
         return _fault(machine_error(error, f"{request['path']} cannot be read")), nothing
     except Exception as error:
-        # Whatever bytes from anywhere set off in a library ends one file and not the run. It is named.
+        # A library may raise anything on bytes from anywhere: it costs this file and not the run.
         detail = f"the decoder failed on this file ({type(error).__name__}: {error}); remove it, or encode it again"
         return _refusal(AudioError(Reason.DECODER_DIED, detail)), nothing
 

@@ -1,6 +1,6 @@
-"""Embed once: shards of embeddings, found again by what made them and by nothing else.
+"""The cache of embeddings: a shard is found again if everything that made it is the same, and only then.
 
-A shard's key is a digest of all that settles its numbers:
+A shard's key is a digest of all that decides its numbers:
 
 - the encoder: weights, code, libraries (`FrozenEncoder.digest`), and the number type they are kept in;
 - the front end: sample rate, fixed input length, the code that decodes, cuts and resamples, the decoders' versions, and
@@ -9,9 +9,8 @@ A shard's key is a digest of all that settles its numbers:
   another learning rate or, for test clips, another number of training crops is no other shard;
 - the data: of each clip its id, labels, group, place in the file, and the SHA-256 of the file's bytes.
 
-Names, paths, modification times and the batch size are not in it. A shard is one npz file with its counts for
-the manifest; it appears complete or not at all, so a killed run goes on where it was. `log.jsonl` has a line for
-each shard found or computed.
+Names, paths, modification times and the batch size do not count. A shard is one npz file, written atomically, with its
+counts for the manifest. `log.jsonl` has a line for each shard found or computed.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _SUMMARY = "summary_json"
 
 
 def front_end(encoder: FrozenEncoder) -> dict[str, Any]:
-    """What turns a recording into embeddings, beside the encoder: its settings, the code behind them, and decoders."""
+    """What turns a recording into embeddings besides the encoder's weights: settings, code and decoders."""
     # An adapter of ours; what is called without one is the user's, and its code is in the encoder's digest.
     adapter = [name for name in [getattr(encoder.embed, "__module__", "")] if is_our_module(name)]
     return {
@@ -57,7 +56,7 @@ def front_end(encoder: FrozenEncoder) -> dict[str, Any]:
 
 
 def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[str, Any]:
-    """The parts of a task and of the settings that settle which crops of a split are embedded."""
+    """The parts of a task and of the settings that decide which crops of a split are embedded."""
     policy: dict[str, Any] = {"clip_seconds": task.clip_seconds, "roles": roles(split)}
     if any(role != TRAIN_ROLE for role in roles(split)):
         policy["evaluation"] = [task.evaluation, task.evaluation_crop]
@@ -79,7 +78,7 @@ def hashed(entries: Sequence[Entry], root: Path) -> list[Entry]:
 
 
 def shard_data(entries: Sequence[Entry]) -> list[list[Any]]:
-    """What a shard's clips are; of those that `hashed` gave."""
+    """What a key says of a shard's clips, which `hashed` gave."""
     return [
         [c.clip_id, c.labels, c.group, c.start, c.duration, entry.sha256]
         for entry in entries
@@ -95,7 +94,7 @@ def _length(clip: Clip) -> Any:
 def _digest_or_none(entry: Entry, root: Path) -> str | None:
     try:
         return entry_digest(entry, os.path.join(root, entry.clip.path))
-    except OSError:  # the decoder will say so, and the manifest count it
+    except OSError:  # the decoder will report it, and the manifest count it
         return None
 
 

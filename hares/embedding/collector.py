@@ -1,9 +1,8 @@
 """A task's embeddings from its shards, in bounded memory.
 
-Embeddings above a limit are appended to a temporary file as their shards arrive and looked at through a memory
-map: 1.9 million clips of AudioSet at 3456 numbers are 26 GB a crop, and no machine need hold them. What stays
-in memory is what scoring must know of each clip and crop (about 0.3 kB a clip). The file has no name (it is
-unlinked as soon as it is open), so nothing is left behind whenever the process ends.
+Embeddings above a limit are appended to a temporary file as their shards arrive, and read through a memory map:
+AudioSet's 1.9 million clips at 3456 numbers are 26 GB for each crop. What scoring must know of clips and crops stays in
+memory (about 0.3 kB per clip). The file is unlinked as soon as it is open, so nothing is left behind.
 
 Shapes: `r` crops, `d` embedding size.
 """
@@ -84,7 +83,7 @@ class EmbeddingCollector:
         if self._file is None:
             joined, first = np.empty((rows, size), np.float32), 0
             self._waiting.reverse()
-            while self._waiting:  # a shard's rows go as they are copied, so that nothing is there twice
+            while self._waiting:  # a shard's rows are dropped once they are copied: nothing is held twice
                 shard = self._waiting.pop()
                 joined[first : first + len(shard)] = shard
                 first += len(shard)

@@ -1,10 +1,10 @@
-"""Clips in, embeddings out: the one pass of a frozen encoder over a shard of a task's clips.
+"""Clips in, embeddings out: the pass of a frozen encoder over a shard of a task's clips.
 
-The encoder is called with full batches of b crops of one length n; what is left at the end of a shard goes in the
-smallest of b, b/2, b/4, ... that holds it, filled up with copies of its first crop whose rows are dropped. A
-compiled encoder thus sees few shapes, and little is computed that is thrown away. Memory holds one batch of crops
-and the embeddings; where crops are mixed (AudioSet), also a window of `MIXING_WINDOW` clips, from which mixing
-partners are drawn: the windows follow the order of the records, so the same shard always gives the same rows.
+The encoder is called with full batches of b crops of one length n. The rest at the end of a shard becomes a batch of
+the smallest size among b, b/2, b/4, ... that holds it, padded with copies of its first crop, whose rows are dropped. So
+a compiled encoder sees few shapes, and little is computed in vain. Memory holds one batch of crops and the embeddings;
+where crops are mixed (AudioSet), also the `MIXING_WINDOW` clips from which partners are drawn. The windows follow the
+order of the records, so the same shard always gives the same rows.
 
 Shapes: `b` batch, `n` samples of a crop, `d` embedding size.
 """

@@ -1,8 +1,8 @@
-"""A task's embeddings and manifest, shard by shard: from the cache where they are there, else from the audio.
+"""A task's embeddings and manifest, shard by shard: from the cache, or else from the audio.
 
-The part of an evaluation that reads data (`hares.evaluation` drives it). Audio is read a shard at a time and a clip
-at a time within it; only embeddings stay. The cache is asked for every shard first, so a second run embeds
-nothing and a killed one goes on with the shard it was in.
+This is the part of an evaluation that reads data (`hares.evaluation` drives it). Audio is read clip by clip and only
+embeddings are kept. Each shard is first looked up in the cache, so a second run embeds nothing, and a run that was
+killed resumes with its unfinished shard.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class TaskSource:
 
 
 class Observer(Protocol):
-    """Who is told how an evaluation goes."""
+    """Hears of the progress of an evaluation."""
 
     def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
         """The encoder passed the pre-flight."""
@@ -109,7 +109,7 @@ class EvaluationError(ValueError):
 
 @dataclass
 class Tally:
-    """What became of a task's shards, and how long its clips and its probe took."""
+    """How many of a task's shards were found and computed, and how long its clips and its probe took."""
 
     found: int = 0
     computed: int = 0
@@ -134,7 +134,7 @@ class Listing:
 def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
     """Counts a task's clips and settles the number of shards; reads indexes and no audio.
 
-    Where an index or folder may not be read, the listing says so, and there are no clips.
+    If an index or folder may not be read, the listing has no clips and says so.
     """
     splits = source.task.splits
     try:
@@ -150,7 +150,7 @@ def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
 
 
 class TaskEmbedder:
-    """Gives a task's embeddings, from the cache where they are there."""
+    """Embeds tasks, each shard once."""
 
     def __init__(
         self,
@@ -259,9 +259,9 @@ def _shards(
 ) -> Iterator[tuple[Split, int, list[Entry]]]:
     """A task's clips, shard by shard.
 
-    Those in files go to shards by the hash of their ids, so that a clip more or less leaves the others where they
-    are. TensorFlow Datasets gives clips with their sound, and only in its own order: their shards are runs of it,
-    so that one shard's sound is in memory at a time.
+    Clips in files go to shards by the hash of their ids, so that adding a clip changes one shard. TensorFlow Datasets
+    gives clips with their sound and in its own order: their shards are runs of that order, so that only one shard's
+    sound is in memory.
     """
     if not listing.clips:
         return
@@ -283,7 +283,7 @@ def _shards(
 
 
 class ListedClips:
-    """The clips that were used, from their list on the disk; may be gone through several times."""
+    """The clips that were used, read from their list on the disk each time they are iterated over."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -294,7 +294,7 @@ class ListedClips:
 
 
 def clips_path(output: Path, task: str) -> Path:
-    """Where the list of a task's used clips is."""
+    """Path of the list of a task's used clips."""
     return output / "manifests" / f"{task}.clips.jsonl"
 
 
@@ -322,6 +322,6 @@ def _forget(output: Path, task: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file that appears complete or not at all. Raises ValueError for NaN."""
+    """Writes a JSON file atomically. Raises ValueError for NaN."""
     text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
     write_atomically(path, text + "\n")

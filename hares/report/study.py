@@ -280,33 +280,35 @@ def _mean_of_pairs(
     """The mean difference over the pairs that have one, how many are above 0, and the paper's.
 
     All pairs are scored on the same clips and by the same draws, so a task's difference is averaged over the pairs
-    resample by resample, and only then over tasks: the pairs are no independent witnesses. The interval says what other
+    resample by resample, and only then over tasks: the pairs are not independent. The interval says what other
     clips would have given, not other encoders.
     """
-    told = [
+    compared = [
         (pair, names)
         for pair, names in zip(pairs, claim.pairs, strict=True)
         if pair["scores"][name]["difference"] is not None
     ]
-    papers = [pair["scores"][name]["paper"] for pair, _ in told if pair["scores"][name]["paper"] is not None]
+    papers = [
+        pair["scores"][name]["paper"] for pair, _ in compared if pair["scores"][name]["paper"] is not None
+    ]
     parts = []
-    if told:
-        report = told[0][1][0].run
+    if compared:
+        report = compared[0][1][0].run
         assert report is not None
         tasks = [task for task, entry in report.report["tasks"].items() if name in (entry["domain"], "hares")]
         parts = [
             _mean_over_encoders(
                 [
                     difference_of(answers[b.name].resampled[task], answers[a.name].resampled[task])
-                    for _, (a, b) in told
+                    for _, (a, b) in compared
                 ]
             )
             for task in tasks
         ]
     return {
         **_record(paired_difference(mean_of(parts)) if parts else None),
-        "pairs": len(told),
-        "above": sum(pair["scores"][name]["difference"] > 0 for pair, _ in told),
+        "pairs": len(compared),
+        "above": sum(pair["scores"][name]["difference"] > 0 for pair, _ in compared),
         "paper": float(np.mean(papers)) if papers else None,
         "paper_above": sum(paper > 0 for paper in papers),
         "paper_pairs": len(papers),

@@ -35,7 +35,7 @@ class TrainingConfig:
         crop_seconds: length of a random training crop.
         mixing_alpha, mixing_beta: the example mixing ratio is drawn from Beta(alpha, beta).
         seed: decides weights, order, crops, mixing and encoder noise.
-        strategy: "auto" takes what is there; see `models/training/distribution.py`.
+        strategy: "auto" takes the best that is available; see `models/training/distribution.py`.
         steps_per_loop: updates in one call of the compiled function; progress is reported between calls.
         checkpoint_every_steps: updates between checkpoints; the last step is always saved.
         keep_checkpoints: newest checkpoints kept.
