@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from models._plugins import PREFIX, plugin_modules
 from models.encoder import EncoderRecord, encoder_names
+from models.loaded_plugins import PREFIX, plugin_modules
 from models.objective import ObjectiveRecord, objective_names
 
 

@@ -20,8 +20,8 @@ from hares.decoding import decoder_versions
 from hares.folder import FOLDER
 from hares.machine import is_closed, is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module, task_names
-from models._plugins import PREFIX
 from models.encoder import encoder_module_name, load_encoder
+from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name
 from models.plugin import load_plugin
 from models.warm_start import WarmStart

@@ -25,6 +25,7 @@ import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
 from hares.predictions import Answers
+from hares.report.page import page_template
 from hares.report.paper import PaperRow
 from hares.report.runs import Run, compare, resampled_run
 from hares.statistics import (
@@ -37,7 +38,9 @@ from hares.statistics import (
 )
 from hares.task import DOMAINS, task_names
 
+DATA_FILES = ("hares/report/study.html.j2", "hares/report/parts.html.j2", "hares/report/style.css.j2")
 SCORES = (*DOMAINS, "hares")
+_TITLES = {name: name.capitalize() for name in DOMAINS} | {"hares": "HARES", "audioset": "AudioSet"}
 _FEWEST = 3  # points that have a correlation worth the name
 
 _PAIRED_OBJECTIVES = ("classification", "simclr")
@@ -102,6 +105,11 @@ def build_study(name: str, cells: Sequence[StudyCell]) -> dict[str, Any]:
         "correlations": _correlations(cells),
         "claims": [_claim(claim, answers) for claim in claims(cells)],
     }
+
+
+def render_study(study: Mapping[str, Any]) -> str:
+    """A study that `build_study` made as one HTML page without scripts, all text escaped (`hares.report.page`)."""
+    return page_template("study.html.j2").render(study=study, titles=_TITLES, title=study["name"])
 
 
 def claims(cells: Sequence[StudyCell]) -> tuple[Claim, ...]:

@@ -15,8 +15,7 @@ from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.report.paper import PaperRow, paper_column
 from hares.report.runs import load_run
-from hares.report.study import StudyCell, build_study, claims, correlation
-from hares.report.study_page import render_study
+from hares.report.study import StudyCell, build_study, claims, correlation, render_study
 from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names

@@ -14,8 +14,7 @@ from models.objective import load_objective
 from models.objectives.simclr import SimclrSettings
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
-from models.training.optimizers import build_optimizer
-from models.training.schedule import WarmupCosine
+from models.training.optimizers import WarmupCosine, build_optimizer
 
 
 def test_defaults_are_the_papers_simclr_run():

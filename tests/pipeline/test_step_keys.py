@@ -48,24 +48,23 @@ CLOSURES = {
     "trainer": """
         components.model_layout
         hares hares.plain_data
-        models models._plugins models.compute_dtype models.encoder models.encoders
-        models.encoders._normalizer_free models.encoders.sf_nfnet models.export models.frontend
-        models.objective models.objectives models.objectives._contrastive models.objectives.simclr
-        models.training models.training.checkpoints models.training.config models.training.distribution
+        models models.compute_dtype models.encoder models.encoders models.encoders._normalizer_free
+        models.encoders.sf_nfnet models.export models.frontend models.loaded_plugins models.objective
+        models.objectives models.objectives._contrastive models.objectives.simclr models.training
+        models.training.checkpoints models.training.config models.training.distribution
         models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.schedule models.training.step models.warm_start
-        models.weights
+        models.training.optimizers models.training.step models.warm_start models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
     """,
     "checkpoints": """
         components.standard components.standard.batches
         hares
-        models models._plugins models.compute_dtype models.encoder models.encoders
-        models.encoders._normalizer_free models.encoders.sf_nfnet models.frontend models.objective
+        models models.compute_dtype models.encoder models.encoders models.encoders._normalizer_free
+        models.encoders.sf_nfnet models.frontend models.loaded_plugins models.objective
         models.objectives models.objectives._contrastive models.objectives.simclr models.training
         models.training.checkpoints models.training.config models.training.distribution
         models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.schedule models.training.step models.weights
+        models.training.optimizers models.training.step models.weights
         pipeline pipeline.preprocessing
     """,
     "embed_esc50": """
@@ -77,7 +76,7 @@ CLOSURES = {
         hares.embedding.task_embeddings hares.example hares.files hares.machine hares.own_classifier
         hares.plain_data hares.protocol hares.reading hares.task hares.tasks hares.tasks._places
         hares.tasks._rows hares.tasks.esc50
-        models models._plugins models.compute_dtype models.encoder models.export models.frontend
+        models models.compute_dtype models.encoder models.export models.frontend models.loaded_plugins
         models.weights
     """,
     "evaluator": """
@@ -96,7 +95,7 @@ CLOSURES = {
         hares.tasks.magnatagatune hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch
         hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2 hares.tasks.tut18
         hares.tasks.voxceleb1 hares.tasks.voxforge
-        models models._plugins models.compute_dtype models.encoder models.export models.frontend
+        models models.compute_dtype models.encoder models.export models.frontend models.loaded_plugins
         models.weights
     """,
     "hares evaluate": """

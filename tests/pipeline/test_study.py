@@ -16,7 +16,7 @@ from cli.main import main
 from kits import study_signals
 from kits.pipeline_runs import environment, project
 from kits.study_signals import PHASES, TWO_CELLS, sent_in, study_options
-from models._plugins import PREFIX
+from models.loaded_plugins import PREFIX
 from pipeline.grid import Cell, load_grid
 from pipeline.lineage.store import open_store
 from pipeline.lineage.study import study_context
