@@ -28,7 +28,7 @@ from cli.terminal import Terminal, styled
 if TYPE_CHECKING:
     from hares.adapters import EncoderOptions, FrozenEncoder
     from hares.evaluation import Evaluation
-    from hares.preflight import Finding
+    from hares.preflight import Check
 
 _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
 
@@ -197,11 +197,11 @@ class _View:
     ) -> None:
         self._progress.stop()
 
-    def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
+    def checked(self, checks: tuple[Check, ...], embedding_size: int, seconds: float) -> None:
         """The encoder passed the pre-flight."""
-        checks = ", ".join(finding.check for finding in findings)
+        names = ", ".join(check.name for check in checks)
         self._console.print(
-            f"pre-flight passed in {seconds:.1f} s: {checks}; {embedding_size} numbers a crop",
+            f"pre-flight passed in {seconds:.1f} s: {names}; {embedding_size} numbers a crop",
             highlight=False,
             soft_wrap=True,
         )

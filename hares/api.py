@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from hares.adapters import EncoderOptions, FrozenEncoder, hear, load_adapter, python
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingDtype
-from hares.evaluation import Evaluation, EvaluationSettings, Observer, evaluate_tasks, find_sources
+from hares.evaluation import Evaluation, EvaluationObserver, EvaluationSettings, evaluate_tasks, find_sources
 from hares.lock import held
 from hares.protocol import ProtocolSettings, load_protocol
 
@@ -125,7 +125,7 @@ def evaluate(
     longest_clip: float = Limits.longest,
     output: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
-    observer: Observer | None = None,
+    observer: EvaluationObserver | None = None,
 ) -> Result:
     """Scores a frozen encoder: checks it, embeds every clip once, trains the probes.
 

@@ -37,10 +37,10 @@ from hares.decoding import AudioError, Limits, decode
 from hares.embedding.encoding import what_it_raised
 from hares.embedding.task_embedder import (
     EvaluationError,
+    EvaluationObserver,
     EvaluationSettings,
     ListedClips,
     Listing,
-    Observer,
     Tally,
     TaskEmbedder,
     TaskSource,
@@ -59,8 +59,8 @@ from hares.tfds_source import data_dir_of, prepared_folder
 __all__ = [
     "Evaluation",
     "EvaluationError",
+    "EvaluationObserver",
     "EvaluationSettings",
-    "Observer",
     "TaskSource",
     "evaluate_tasks",
     "find_sources",
@@ -134,7 +134,7 @@ def evaluate_tasks(
     settings: EvaluationSettings,
     output: Path,
     cache: Path,
-    observer: Observer,
+    observer: EvaluationObserver,
 ) -> Evaluation:
     """Checks an encoder, scores it, and writes the report.
 
@@ -153,9 +153,9 @@ def evaluate_tasks(
     began = time.monotonic()
     tasks = [source.task for source in sources]
     largest = float(np.finfo(settings.dtype).max)
-    findings, size = check_encoder(encoder, crop_lengths(tasks), largest)
+    checks, size = check_encoder(encoder, crop_lengths(tasks), largest)
     preflight_seconds = time.monotonic() - began
-    observer.checked(findings, size, preflight_seconds)
+    observer.checked(checks, size, preflight_seconds)
 
     listings = {source.task.name: list_task(source, settings.clips_per_shard) for source in sources}
     observer.listed(sum(listing.clips for listing in listings.values()))
@@ -189,7 +189,7 @@ def evaluate_tasks(
         "protocol": settings.protocol.name,
         "batch_size": settings.batch_size,
         "embedding_dtype": settings.dtype,
-        "preflight": [finding.check for finding in findings],
+        "preflight": [check.name for check in checks],
         "versions": {
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _LIBRARIES},

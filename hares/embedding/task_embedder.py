@@ -37,7 +37,7 @@ from hares.ingest import (
 )
 from hares.leakage import ClipIdentity, identity
 from hares.machine import MachineError, is_closed
-from hares.preflight import Finding
+from hares.preflight import Check
 from hares.protocol import ProtocolSettings
 from hares.task import Reason, Rejected, Split, Task
 from hares.tfds_source import data_dir_of
@@ -81,10 +81,10 @@ class TaskSource:
     root: Path
 
 
-class Observer(Protocol):
+class EvaluationObserver(Protocol):
     """Hears of the progress of an evaluation."""
 
-    def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
+    def checked(self, checks: tuple[Check, ...], embedding_size: int, seconds: float) -> None:
         """The encoder passed the pre-flight."""
 
     def listed(self, clips: int) -> None:
@@ -158,7 +158,7 @@ class TaskEmbedder:
         embedding_size: int,
         settings: EvaluationSettings,
         cache: Path,
-        observer: Observer,
+        observer: EvaluationObserver,
     ) -> None:
         """`embedding_size` is what the pre-flight saw: a shard of another one is never kept."""
         self._digest = encoder.digest
