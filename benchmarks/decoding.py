@@ -23,9 +23,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares.audio import SAMPLE_RATE, decode_each
+from hares.decoding import decode_each
 from hares.ingest import Entry, ingest_shard
-from hares.task import Clip
+from hares.task import SAMPLE_RATE, Clip
 
 KINDS = ((44_100, "wav", 1), (22_050, "flac", 1), (44_100, "mp3", 2), (16_000, "wav", 1))
 

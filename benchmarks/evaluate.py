@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hares.embed_once import EvaluationSettings, TaskSource
-from hares.encoders import FrozenEncoder, encode_crops, load_encoder
-from hares.evaluate import evaluate, find_sources
+from hares.adapters import FrozenEncoder, encode_crops, load_adapter
+from hares.embedding.task_embedder import EvaluationSettings, TaskSource
+from hares.evaluation import evaluate_tasks, find_sources
 from hares.ingest import Entry, ShardSummary, list_entries, read_shard
 from hares.protocol import (
     EVALUATION_ROLE,
@@ -82,14 +82,16 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--protocol", default="quick")
     arguments = parser.parse_args()
-    encoder, protocol = load_encoder(arguments.encoder), load_protocol(arguments.protocol)
+    encoder, protocol = load_adapter(arguments.encoder), load_protocol(arguments.protocol)
     sources = find_sources(arguments.corpus, {}, ())
     settings = EvaluationSettings(protocol)
     crops = crops_of(sources, protocol)
     before = bare_pass(encoder, crops, settings.batch_size)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
-        done = evaluate(encoder, sources, settings, Path(folder) / "out", Path(folder) / "cache", Silent())
+        done = evaluate_tasks(
+            encoder, sources, settings, Path(folder) / "out", Path(folder) / "cache", Silent()
+        )
         whole = time.monotonic() - began
     after = bare_pass(encoder, crops, settings.batch_size)
     bare = (before + after) / 2

@@ -27,8 +27,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from hares._decoder import pool
-from hares.audio import Limits
+from hares.decoding import Limits
+from hares.decoding.process import pool
 
 RATE, TARGET_RATE = 44_100, 16_000
 ASKED = 0.7

@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes._batches import TrainingRows
 from hares.probes._linear_network import linear_logits, softmax_loss, softmax_probabilities, zero_layer
 from hares.probes._standard import standardisation

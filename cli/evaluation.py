@@ -26,9 +26,9 @@ from cli.score_table import score_table
 from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
-    from hares.encoders import EncoderOptions, FrozenEncoder
-    from hares.evaluate import Evaluation
-    from hares.preflight import Finding
+    from hares.adapters import EncoderOptions, FrozenEncoder
+    from hares.evaluation import Evaluation
+    from hares.preflight import Check
 
 _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
 
@@ -108,11 +108,11 @@ def _alone(output: Path) -> Iterator[None]:
 def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluation:
     try:
         with console.status("loading the encoder"):
-            from hares._user_code import UserCodeError
-            from hares.audio import Limits
-            from hares.encoders import EncoderOptions
-            from hares.evaluate import EvaluationSettings, evaluate, find_sources
+            from hares.adapters import EncoderOptions
+            from hares.decoding import Limits
+            from hares.evaluation import EvaluationSettings, evaluate_tasks, find_sources
             from hares.protocol import load_protocol
+            from hares.user_code import UserCodeError
 
             corpus, placements = parse_corpus(options.corpora)
             sources = find_sources(corpus, placements, options.tasks)
@@ -129,7 +129,7 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
             limits=Limits(longest=options.longest_clip),
         )
         with _View(console) as view:
-            return evaluate(encoder, sources, settings, options.output, options.cache, view)
+            return evaluate_tasks(encoder, sources, settings, options.output, options.cache, view)
     except ValueError as error:
         logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
@@ -140,11 +140,11 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
 
 
 def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEncoder:
-    from hares._user_code import UserCodeError, contained
-    from hares.encoders import load_encoder
+    from hares.adapters import load_adapter
+    from hares.user_code import UserCodeError, contained
 
     if not options.plugins and not options.spec.startswith("untrained:"):
-        return load_encoder(options.spec, encoder_options)
+        return load_adapter(options.spec, encoder_options)
     check_ours(*OF_A_RUN)
     from models.plugin import load_plugin
     from pipeline.untrained import KIND, load_untrained
@@ -163,7 +163,7 @@ def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEn
             raise UserCodeError(
                 f"encoder {options.spec!r}: it cannot be built ({type(error).__name__}: {error})"
             ) from error
-    return load_encoder(options.spec, encoder_options)
+    return load_adapter(options.spec, encoder_options)
 
 
 class _ClipsPerSecond(ProgressColumn):
@@ -203,11 +203,11 @@ class _View:
     ) -> None:
         self._progress.stop()
 
-    def checked(self, findings: tuple[Finding, ...], embedding_size: int, seconds: float) -> None:
+    def checked(self, checks: tuple[Check, ...], embedding_size: int, seconds: float) -> None:
         """The encoder passed the pre-flight."""
-        checks = ", ".join(finding.check for finding in findings)
+        names = ", ".join(check.name for check in checks)
         self._console.print(
-            f"pre-flight passed in {seconds:.1f} s: {checks}; {embedding_size} numbers a crop",
+            f"pre-flight passed in {seconds:.1f} s: {names}; {embedding_size} numbers a crop",
             highlight=False,
             soft_wrap=True,
         )

@@ -37,7 +37,7 @@ class _Plain(logging.Formatter):
     """Shows control characters in messages, because logs are read in terminals; line breaks stay."""
 
     def format(self, record: logging.LogRecord) -> str:
-        from hares._files import shown
+        from hares.files import shown
 
         return "\n".join(map(shown, super().format(record).split("\n")))
 
@@ -53,7 +53,7 @@ def logging_to(path: Path) -> Iterator[Terminal]:
         OSError: it cannot be written, or is a link.
     """
     from cli.terminal import Terminal  # here, so that `hares --help` is quick
-    from hares.links import no_link
+    from hares.atomic_files import no_link
 
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()

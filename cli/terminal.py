@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from hares._files import shown
+from hares.files import shown
 
 _PIPED_WIDTH = 160  # a pipe has no width; 80 would cut names
 

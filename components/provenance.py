@@ -18,9 +18,10 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.dsl.io import fileio
 
+from hares.digests import file_digest
+
 PROPERTY = "content_digest"
 LISTING = "files"
-_BLOCK = 1 << 20
 _READERS = 8
 
 
@@ -67,7 +68,7 @@ def folder_digest(uri: str) -> str:
     if not paths:
         return ""
     with ThreadPoolExecutor(_READERS) as readers:
-        digests = readers.map(lambda path: _file_digest(os.path.join(uri, path)), paths)
+        digests = readers.map(lambda path: file_digest(os.path.join(uri, path)), paths)
         lines = [f"{digest}  {path}\n" for path, digest in zip(paths, digests, strict=True)]
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -76,11 +77,3 @@ def _files(uri: str) -> Iterator[str]:
     for folder, _, names in fileio.walk(uri):
         for name in names:
             yield os.path.relpath(os.path.join(folder, name), uri)
-
-
-def _file_digest(path: str) -> str:
-    digest = hashlib.sha256()
-    with fileio.open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -51,19 +51,18 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def npz_arrays(content: bytes, source: str) -> dict[str, np.ndarray]:
+def npz_arrays(content: bytes, path: str) -> dict[str, np.ndarray]:
     """The arrays of an npz archive.
 
     Raises:
-        ValueError: not an npz archive, cut short, or one that holds pickled objects; the message names
-            `source`.
+        ValueError: not an npz archive, cut short, or one that holds pickled objects; the message names `path`.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except Exception as error:
         raise ValueError(
-            f"{source}: not a readable npz archive ({error}). Delete it and run its writer again"
+            f"{path}: not a readable npz archive ({error}). Delete it and run its writer again"
         ) from error
 
 

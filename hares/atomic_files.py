@@ -1,26 +1,30 @@
-"""Atomic writes: a file is as it was or complete, whenever the process ends, on a local disk or a remote file system.
+"""Atomic writes: whenever the process ends, a file is complete or unchanged, on a local or a remote file system.
 
-It is written under a name beside its own, another one at each call: a runner may try the same shard twice at once (a
-worker that it has lost but which still lives), and under one name one attempt would publish what the other is still
-writing. Locally that name is made new, so that no link that stands there is followed, with the mode that the umask
-leaves, and what is in it is on the disk before it takes its place.
+A file is written under a temporary name beside its own and then renamed. The temporary name is new at each call,
+because a runner may try one shard twice at once (a worker that it lost may still live). Locally it is created
+exclusively, so no link is followed, with the mode that the umask gives; the content is on the disk before the rename.
+
+A file that is opened where it is, as a log, is opened with `no_link`: whoever may write to a folder could put a link
+there before we do, and what we write would change a file elsewhere.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 UNFINISHED = ".part"  # suffix of a file that is still being written
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None:
-    """Writes a file, text as UTF-8, and its folder where there is none.
+    """Writes a file, text as UTF-8; its folder is made if necessary.
 
     Raises:
-        OSError: it cannot be written; what was there before is still there.
+        OSError: it cannot be written; the old content is unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
     with atomically(path) as part:
@@ -36,9 +40,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str) -> None
 
 @contextmanager
 def atomically(path: str | os.PathLike[str]) -> Iterator[str]:
-    """Gives a name to write to; what is there takes the place of `path` where the block ends well, and goes otherwise.
+    """Gives a temporary name to write to; when the block ends it replaces `path`, when the block raises it is removed.
 
-    A `path` that is no file, as /dev/stdout or a named pipe, cannot be replaced and is handed out itself.
+    A `path` that is no file, such as /dev/stdout or a named pipe, cannot be replaced and is given itself.
     """
     target = os.fspath(path)
     if _remote(target):
@@ -80,12 +84,46 @@ def _atomically_there(target: str) -> Iterator[str]:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Removes what killed writers left in `folder`, so that nobody takes it for a shard."""
+    """Removes the unfinished files that killed writers left in `folder`."""
     import tensorflow as tf
 
     for name in tf.io.gfile.listdir(folder):
         if name.endswith(UNFINISHED):
             tf.io.gfile.remove(os.path.join(folder, name))
+
+
+def no_link(path: str, flags: int) -> int:
+    """An opener for `open`: a link as the last part of the path is refused, and the umask decides the mode.
+
+    Raises:
+        OSError: with ELOOP for a link.
+    """
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+
+
+def refuse_links(folder: Path, files: Collection[str] = ()) -> None:
+    """Refuses a folder in which a link would lead what is written there elsewhere.
+
+    Args:
+        folder: to be written to; it may not be there yet.
+        files: names in it that must not be links at all. Any other name, as of a folder that was moved to a larger
+            disk, may be a link of the user's own or of root's.
+
+    Raises:
+        OSError: with ELOOP and the link's path.
+    """
+    if not folder.is_dir():
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink() and (
+                entry.name in files or entry.stat(follow_symlinks=False).st_uid not in (0, os.geteuid())
+            ):
+                raise OSError(
+                    errno.ELOOP,
+                    "a link, through which a file elsewhere would be written; remove it",
+                    entry.path,
+                )
 
 
 def _unfinished_name(path: str) -> str:

@@ -1,8 +1,8 @@
 """Means of tasks: a domain's score, HARES, their intervals, and their difference from another encoder's (paper 2.1).
 
-HARES is the unweighted mean of the twelve scores, a domain's score the mean of its tasks. Where a task is missing the
-mean is null: a mean of fewer tasks is another number. `partial_mean` is the mean of what there is, under a name that
-cannot be mistaken for either. All values are fractions.
+HARES is the unweighted mean of the twelve scores, a domain's score the mean of its tasks. If a task is missing the
+mean is null: a mean of fewer tasks is another number. `partial_mean` is the mean of the tasks that have a score, under
+a name that cannot be mistaken for either. All values are fractions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def means(tasks: Sequence[Task], values: Mapping[str, float]) -> dict[str, Any]:
-    """Domain means and HARES, null where a task is missing, and the partial means of what is there."""
+    """Domain means and HARES, null where a task has no score, and the partial means of the others."""
     partial = _by_mean(tasks, lambda names: _mean([values[name] for name in names if name in values]))
     return {
         **_by_mean(tasks, lambda names: _mean([values[name] for name in names]), needed=values),
@@ -50,25 +50,23 @@ def mean_differences(
     As `difference`; null where either lacks a task.
     """
     apart = {name: difference_of(own, others[name]) for name, own in resampled.items() if name in others}
-    return _by_mean(tasks, lambda names: _plain(mean_of([apart[name] for name in names])), needed=apart)
+    return _by_mean(tasks, lambda names: _test(mean_of([apart[name] for name in names])), needed=apart)
 
 
 def difference(first: Resampled | None, second: Resampled | None) -> dict[str, Any] | None:
     """First score minus second with its paired 95% interval and p-value; None where either was not resampled."""
-    return _plain(difference_of(first, second)) if first and second else None
+    return _test(difference_of(first, second)) if first and second else None
 
 
-def _plain(apart: Resampled) -> dict[str, Any] | None:
+def _test(apart: Resampled) -> dict[str, Any] | None:
     found = paired_difference(apart)
-    if found is None:
-        return None
-    return {"difference": found.difference, "interval": [found.low, found.high], "p_value": found.p_value}
+    return found.as_record() if found else None
 
 
 def _by_mean(
     tasks: Sequence[Task], of: Callable[[Sequence[str]], T | None], needed: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
-    """`of` the task names of each domain, and of all: null where there are none, or one that is needed is not there."""
+    """`of` the task names of each domain, and of all; null without names, or if `needed` lacks one."""
 
     def found(names: Sequence[str]) -> T | None:
         absent = not names or (needed is not None and any(name not in needed for name in names))

@@ -2,11 +2,11 @@
 
 A rule, a report and a comparison in, a verdict with its reasons out. The comparison is paired: both models' stored
 answers are scored on the same bootstrap resamples, and the 95% interval of the difference of their HARES scores
-(`hares.statistics`) decides, so that a model is not refused for what other test clips could have turned round.
+(`hares.statistics`) decides, so that a model is not refused for a difference that other test clips could have reversed.
 
-That "not worse" means "not shown to be worse" has a price: with few test clips much cannot be shown, and small losses,
-one a run, may add up. `margin` asks for the opposite proof, that the loss is smaller than a margin; `max_drop` bounds
-the loss itself, whatever its interval.
+"Not worse" means "not shown to be worse". With few test clips little can be shown, and small losses may add up from run
+to run. `margin` asks for the opposite proof, that the loss is smaller than a margin; `max_drop` bounds the loss itself,
+whatever its interval.
 """
 
 from __future__ import annotations
@@ -17,18 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from hares.predictions import Predictions
-from hares.statistics import (
-    PairedDifference,
-    Resampled,
-    difference_of,
-    draws_seed,
-    mean_of,
-    paired_difference,
-)
-from hares.task import load_task
-
-RESAMPLES = 1_000  # and the draws are those of `hares report`, so that it shows the interval that decided
+from hares.predictions import Predictions, paired_means, resampled_answers, why_not_paired
+from hares.statistics import PairedDifference
 
 
 @dataclass(frozen=True)
@@ -101,14 +91,12 @@ def compare(
     notes = []
     if _protocol(report) != _protocol(baseline):
         notes.append("the two were scored by different protocols")
-    apart, unpaired = [], []
-    for name in common:
-        found = _difference(name, answers, baseline_answers)
-        if isinstance(found, str):
-            unpaired.append(f"{name}: {found}")
-        else:
-            apart.append(found)
-    paired = None if unpaired else paired_difference(mean_of(apart))
+    own = resampled_answers("this model", {name: answers[name] for name in common if name in answers})
+    others = {name: baseline_answers[name] for name in common if name in baseline_answers}
+    latest = resampled_answers("the latest blessed model", others)
+    why = {name: why_not_paired(name, latest, own) for name in common}
+    unpaired = [f"{name}: {reason}" for name, reason in why.items() if reason]
+    paired = None if unpaired else paired_means(common, own, latest)
     if unpaired:
         notes.append(f"no paired interval ({'; '.join(unpaired)})")
     elif paired is None:
@@ -193,18 +181,3 @@ def _values(report: Mapping[str, Any]) -> dict[str, float]:
 
 def _protocol(report: Mapping[str, Any]) -> object:
     return report.get("protocol", {}).get("settings")
-
-
-def _difference(
-    name: str, ours: Mapping[str, Predictions], theirs: Mapping[str, Predictions]
-) -> Resampled | str:
-    """A task's score minus the latest blessed model's, resample by resample; or why that cannot be said."""
-    if name not in theirs:
-        return "no stored answers of the latest blessed model"
-    if name not in ours:
-        return "no answers of this model"
-    if not ours[name].about_same_clips(theirs[name]):
-        return "not the same test clips"
-    seed = draws_seed(load_task(name), 0)
-    first, second = (answers[name].resampled(RESAMPLES, seed) for answers in (ours, theirs))
-    return difference_of(first, second) if first and second else "fewer than two test clips"

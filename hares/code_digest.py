@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from hares._digests import combined_digest, file_digest, tree_digest
+from hares.digests import combined_digest, file_digest, tree_digest
 
 FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"})
 PROJECT = Path(__file__).resolve().parents[1]
@@ -39,7 +39,7 @@ LOCK = "requirements.lock"
 DECIDE_NOTHING = frozenset(
     {
         *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
-        *("hares.atomic_files", "hares._user_code"),
+        *("hares.atomic_files", "hares.user_code"),
     }
 )
 
@@ -56,7 +56,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "numpy": ("numpy",),
         "scipy": ("scipy", "numpy"),
         "sklearn": ("scikit-learn", "scipy", "numpy", "joblib", "threadpoolctl"),
-        # The libraries in C that come with these are in `hares.audio.decoder_versions`, with ffmpeg.
+        # The libraries in C that come with these are in `hares.decoding.decoder_versions`, with ffmpeg.
         "soundfile": ("soundfile",),
         "soxr": ("soxr",),
         "tensorflow_datasets": ("tensorflow-datasets",),
@@ -159,7 +159,7 @@ def source_digest(module: str) -> str:
 
 
 def versions_of(libraries: Iterable[str], pins: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Versions, by package, of all that can change what `libraries` compute; packages that are not there are left out.
+    """Versions, by package, of all installed packages that can change what `libraries` compute.
 
     Args:
         libraries: names as they are imported.

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from hares import reading, tfds_source
-from hares._files import shown, what_is_there
-from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, MachineError, decode, seconds
+from hares.decoding import MIN_SAMPLES, AudioError, Limits, MachineError, decode, seconds
+from hares.files import shown, what_is_there
 from hares.task import (
+    SAMPLE_RATE,
     Clip,
     CorpusIndexError,
     Reason,

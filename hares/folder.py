@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, leads_outside, walk_files
+from hares.files import clip_id_of, leads_outside, walk_files
 from hares.machine import is_of_the_machine, machine_error
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected

@@ -19,13 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from hares import folder, reading, tfds_source
-from hares._digests import file_digest
-from hares._files import shown
 from hares.atomic_files import atomically
-from hares.audio import SAMPLE_RATE, AudioError, Limits, decode_each
+from hares.decoding import AudioError, Limits, decode_each
+from hares.digests import file_digest
 from hares.example import ExampleClip, encode_example
+from hares.files import shown
 from hares.folder import FOLDER
-from hares.task import UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
+from hares.task import SAMPLE_RATE, UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
 
@@ -196,13 +196,8 @@ def read_shard(
             line = rejected_line(Rejected(clip_id, waveform.reason, str(waveform), clip.split))
             summary.rejected.append(line)
             continue
-        # Where a clip came from no file, what it came from is the PCM itself.
-        source_sha256 = entry.sha256 or (
-            file_digest(_path(entry, sources))
-            if entry.waveform is None
-            else hashlib.sha256(entry.waveform.tobytes()).hexdigest()
-        )
-        digest.update(json.dumps([clip_id, source_sha256, clip.labels]).encode())
+        sha256 = entry.sha256 or entry_digest(entry, _path(entry, sources))
+        digest.update(json.dumps([clip_id, sha256, clip.labels]).encode())
         digest.update(waveform.data)
         found = ExampleClip(clip_id, waveform, clip.labels, clip.group)
         summary.used += 1
@@ -210,7 +205,7 @@ def read_shard(
         summary.level_sum += found.level
         for key in _label_keys(entry):
             summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
-        yield found, source_sha256
+        yield found, sha256
     summary.digest = digest.hexdigest()
 
 
@@ -256,6 +251,13 @@ def _part(path: str, clip: Clip, limits: Limits) -> tuple[float, float | None] |
 def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
     """With one source a clip keeps the id its data set gives it; with several, ids could collide."""
     return f"{entry.source}/{entry.clip.clip_id}" if len(sources) > 1 else entry.clip.clip_id
+
+
+def entry_digest(entry: Entry, path: str) -> str:
+    """SHA-256 (hex) of the file that a clip is in; of its PCM where there is none. Raises OSError as `file_digest`."""
+    if entry.waveform is None:
+        return file_digest(path)
+    return hashlib.sha256(entry.waveform.tobytes()).hexdigest()
 
 
 def _path(entry: Entry, sources: Mapping[str, str]) -> str:

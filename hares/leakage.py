@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from hares._files import name_hash
+from hares.files import name_hash
 from hares.task import Task
 
 EXAMPLES = 5

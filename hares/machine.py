@@ -1,7 +1,7 @@
 """Faults of the machine, which say nothing about the file that was at work: a full disk, no memory, no right to read.
 
-A recording is rejected for what is wrong with it, and that verdict is kept. What the machine lacks ends the step
-instead, with one sentence; once it is there, the same command goes on.
+A recording is rejected for what is wrong with it, and that verdict is kept. A fault of the machine instead ends the
+step, with one sentence; once it is mended, the same command goes on.
 """
 
 from __future__ import annotations

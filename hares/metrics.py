@@ -1,4 +1,4 @@
-"""Accuracy and mean average precision, and what an encoder that hears nothing would score.
+"""Accuracy and mean average precision, and what an encoder that ignores its input would score.
 
 Average precision is the step-wise sum over distinct thresholds, sum_i (R_i - R_{i-1}) P_i, that
 scikit-learn's `average_precision_score` computes: clips of equal score enter together, so the order of ties

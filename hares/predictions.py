@@ -5,6 +5,7 @@ Shapes: `s` seeds, `c` test clips, `k` logits, `g` groups.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -20,8 +21,21 @@ from hares.arrays import (
     unpack_strings,
 )
 from hares.metrics import RankedScores, multi_hot
-from hares.statistics import Resampled, Statistic, group_ids, grouped_mean, resample
-from hares.task import Metric, Slot
+from hares.statistics import (
+    PairedDifference,
+    Resampled,
+    Statistic,
+    difference_of,
+    draws_seed,
+    group_ids,
+    grouped_mean,
+    mean_of,
+    paired_difference,
+    resample,
+)
+from hares.task import Metric, Slot, load_task
+
+COMPARISON_RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
@@ -160,3 +174,44 @@ def decode_predictions(data: bytes, path: str) -> Predictions:
         )
     except KeyError as error:
         raise ValueError(f"{path}: no array {error}. Is this a file of predictions?") from error
+
+
+@dataclass(frozen=True)
+class Answers:
+    """An encoder's answers by task, ready to be set against another's.
+
+    Attributes:
+        name: of the encoder, for notes.
+        predictions: as they are stored.
+        resampled: their scores on draws that are the same for every encoder, which is what pairs them; without the
+            tasks of fewer than two groups of clips.
+    """
+
+    name: str
+    predictions: Mapping[str, Predictions]
+    resampled: Mapping[str, Resampled]
+
+
+def resampled_answers(name: str, predictions: Mapping[str, Predictions]) -> Answers:
+    """The answers of an encoder called `name`, with their scores on resamples."""
+    found = {
+        task: own.resampled(COMPARISON_RESAMPLES, draws_seed(load_task(task), 0))
+        for task, own in predictions.items()
+    }
+    return Answers(name, predictions, {task: resampled for task, resampled in found.items() if resampled})
+
+
+def why_not_paired(task: str, first: Answers, second: Answers) -> str:
+    """Why two encoders cannot be compared clip by clip at a task; "" where they can."""
+    for answers in (first, second):
+        if task not in answers.predictions:
+            return f"no answers of {answers.name}"
+    if not first.predictions[task].about_same_clips(second.predictions[task]):
+        return "not the same clips"
+    return "" if task in first.resampled and task in second.resampled else "fewer than two test clips"
+
+
+def paired_means(tasks: Sequence[str], first: Answers, second: Answers) -> PairedDifference | None:
+    """The mean over `tasks` of the first's scores minus the second's; None where its standard error is undefined."""
+    apart = [difference_of(first.resampled[task], second.resampled[task]) for task in tasks]
+    return paired_difference(mean_of(apart))

@@ -14,20 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.audio import SAMPLE_RATE
-from hares.embedding_pass import no_memory, what_it_raised
-from hares.encoders import HIGHEST_RATE, LOWEST_RATE, FrozenEncoder, encode_crops
-from hares.task import Task
+from hares.adapters import HIGHEST_RATE, LOWEST_RATE, FrozenEncoder, encode_crops
+from hares.embedding.encoding import no_memory, what_it_raised
+from hares.task import SAMPLE_RATE, Task
 
 TOLERANCE = 1e-3  # of the largest number in the embeddings: far above rounding, far below dropout
 _SOUNDS = 4
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One check: what was asked, and where it failed, the cause and the remedy ("" where it passed)."""
 
-    check: str
+    name: str
     passed: bool
     cause: str = ""
     remedy: str = ""
@@ -36,21 +35,21 @@ class Finding:
 class _Failed(Exception):
     """A call that gave nothing to look at."""
 
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.cause)
-        self.finding = finding
+    def __init__(self, check: Check) -> None:
+        super().__init__(check.cause)
+        self.check = check
 
 
 class PreflightError(ValueError):
     """An encoder that cannot be scored; the message lists every failed check with cause and remedy."""
 
-    def __init__(self, spec: str, findings: Sequence[Finding]) -> None:
-        failed = [f for f in findings if not f.passed]
-        lines = [f"  {f.check}: {f.cause}. {f.remedy}" for f in failed]
+    def __init__(self, spec: str, checks: Sequence[Check]) -> None:
+        failed = [f for f in checks if not f.passed]
+        lines = [f"  {f.name}: {f.cause}. {f.remedy}" for f in failed]
         super().__init__(
             "\n".join([f"encoder {spec!r} fails {len(failed)} of the pre-flight's checks", *lines])
         )
-        self.findings = tuple(findings)
+        self.checks = tuple(checks)
 
 
 def crop_lengths(tasks: Sequence[Task]) -> tuple[float, ...]:
@@ -63,7 +62,7 @@ def crop_lengths(tasks: Sequence[Task]) -> tuple[float, ...]:
 
 def check_encoder(
     encoder: FrozenEncoder, seconds: Sequence[float], largest: float = float(np.finfo(np.float32).max)
-) -> tuple[tuple[Finding, ...], int]:
+) -> tuple[tuple[Check, ...], int]:
     """Asks an encoder everything.
 
     Args:
@@ -72,26 +71,26 @@ def check_encoder(
         largest: the largest number that the embeddings are kept in.
 
     Returns:
-        The findings, all passed, and the embedding size.
+        The checks, all passed, and the embedding size.
 
     Raises:
         PreflightError: a check failed; checks that cannot be made after it are left out.
     """
-    findings = [_rate(encoder, max(seconds))]
-    if not findings[0].passed:
-        raise PreflightError(encoder.spec, findings)
+    checks = [_rate(encoder, max(seconds))]
+    if not checks[0].passed:
+        raise PreflightError(encoder.spec, checks)
     encode = encode_crops(encoder)
     embedded, found = _shapes(encoder, encode, seconds)
-    findings += found
+    checks += found
     if not all(f.passed for f in found):
-        raise PreflightError(encoder.spec, findings)
+        raise PreflightError(encoder.spec, checks)
     try:
-        findings += _behaviour(encode, embedded, seconds[0], largest)
+        checks += _behaviour(encode, embedded, seconds[0], largest)
     except _Failed as error:
-        raise PreflightError(encoder.spec, [*findings, error.finding]) from error
-    if not all(f.passed for f in findings):
-        raise PreflightError(encoder.spec, findings)
-    return tuple(findings), embedded[0].shape[1]
+        raise PreflightError(encoder.spec, [*checks, error.check]) from error
+    if not all(f.passed for f in checks):
+        raise PreflightError(encoder.spec, checks)
+    return tuple(checks), embedded[0].shape[1]
 
 
 def _behaviour(
@@ -99,16 +98,16 @@ def _behaviour(
     embedded: Sequence[np.ndarray],
     seconds: float,
     largest: float,
-) -> list[Finding]:
+) -> list[Check]:
     """The checks of the numbers; the first that makes others pointless is the last."""
     shortest = embedded[0]
-    findings = [_finite(encode, embedded, seconds)]
-    if findings[-1].passed:
-        findings += [_range(embedded, largest), _sees_its_input(shortest)]
-        findings.append(_deterministic(encode, shortest, seconds))
-        if findings[-1].passed:  # else it moves whatever its neighbours are
-            findings.append(_alone(encode, shortest, seconds))
-    return findings
+    checks = [_finite(encode, embedded, seconds)]
+    if checks[-1].passed:
+        checks += [_range(embedded, largest), _sees_its_input(shortest)]
+        checks.append(_deterministic(encode, shortest, seconds))
+        if checks[-1].passed:  # else it moves whatever its neighbours are
+            checks.append(_alone(encode, shortest, seconds))
+    return checks
 
 
 def synthetic_crops(seconds: float) -> np.ndarray:
@@ -122,20 +121,20 @@ def synthetic_crops(seconds: float) -> np.ndarray:
     return np.stack([noise, chord, clicks, sweep]).astype(np.float32)
 
 
-def _rate(encoder: FrozenEncoder, longest: float) -> Finding:
+def _rate(encoder: FrozenEncoder, longest: float) -> Check:
     rate = encoder.sample_rate
     whole = isinstance(rate, int | np.integer) and not isinstance(rate, bool)
     if whole and LOWEST_RATE <= rate <= HIGHEST_RATE:
         if not encoder.rate_assumed or (encoder.input_samples or 0) / rate <= longest:
-            return Finding("sample rate", True)
-        return Finding(
+            return Check("sample rate", True)
+        return Check(
             "sample rate",
             False,
             f"nothing says what it is, and at {rate} Hz its {encoder.input_samples} samples would last "
             f"{encoder.input_samples / rate:g} s, longer than any crop",  # type: ignore[operator]
             "Look it up and give --sample-rate",
         )
-    return Finding(
+    return Check(
         "sample rate",
         False,
         f"it declares {rate!r}; expected a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}",
@@ -145,7 +144,7 @@ def _rate(encoder: FrozenEncoder, longest: float) -> Finding:
 
 def _shapes(
     encoder: FrozenEncoder, encode: Callable[[np.ndarray], np.ndarray], seconds: Sequence[float]
-) -> tuple[list[np.ndarray], list[Finding]]:
+) -> tuple[list[np.ndarray], list[Check]]:
     """Embeddings of the four sounds at every length, and whether they are (4, d) with one d, the promised one."""
     embedded: list[np.ndarray] = []
     for length in seconds:
@@ -154,26 +153,26 @@ def _shapes(
         try:
             embedding = _called(encode, crops, asked)
         except _Failed as error:
-            return embedded, [error.finding]
+            return embedded, [error.check]
         if embedding.ndim != 2 or len(embedding) != _SOUNDS or not embedding.shape[1]:
             cause = f"{asked}: {_SOUNDS} crops became {embedding.shape}; expected ({_SOUNDS}, embedding size)"
             remedy = (
                 "Return one vector a crop, in their order: average over time, or choose with --output-name"
             )
-            return embedded, [Finding("shape", False, cause, remedy)]
+            return embedded, [Check("shape", False, cause, remedy)]
         embedded.append(embedding)
     sizes = {embedding.shape[1] for embedding in embedded}
-    findings = [Finding("takes crops", True), Finding("shape", True)]
+    checks = [Check("takes crops", True), Check("shape", True)]
     promised = encoder.embedding_size
     if len(sizes) > 1:
         cause = f"{sorted(sizes)} numbers for crops of {', '.join(f'{s:g}' for s in seconds)} s"
         remedy = "Pool over time, so that the size does not depend on the length"
-        return embedded, [*findings, Finding("embedding size", False, cause, remedy)]
+        return embedded, [*checks, Check("embedding size", False, cause, remedy)]
     if promised is not None and sizes != {promised}:
         cause = f"it declares {promised!r} and returns {next(iter(sizes))}"
         remedy = "Correct the declared size, or return the embedding it belongs to"
-        return embedded, [*findings, Finding("embedding size", False, cause, remedy)]
-    return embedded, [*findings, Finding("embedding size", True)]
+        return embedded, [*checks, Check("embedding size", False, cause, remedy)]
+    return embedded, [*checks, Check("embedding size", True)]
 
 
 def _called(
@@ -192,44 +191,44 @@ def _called(
         if no_memory(error):
             remedy = f"Free memory, or use a machine with more: {len(crops)} crops at once must fit"
         logging.getLogger(__name__).error("%s: the encoder raised", asked, exc_info=error)
-        finding = Finding("takes crops", False, f"{asked}: it {what_it_raised(error)}", remedy)
-        raise _Failed(finding) from error
+        check = Check("takes crops", False, f"{asked}: it {what_it_raised(error)}", remedy)
+        raise _Failed(check) from error
     if shape is not None and embedding.shape != shape:
         cause = f"{asked}: {len(crops)} crops became {embedding.shape}; expected {shape}"
-        raise _Failed(Finding("shape", False, cause, "Return one vector a crop, whatever is heard in it"))
+        raise _Failed(Check("shape", False, cause, "Return one vector a crop, whatever is heard in it"))
     return embedding
 
 
 def _finite(
     encode: Callable[[np.ndarray], np.ndarray], embedded: Sequence[np.ndarray], seconds: float
-) -> Finding:
+) -> Check:
     crops = synthetic_crops(seconds)
     shape = embedded[0].shape
     silence = _called(encode, np.zeros_like(crops), "digital silence", shape)
     loud = _called(encode, np.sign(crops), "full-scale sound", shape)
     for what, values in (("sounds", embedded), ("digital silence", [silence]), ("full-scale sound", [loud])):
         if not all(np.isfinite(value).all() for value in values):
-            return Finding(
+            return Check(
                 "finite",
                 False,
                 f"NaN or infinity for {what}",
                 "Guard logarithms and divisions with a floor; recordings do hold silence and clipping",
             )
-    return Finding("finite", True)
+    return Check("finite", True)
 
 
-def _range(embedded: Sequence[np.ndarray], largest: float) -> Finding:
+def _range(embedded: Sequence[np.ndarray], largest: float) -> Check:
     top = max(float(np.abs(value).max()) for value in embedded)
     if top * 4 < largest:  # recordings may be louder than these sounds
-        return Finding("range", True)
+        return Check("range", True)
     cause = f"numbers up to {top:.3g} do not fit the chosen type, whose largest is {largest:.3g}"
-    return Finding("range", False, cause, "Keep them with --embedding-dtype float32")
+    return Check("range", False, cause, "Keep them with --embedding-dtype float32")
 
 
-def _sees_its_input(embedding: np.ndarray) -> Finding:
+def _sees_its_input(embedding: np.ndarray) -> Check:
     if _difference(embedding, np.broadcast_to(embedding[:1], embedding.shape), embedding) > 1e-6:
-        return Finding("sees its input", True)
-    return Finding(
+        return Check("sees its input", True)
+    return Check(
         "sees its input",
         False,
         "noise, a chord, clicks and a sweep have one and the same embedding",
@@ -239,12 +238,12 @@ def _sees_its_input(embedding: np.ndarray) -> Finding:
 
 def _deterministic(
     encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float
-) -> Finding:
+) -> Check:
     again = _called(encode, synthetic_crops(seconds), "the same crops again", embedding.shape)
     difference = _difference(again, embedding, embedding)
     if difference <= TOLERANCE:
-        return Finding("deterministic", True)
-    return Finding(
+        return Check("deterministic", True)
+    return Check(
         "deterministic",
         False,
         f"the same crops twice differ by {100 * difference:.2g}% of the largest number",
@@ -252,7 +251,7 @@ def _deterministic(
     )
 
 
-def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float) -> Finding:
+def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, seconds: float) -> Check:
     """Each sound among copies of a louder one: the sound's own embedding must not move."""
     crops = synthetic_crops(seconds)
     worst = 0.0
@@ -262,8 +261,8 @@ def _alone(encode: Callable[[np.ndarray], np.ndarray], embedding: np.ndarray, se
         found = _called(encode, others, "a crop among louder ones", embedding.shape)
         worst = max(worst, _difference(found[position], embedding[position], embedding))
     if worst <= TOLERANCE:
-        return Finding("independent of its neighbours", True)
-    return Finding(
+        return Check("independent of its neighbours", True)
+    return Check(
         "independent of its neighbours",
         False,
         f"a crop's embedding moves by {100 * worst:.2g}% of the largest number with the rest of the batch",

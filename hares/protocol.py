@@ -29,9 +29,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.task import Split, Task
+from hares.task import SAMPLE_RATE, Split, Task
 
-SAMPLE_RATE = 16_000
 EQUALLY_SPACED_CROPS = 10  # AudioSet: "10 overlapped and equally spaced 3-second clips"
 AUGMENTATION_GAIN_DB = 6.0
 MIXING_BETA = (5.0, 2.0)  # appendix C
@@ -134,14 +133,14 @@ class ProtocolSettings:
         return tuple(self._crop_deviations(task) + self._training_deviations(task))
 
     def _crop_deviations(self, task: Task) -> list[str]:
-        if augments(task):
+        if task.augmented:
             kind = "a circular time shift and a gain; the paper does not say which augmentation it uses"
             changed = self.augmented_epochs != PAPER_AUGMENTED_EPOCHS
             paper = f" (paper: {PAPER_AUGMENTED_EPOCHS})" if changed else ""
             return [f"{self.augmented_epochs} augmented copies of a clip{paper}: {kind}"]
         if task.train_crop is None:
             return []
-        drawn = "mixed random" if mixes(task) else "random"
+        drawn = "mixed random" if task.mixed else "random"
         return [
             f"{self.crops_per_clip} {drawn} training crops of a clip, embedded once "
             "(paper: new crops at every step)"
@@ -196,16 +195,6 @@ def load_protocol(name: str) -> ProtocolSettings:
     raise ValueError(f"unknown protocol {name!r}; there are {', '.join(protocol_names())}")
 
 
-def augments(task: Task) -> bool:
-    """Whether training clips are augmented: the protocol of the SVM (ESC-50)."""
-    return task.probe == "svm"
-
-
-def mixes(task: Task) -> bool:
-    """Whether training crops are mixed with another clip's: the protocol of the MLP (AudioSet)."""
-    return task.probe == "mlp"
-
-
 def roles(split: Split) -> tuple[int, ...]:
     """Which crops a clip of `split` gives: `TRAIN_ROLE`, `EVALUATION_ROLE`, both, or none (validation)."""
     if split == "train":
@@ -240,13 +229,13 @@ def training_crops(task: Task, waveform: np.ndarray, clip_id: str, settings: Pro
         ValueError: the waveform is not one-dimensional int16 with at least one sample.
     """
     samples = _nominal_length(task, _samples(task, waveform, clip_id))
-    if augments(task):
+    if task.augmented:
         return _augmented(samples, generator(settings, task, clip_id, "augment"), settings.augmented_epochs)
     if task.train_crop is None:
         return samples[np.newaxis]
     length = _crop_length(task.train_crop)
     if samples.size <= length:
-        return np.tile(_fit(samples, length), (settings.crops_per_clip if mixes(task) else 1, 1))
+        return np.tile(_fit(samples, length), (settings.crops_per_clip if task.mixed else 1, 1))
     last = samples.size - length
     starts = generator(settings, task, clip_id, "crop").integers(0, last + 1, settings.crops_per_clip)
     return _cut(samples, starts, length)
@@ -311,7 +300,7 @@ def _samples(task: Task, waveform: np.ndarray, clip_id: str) -> np.ndarray:
     if waveform.ndim != 1 or waveform.dtype != np.int16 or waveform.size == 0:
         raise ValueError(
             f"{task.name}: clip {clip_id!r} is {waveform.dtype} of shape {waveform.shape}; crops are cut "
-            "from int16 (samples,) at 16 kHz. Was it read with hares.audio.decode?"
+            "from int16 (samples,) at 16 kHz. Was it read with hares.decoding.decode?"
         )
     return waveform.astype(np.float32) / np.float32(32768)
 

@@ -13,7 +13,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import (
+from hares.decoding import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, AudioError, Limits, seconds
+from hares.files import (
     NameSet,
     clip_id_of,
     is_archive,
@@ -22,7 +23,6 @@ from hares._files import (
     walk_files,
     what_is_there,
 )
-from hares.audio import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, AudioError, Limits, seconds
 from hares.machine import is_closed, is_of_the_machine, machine_error
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load_task_module
 
@@ -159,7 +159,7 @@ def _is_file(path: str) -> bool:
 
 
 def part_to_read(clip: Clip, path: Path, limits: Limits) -> tuple[float, float | None]:
-    """Which part of its file a clip is: (start, duration) in seconds, as `hares.audio.decode` takes them.
+    """Which part of its file a clip is: (start, duration) in seconds, as `hares.decoding.decode` takes them.
 
     A file is the clip, already cut out, or the whole recording that the clip is a part of. Which of the two is
     told by the length in its header. Where the file holds the clip's stretch and is many times as long, or the clip
@@ -167,7 +167,7 @@ def part_to_read(clip: Clip, path: Path, limits: Limits) -> tuple[float, float |
     clip that no index places in a recording, a file many times as long is not used.
 
     Raises:
-        AudioError: reason WRONG_LENGTH, or what `hares.audio.seconds` raises.
+        AudioError: reason WRONG_LENGTH, or what `hares.decoding.seconds` raises.
     """
     if clip.length is None or clip.duration is not None:
         return clip.start, clip.duration

@@ -27,6 +27,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtr, stdtrit  # Student's t; `scipy.stats` takes half a second to import
@@ -82,6 +83,10 @@ class PairedDifference:
     low: float
     high: float
     p_value: float
+
+    def as_record(self) -> dict[str, Any]:
+        """As reports hold it."""
+        return {"difference": self.difference, "interval": [self.low, self.high], "p_value": self.p_value}
 
 
 def draws_seed(task: Task, seed: int) -> int:

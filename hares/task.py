@@ -23,6 +23,8 @@ EvaluationRule = Literal["whole", "consecutive", "equally_spaced"]
 ProbeKind = Literal["linear", "mlp", "slots", "svm"]
 
 DOMAINS: tuple[Domain, ...] = ("environment", "speech", "music")
+FOLDS: tuple[Split, ...] = ("fold1", "fold2", "fold3", "fold4", "fold5")
+SAMPLE_RATE = 16_000  # of all waveforms (paper section 3)
 
 
 class Reason(str, Enum):
@@ -51,7 +53,7 @@ class Reason(str, Enum):
     NEEDS_FFMPEG = "needs_ffmpeg"  # a container that ffmpeg alone reads, which is not installed
 
 
-# What the machine had a part in: another try may come out otherwise, so these are not believed for ever.
+# The machine may have caused these: another try may succeed, so they are checked again.
 UNSETTLED = frozenset((Reason.TOO_SLOW, Reason.TOO_LARGE, Reason.DECODER_DIED, Reason.NEEDS_FFMPEG))
 
 
@@ -88,8 +90,8 @@ class Clip:
 class Rejected:
     """A clip, row or file that is not used, and why; `detail` is one sentence for a person.
 
-    `split` is the split the clip would have been in, where the index told (an absent file has one, an
-    unlisted file has none): it is what makes "expected clips" of a split more than "used clips".
+    `split` is the split the clip would have been in, if the index says (an absent file has one, an unlisted file
+    has none); it counts among the expected clips of that split.
     """
 
     path: str
@@ -128,13 +130,17 @@ class Task:
         paper_samples: clips the paper counts (table 1). Its figures for VoxCeleb, NSynth, Fluent and Speech
             Commands are those of train and test, without the validation set that it ignores.
         paper_classes: classes the paper counts (Fluent: intents, not slots).
-        official_split: whether the data set ships the split the paper used.
+        split_is_official: whether the data set ships the split the paper used.
         layout: the native layout, one line a file pattern.
         licence, url, citation: where it comes from.
         deviations: known differences from the paper that hold for every run of this task.
         disjoint_groups: whether the split promises that clips of one group (speaker, recording, instrument)
             are on one side of it only; where it does not, or shares groups by design, False.
         shared_by_design: what both sides of the split share on purpose, "" for nothing.
+        folds: the official folds, each scored by a probe trained on the others; empty where the data set has a
+            training and a test split.
+        augmented: whether probes train on shifted and amplified copies of whole clips.
+        mixed: whether training crops are mixed with another clip's.
     """
 
     name: str
@@ -153,7 +159,7 @@ class Task:
     steps: int | None
     paper_samples: int
     paper_classes: int
-    official_split: bool
+    split_is_official: bool
     layout: tuple[str, ...]
     licence: str
     url: str
@@ -161,11 +167,19 @@ class Task:
     deviations: tuple[str, ...] = field(default=())
     disjoint_groups: bool = True
     shared_by_design: str = ""
+    folds: tuple[Split, ...] = ()
+    augmented: bool = False
+    mixed: bool = False
 
     @property
     def num_classes(self) -> int:
         """Number of logits of the probe: the classes of all slots together."""
         return sum(len(slot.classes) for slot in self.slots)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that are trained on or scored; the paper ignores validation sets."""
+        return self.folds or ("train", "test")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ prepared). The data must have been prepared with `tfds build`; nothing is downlo
 by name, never by position: TensorFlow Datasets orders the twelve keywords in its own way, and counts
 VoxCeleb's speakers from 1.
 
-Its waveforms are 16 kHz mono already; they become int16 like those of `hares.audio.decode`.
+Its waveforms are 16 kHz mono already; they become int16 like those of `hares.decoding.decode`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from hares.audio import MIN_SAMPLES
+from hares.decoding import MIN_SAMPLES
 from hares.task import Clip, Reason, Rejected, Split, TaskIndex, load_task
 
 PREFIX = "tfds:"  # `tfds:FOLDER` stands where a data set's folder could, FOLDER being the `data_dir`

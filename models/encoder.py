@@ -18,8 +18,8 @@ from typing import Literal
 
 import tensorflow as tf
 
-from models._plugins import plugin_module_with_encoder, plugin_modules
 from models.frontend import FrontendConfig
+from models.loaded_plugins import plugin_module_with_encoder, plugin_modules
 
 
 class Encoder(tf.keras.Model):

@@ -28,8 +28,8 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 import tensorflow as tf
 
-from models._plugins import plugin_module_with_objective, plugin_modules
 from models.encoder import Encoder, EncoderRecord
+from models.loaded_plugins import plugin_module_with_objective, plugin_modules
 from models.training.config import TrainingConfig
 
 

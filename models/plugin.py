@@ -4,7 +4,7 @@ A plugin is one Python file that exposes what a file of ours would: `ENCODERS`, 
 `EncoderRecord`, and, where it has one, `OBJECTIVE`, an `ObjectiveRecord`. Once it is loaded its names work wherever
 a name of ours does. **A plugin is code**: loading it executes it with the rights of the user; load only what you trust.
 
-A plugin is told by its path and the digest of its bytes. Its file is read once, and what was read is what is
+A plugin is identified by its path and the digest of its bytes. Its file is read once, and what was read is what is
 executed, so the digest is that of the code that runs.
 """
 
@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from models._plugins import PREFIX, plugin_modules
 from models.encoder import EncoderRecord, encoder_names
+from models.loaded_plugins import PREFIX, plugin_modules
 from models.objective import ObjectiveRecord, objective_names
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hares._user_code import contained
-from hares.audio import Limits
 from hares.blessing import BlessingConfig
+from hares.decoding import Limits
 from hares.folder import MAX_WINDOW
 from hares.protocol import ProtocolSettings
 from hares.task import task_names
+from hares.user_code import contained
 from models.frontend import FrontendConfig
 from models.objective import load_objective
 from models.plugin import load_plugin
@@ -132,9 +132,17 @@ def load_config(
     else:
         values = _read(name_or_file)
         values.pop("preset", None)
-        config = override(_preset(preset_of(name_or_file)), values)
+        config = with_settings(_preset(preset_of(name_or_file)), values)
     given = parse_assignments(assignments)
-    return checked_config(override(config, given), given, loaded)
+    return checked_config(with_settings(config, given), given, loaded)
+
+
+def with_settings(config: PipelineConfig, values: Mapping[str, Any]) -> PipelineConfig:
+    """`override`, where another objective does not inherit the settings of the one it replaces."""
+    training, objective = values.get("training"), config.training.objective
+    if isinstance(training, Mapping) and training.get("objective", objective) != objective:
+        config = replace(config, training=replace(config.training, objective_settings={}))
+    return override(config, values)
 
 
 def checked_config(

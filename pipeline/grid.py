@@ -25,9 +25,9 @@ from typing import Any
 
 from hares.report.paper import PaperRow
 from models.encoder import load_encoder
-from pipeline.config import PipelineConfig, checked_config, load_config, load_plugins
+from pipeline.config import PipelineConfig, checked_config, load_config, load_plugins, with_settings
 from pipeline.preset import load_preset, preset_hint, preset_names
-from pipeline.settings import SettingError, checked_name, override, parse_assignments, read_yaml
+from pipeline.settings import SettingError, checked_name, parse_assignments, read_yaml
 
 _TINY = "_tiny"
 _KEYS = {"name", "base", "settings", "cells"}
@@ -96,9 +96,9 @@ def load_grid(name_or_file: str, assignments: Sequence[str] = (), plugins: Seque
         for cell_name, preset, settings in _members(group, values.get("base"), where):
             config = load_config(preset)
             for layer in (settings, values.get("settings", {}), group.get("settings", {})):
-                config = override(config, layer)
+                config = with_settings(config, layer)
             # One pipeline for all: the name is part of TFX's cache key, and ingestion is to be shared.
-            config = replace(override(config, given), name=name)
+            config = replace(with_settings(config, given), name=name)
             try:
                 config = checked_config(config, given, loaded)
                 load_encoder(config.training.encoder)

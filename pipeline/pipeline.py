@@ -31,7 +31,7 @@ from components.evaluator.component import Evaluator
 from components.span_window.component import SpanWindow
 from components.standard.component import ImportSchemaGen, Pusher, StatisticsGen, Transform
 from components.trainer.executor import Executor as TrainerExecutor
-from hares.audio import Limits
+from hares.decoding import Limits
 from pipeline.beam_args import by_step
 from pipeline.resolve import ResolvedRun, Source
 from pipeline.settings import as_dict

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hares import folder, reading, tfds_source
-from hares.audio import decoder_versions
 from hares.code_digest import code_digest, locked_versions
 from hares.corpus import dataset_root
+from hares.decoding import decoder_versions
 from hares.folder import FOLDER
 from hares.machine import is_closed, is_of_the_machine
-from hares.probes import FOLDS
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module, task_names
-from models._plugins import PREFIX
 from models.encoder import encoder_module_name, load_encoder
+from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name
 from models.plugin import load_plugin
 from models.warm_start import WarmStart
@@ -178,7 +177,7 @@ def _task_source(task: Task, corpus: Path | None, placements: Mapping[str, Path]
     root = _root(task, corpus, placements)
     if tfds_source.data_dir_of(root) is None:
         _require_classes(task, Path(root))
-    splits = FOLDS if task.probe == "svm" else SPLITS
+    splits = task.folds or SPLITS
     return Source({task.name: root}, splits, _fingerprint(task.name, root))
 
 

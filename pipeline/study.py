@@ -20,8 +20,7 @@ from typing import Any, Protocol
 from hares.atomic_files import write_atomically
 from hares.interruption import Interruptible
 from hares.report.runs import REPORT_FILE, load_run
-from hares.report.study import StudyCell, build_study
-from hares.report.study_page import render_study
+from hares.report.study import StudyCell, build_study, render_study
 from models.encoder import load_encoder
 from pipeline.grid import Cell, Grid
 from pipeline.lineage.connection import StoreAddress

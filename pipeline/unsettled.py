@@ -17,7 +17,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.audio_example_gen.component import AudioExampleGen
 from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
-from hares.audio import Limits
+from hares.decoding import Limits
 from hares.ingest import Entry, list_entries, still_refused
 from hares.plain_data import from_json
 from pipeline.lineage.tfx_connection import TfxConnection

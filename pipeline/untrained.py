@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from hares._digests import combined_digest, library_versions
+from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.code_digest import code_digest
-from hares.encoders import EncoderOptions, FrozenEncoder, chosen_rate
-from models._plugins import PREFIX
+from hares.digests import combined_digest, library_versions
 from models.encoder import encoder_module_name, load_encoder
 from models.frontend import FrontendConfig, log_mel, standardise
+from models.loaded_plugins import PREFIX
 from models.plugin import Plugin
 from models.weights import weights_digest
 

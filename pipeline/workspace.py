@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares.atomic_files import write_atomically
-from hares.links import refuse_links
+from hares.atomic_files import refuse_links, write_atomically
 from hares.lock import BusyError, held
 
 CHECKPOINT_DATA = "data.txt"  # in a folder of checkpoints: the folder of the records they were trained on

@@ -49,8 +49,8 @@ def check(
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from hares.audio import Limits
     from hares.corpus import check_corpus
+    from hares.decoding import Limits
     from hares.task import Reason
 
     corpus, placements = parse_corpus(directory)

@@ -11,7 +11,7 @@ from tfx.types import channel_utils, component_spec, standard_artifacts
 
 from components.artifacts import AudioManifest
 from components.audio_example_gen.executor import Executor
-from hares.audio import Limits
+from hares.decoding import Limits
 
 
 class AudioExampleGenSpec(component_spec.ComponentSpec):

@@ -23,7 +23,7 @@ from components.artifacts import MANIFEST_FILE
 from components.beam_runner import listing_slices, run_and_release
 from components.provenance import record_outputs
 from hares.atomic_files import remove_unfinished, write_atomically
-from hares.audio import Limits
+from hares.decoding import Limits
 from hares.ingest import (
     Entry,
     ShardSummary,

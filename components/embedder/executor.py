@@ -1,7 +1,8 @@
 """Embedder's executor: each shard of Examples passes through the frozen SavedModel.
 
-`hares.embedding_pass` does the pass. A shard of embeddings gets its final name when it is complete. `trained/` holds
-the model's embeddings, `untrained/` those of the same encoder before training, if the Trainer kept it.
+The pass itself is `hares.embedding.encoding`. A shard of embeddings appears under its final name when it is
+complete. `trained/` holds the model's embeddings, `untrained/` those of the same encoder before training,
+where the Trainer kept it.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from tfx.utils import path_utils
 from components.beam_runner import run_and_release
 from components.model_layout import untrained_model_dir
 from components.provenance import record_outputs
+from hares.adapters.saved_model import signature_encoder
 from hares.atomic_files import remove_unfinished, write_atomically
-from hares.embedding_pass import embed_shard
-from hares.embeddings import encode_shard
-from hares.encoders.saved_model import signature_encoder
+from hares.embedding.encoding import embed_shard
+from hares.embedding.task_embeddings import encode_shard
 from hares.example import decode_example
 from hares.plain_data import from_json
 from hares.protocol import ProtocolSettings, roles

@@ -35,18 +35,17 @@ from components.provenance import record_outputs
 from hares.atomic_files import atomically
 from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge
-from hares.embedding_collector import collect
-from hares.embeddings import TaskEmbeddings, decode_shard
+from hares.embedding.collector import collect
+from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
 from hares.leakage import ClipIdentity, identity
 from hares.own_classifier import own_classifier
 from hares.plain_data import from_json
 from hares.predictions import Predictions, decode_predictions
-from hares.probes import FOLDS
 from hares.protocol import ProtocolSettings
 from hares.report import PAGE_FILE, write_report
 from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
-from hares.task import load_task, task_names
+from hares.task import FOLDS, load_task, task_names
 from models.export import read_metadata
 
 SCORES_FILE = "scores.json"

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.task import ProbeKind, Slot, Task
-
-FOLDS = ("fold1", "fold2", "fold3", "fold4", "fold5")
 
 
 @dataclass(frozen=True)

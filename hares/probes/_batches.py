@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hares.embedding_collector import is_mapped, take_rows
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.collector import is_mapped, take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.metrics import multi_hot
 from hares.probes._standard import BLOCK_ROWS, standardise
 from hares.protocol import ProbeSchedule

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hares.embedding_collector import take_rows
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.collector import take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import EVALUATION_ROLE
 
 BLOCK_ROWS = 2_048  # crops that are looked at at once: bounds memory

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import Fold, ProbeOutcome
 from hares.probes._batches import TrainingRows
 from hares.probes._standard import average_over_crops, standardisation, standardise

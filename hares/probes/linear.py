@@ -9,7 +9,7 @@ from functools import partial
 
 import tensorflow as tf
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
 from hares.probes._linear_network import (
     linear_logits,

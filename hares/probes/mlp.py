@@ -12,7 +12,7 @@ import math
 
 import tensorflow as tf
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
 from hares.probes._linear_network import linear_logits, sigmoid_loss, zero_layer
 from hares.probes._training import Network, Weights, run_network

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
 from hares.probes._linear_network import linear_logits, softmax_loss, softmax_probabilities, zero_layer
 from hares.probes._training import Network, run_network

@@ -3,7 +3,7 @@
 There is one fit a fold whatever `probe_seeds` is: an SVM has no batches, and its optimum is one. liblinear
 wants a fold's training crops in memory: ESC-50's are 16,000, 220 MB at 3456 numbers.
 
-C is the value that scores best on the first fold after training on the others (of equals the smallest), and
+C is the value that scores best on the first fold after training on the others (the smallest of ties), and
 all folds are scored with it. As in the paper the first fold thus both chooses and counts; that is the
 protocol, and the report says which C it was. The paper names scikit-learn but not the class: `LinearSVC`
 with its defaults (squared hinge, one against the rest).
@@ -20,12 +20,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 
-from hares.embedding_collector import take_rows
-from hares.embeddings import TaskEmbeddings
-from hares.probes import FOLDS, Fold, ProbeOutcome
+from hares.embedding.collector import take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings
+from hares.probes import Fold, ProbeOutcome
 from hares.probes._standard import average_over_crops, standardisation, standardise
 from hares.protocol import TRAIN_ROLE, ProtocolSettings
-from hares.task import Slot, Task
+from hares.task import FOLDS, Slot, Task
 
 
 def run(

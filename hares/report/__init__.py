@@ -37,7 +37,7 @@ def write_report(
     Each file appears complete or not at all, `report.json` last: where it is, all is.
 
     Args:
-        report: made by `hares.scoring.build_report`.
+        report: made by `hares.benchmark.build_report`.
         predictions: by task name, of the tasks that were scored.
         directory: made where it does not exist.
         audio: where the sound of the worst mistakes is; without it the page shows no spectrograms.

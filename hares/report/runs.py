@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from hares.arrays import npz_arrays
-from hares.predictions import Predictions, load_predictions
-from hares.statistics import (
-    PairedDifference,
-    Resampled,
-    difference_of,
-    draws_seed,
-    mean_of,
-    paired_difference,
+from hares.predictions import (
+    Answers,
+    Predictions,
+    load_predictions,
+    paired_means,
+    resampled_answers,
+    why_not_paired,
 )
-from hares.task import DOMAINS, load_task, task_names
+from hares.statistics import PairedDifference
+from hares.task import DOMAINS, task_names
 
 REPORT_FILE = "report.json"
 PREDICTIONS_FOLDER = "predictions"
 PICTURES_FILE = "spectrograms.npz"
-COMPARISON_RESAMPLES = 1_000
 _KEYS = {"tasks", "domains", "hares", "protocol", "encoder", "intervals"}
 
 
@@ -33,7 +32,7 @@ class Run:
 
     Attributes:
         name: how a person tells it from others.
-        report: made by `hares.scoring.build_report`.
+        report: made by `hares.benchmark.build_report`.
         predictions: by task name.
         pictures: by task name, of a few clips their spectrogram as PNG.
     """
@@ -102,47 +101,33 @@ def unpack_pictures(arrays: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:
 
 def differences(runs: Sequence[Run]) -> tuple[tuple[Difference, ...], ...]:
     """Each run after the first against the first: the tasks of each domain, the domain, and HARES last."""
-    resampled = [resampled_answers(run) for run in runs]
-    return tuple(
-        compare(runs[0], resampled[0], run, own) for run, own in zip(runs[1:], resampled[1:], strict=True)
-    )
+    first, *others = [(run, resampled_run(run)) for run in runs]
+    return tuple(compare(*first, *other) for other in others)
 
 
-def resampled_answers(run: Run) -> dict[str, Resampled]:
-    """Every run by the same draws, whatever seed it was scored with: that is what pairs them."""
-    found = {
-        name: answers.resampled(COMPARISON_RESAMPLES, draws_seed(load_task(name), 0))
-        for name, answers in run.predictions.items()
-    }
-    return {name: resampled for name, resampled in found.items() if resampled}
+def resampled_run(run: Run) -> Answers:
+    """A run's answers, as `compare` takes them."""
+    return resampled_answers(run.name, run.predictions)
 
 
-def compare(
-    first: Run, ours: Mapping[str, Resampled], second: Run, theirs: Mapping[str, Resampled]
-) -> tuple[Difference, ...]:
-    """Second minus first, with what `resampled_answers` gave of each: tasks of each domain, the domain, HARES last."""
+def compare(first: Run, ours: Answers, second: Run, theirs: Answers) -> tuple[Difference, ...]:
+    """Second minus first, with the `resampled_run` of each: the tasks of each domain, the domain, HARES last."""
     rows: list[Difference] = []
     everything: list[str] = []
     for domain in DOMAINS:
         members = [name for name, entry in first.report["tasks"].items() if entry["domain"] == domain]
-        notes = {name: _why_not_paired(name, first, ours, second, theirs) for name in members}
-        rows += [
-            _difference("task", name, [name], first.report["tasks"][name]["value"],
-                        second.report["tasks"].get(name, {"value": None})["value"], ours, theirs, notes[name])
-            for name in members
-        ]  # fmt: skip
+        notes = {name: why_not_paired(name, ours, theirs) for name in members}
+        for name in members:
+            entries = first.report["tasks"][name], second.report["tasks"].get(name, {"value": None})
+            scores = entries[0]["value"], entries[1]["value"]
+            rows.append(_difference("task", name, [name], scores, ours, theirs, notes[name]))
         note = next((f"{name}: {note}" for name, note in notes.items() if note), "")
-        rows.append(
-            _difference("domain", domain, members, first.report["domains"][domain],
-                        second.report["domains"][domain], ours, theirs, note)
-        )  # fmt: skip
+        scores = first.report["domains"][domain], second.report["domains"][domain]
+        rows.append(_difference("domain", domain, members, scores, ours, theirs, note))
         everything += members
     note = next((row.note for row in rows if row.note), "")
-    rows.append(
-        _difference(
-            "hares", "HARES", everything, first.report["hares"], second.report["hares"], ours, theirs, note
-        )
-    )
+    scores = first.report["hares"], second.report["hares"]
+    rows.append(_difference("hares", "HARES", everything, scores, ours, theirs, note))
     return tuple(rows)
 
 
@@ -150,24 +135,12 @@ def _difference(
     kind: str,
     name: str,
     members: Sequence[str],
-    first: float | None,
-    second: float | None,
-    ours: Mapping[str, Resampled],
-    theirs: Mapping[str, Resampled],
+    scores: tuple[float | None, float | None],
+    ours: Answers,
+    theirs: Answers,
     note: str,
 ) -> Difference:
     if note or not members:
-        return Difference(kind, name, first, second, None, note)
-    paired = paired_difference(mean_of([difference_of(theirs[m], ours[m]) for m in members]))
-    return Difference(kind, name, first, second, paired, "" if paired else "no spread")
-
-
-def _why_not_paired(
-    name: str, first: Run, ours: Mapping[str, Resampled], second: Run, theirs: Mapping[str, Resampled]
-) -> str:
-    for run, resampled in ((first, ours), (second, theirs)):
-        if name not in resampled:
-            return f"no answers of {run.name}"
-    if not first.predictions[name].about_same_clips(second.predictions[name]):
-        return "not the same clips"
-    return ""
+        return Difference(kind, name, *scores, None, note)
+    paired = paired_means(members, theirs, ours)
+    return Difference(kind, name, *scores, paired, "" if paired else "no spread")

@@ -11,7 +11,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from hares.audio import SAMPLE_RATE
+from hares.task import SAMPLE_RATE
 
 WINDOW = 400
 FFT_LENGTH = 1_024

@@ -24,12 +24,23 @@ from typing import Any
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
+from hares.predictions import Answers
+from hares.report.page import page_template
 from hares.report.paper import PaperRow
-from hares.report.runs import Run, compare, resampled_answers
-from hares.statistics import CONFIDENCE, Resampled, difference_of, mean_of, paired_difference
+from hares.report.runs import Run, compare, resampled_run
+from hares.statistics import (
+    CONFIDENCE,
+    PairedDifference,
+    Resampled,
+    difference_of,
+    mean_of,
+    paired_difference,
+)
 from hares.task import DOMAINS, task_names
 
+DATA_FILES = ("hares/report/study.html.j2", "hares/report/parts.html.j2", "hares/report/style.css.j2")
 SCORES = (*DOMAINS, "hares")
+_TITLES = {name: name.capitalize() for name in DOMAINS} | {"hares": "HARES", "audioset": "AudioSet"}
 _FEWEST = 3  # points that have a correlation worth the name
 
 _PAIRED_OBJECTIVES = ("classification", "simclr")
@@ -87,13 +98,18 @@ def build_study(name: str, cells: Sequence[StudyCell]) -> dict[str, Any]:
         `name`; `cells`, each with its scores and the paper's; `correlations`; and `claims`, each with its pairs and
         their mean.
     """
-    resampled = {cell.name: resampled_answers(cell.run) for cell in cells if cell.run is not None}
+    answers = {cell.name: resampled_run(cell.run) for cell in cells if cell.run is not None}
     return {
         "name": name,
         "cells": [_cell(cell) for cell in cells],
         "correlations": _correlations(cells),
-        "claims": [_claim(claim, resampled) for claim in claims(cells)],
+        "claims": [_claim(claim, answers) for claim in claims(cells)],
     }
+
+
+def render_study(study: Mapping[str, Any]) -> str:
+    """A study that `build_study` made as one HTML page without scripts, all text escaped (`hares.report.page`)."""
+    return page_template("study.html.j2").render(study=study, titles=_TITLES, title=study["name"])
 
 
 def claims(cells: Sequence[StudyCell]) -> tuple[Claim, ...]:
@@ -231,39 +247,29 @@ def _correlation_of(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, A
     return correlation([first for first, _ in both], [second for _, second in both])
 
 
-def _claim(claim: Claim, resampled: Mapping[str, Mapping[str, Resampled]]) -> dict[str, Any]:
+def _claim(claim: Claim, answers: Mapping[str, Answers]) -> dict[str, Any]:
     pairs = []
     for first, second in claim.pairs:
         assert first.run is not None and second.run is not None
-        ours, theirs = resampled[first.name], resampled[second.name]
-        rows = {
-            row.name.lower(): row
-            for row in compare(first.run, ours, second.run, theirs)
-            if row.kind != "task"
-        }
+        compared = compare(first.run, answers[first.name], second.run, answers[second.name])
+        rows = {row.name.lower(): row for row in compared if row.kind != "task"}
         pairs.append(
             {
                 "first": first.name,
                 "second": second.name,
                 "scores": {
-                    name: {**_plain(rows[name].paired), "note": rows[name].note,
+                    name: {**_record(rows[name].paired), "note": rows[name].note,
                            "paper": _paper_difference(first.row, second.row, name)}
                     for name in SCORES
                 },
             }
         )  # fmt: skip
-    means = {name: _mean_of_pairs(claim, name, pairs, resampled) for name in SCORES} if pairs else {}
+    means = {name: _mean_of_pairs(claim, name, pairs, answers) for name in SCORES} if pairs else {}
     return {"name": claim.name, "title": claim.title, "pairs": pairs, "mean": means}
 
 
-def _plain(paired: Any) -> dict[str, Any]:
-    if paired is None:
-        return {"difference": None, "interval": None, "p_value": None}
-    return {
-        "difference": paired.difference,
-        "interval": [paired.low, paired.high],
-        "p_value": paired.p_value,
-    }
+def _record(paired: PairedDifference | None) -> dict[str, Any]:
+    return paired.as_record() if paired else {"difference": None, "interval": None, "p_value": None}
 
 
 def _paper_difference(first: PaperRow | None, second: PaperRow | None, name: str) -> float | None:
@@ -277,35 +283,40 @@ def _mean_of_pairs(
     claim: Claim,
     name: str,
     pairs: Sequence[Mapping[str, Any]],
-    resampled: Mapping[str, Mapping[str, Resampled]],
+    answers: Mapping[str, Answers],
 ) -> dict[str, Any]:
     """The mean difference over the pairs that have one, how many are above 0, and the paper's.
 
     All pairs are scored on the same clips and by the same draws, so a task's difference is averaged over the pairs
-    resample by resample, and only then over tasks: the pairs are no independent witnesses. The interval says what other
+    resample by resample, and only then over tasks: the pairs are not independent. The interval says what other
     clips would have given, not other encoders.
     """
-    told = [
+    compared = [
         (pair, names)
         for pair, names in zip(pairs, claim.pairs, strict=True)
         if pair["scores"][name]["difference"] is not None
     ]
-    papers = [pair["scores"][name]["paper"] for pair, _ in told if pair["scores"][name]["paper"] is not None]
+    papers = [
+        pair["scores"][name]["paper"] for pair, _ in compared if pair["scores"][name]["paper"] is not None
+    ]
     parts = []
-    if told:
-        report = told[0][1][0].run
+    if compared:
+        report = compared[0][1][0].run
         assert report is not None
         tasks = [task for task, entry in report.report["tasks"].items() if name in (entry["domain"], "hares")]
         parts = [
             _mean_over_encoders(
-                [difference_of(resampled[b.name][task], resampled[a.name][task]) for _, (a, b) in told]
+                [
+                    difference_of(answers[b.name].resampled[task], answers[a.name].resampled[task])
+                    for _, (a, b) in compared
+                ]
             )
             for task in tasks
         ]
     return {
-        **_plain(paired_difference(mean_of(parts)) if parts else None),
-        "pairs": len(told),
-        "above": sum(pair["scores"][name]["difference"] > 0 for pair, _ in told),
+        **_record(paired_difference(mean_of(parts)) if parts else None),
+        "pairs": len(compared),
+        "above": sum(pair["scores"][name]["difference"] > 0 for pair, _ in compared),
         "paper": float(np.mean(papers)) if papers else None,
         "paper_above": sum(paper > 0 for paper in papers),
         "paper_pairs": len(papers),

@@ -15,7 +15,6 @@ from scipy import signal
 
 from hares.synthesis.phones import LANGUAGES
 from hares.synthesis.signals import (
-    RATE,
     Samples,
     add_at,
     band,
@@ -34,6 +33,7 @@ from hares.synthesis.signals import (
     white,
 )
 from hares.synthesis.voices import speaker, talk
+from hares.task import SAMPLE_RATE
 
 Sound = Callable[[np.random.Generator, int], Samples]
 
@@ -47,7 +47,7 @@ def rain(rng: np.random.Generator, n: int) -> Samples:
 
 def sea_waves(rng: np.random.Generator, n: int) -> Samples:
     """Noise that swells every few seconds and grows brighter as it breaks."""
-    phase = 2 * np.pi * (rng.uniform(0.15, 0.4) * np.arange(n) / RATE + rng.random())
+    phase = 2 * np.pi * (rng.uniform(0.15, 0.4) * np.arange(n) / SAMPLE_RATE + rng.random())
     swell = (0.5 + 0.5 * np.sin(phase + 0.7 * np.sin(phase))) ** 2
     return unit(
         coloured(rng, n, 4.0) * (0.15 + swell) + coloured(rng, n, 0.5) * swell**2 * rng.uniform(0.3, 0.8)
@@ -63,7 +63,7 @@ def wind(rng: np.random.Generator, n: int) -> Samples:
 
 def crickets(rng: np.random.Generator, n: int) -> Samples:
     """Trains of high pulses."""
-    seconds = np.arange(n) / RATE
+    seconds = np.arange(n) / SAMPLE_RATE
     out = np.zeros(n)
     for _ in range(int(rng.integers(1, 4))):
         pulses = np.clip(np.sin(2 * np.pi * rng.uniform(25, 55) * seconds), 0, None)
@@ -85,7 +85,7 @@ def chirp(rng: np.random.Generator, species: int) -> Samples:
         glide = np.linspace(0, 1, n)
         path = glide if bend > 0.3 else 1 - glide if bend < -0.3 else np.sin(np.pi * glide)
         hz = (low + (high - low) * path) * rng.uniform(0.96, 1.04)
-        hz = hz + 150 * np.sin(2 * np.pi * trill * np.arange(n) / RATE)
+        hz = hz + 150 * np.sin(2 * np.pi * trill * np.arange(n) / SAMPLE_RATE)
         parts += [np.hanning(n) * sweep(hz) * rng.uniform(0.7, 1), np.zeros(gap)]
     return np.concatenate(parts)
 
@@ -94,7 +94,7 @@ def chirping_birds(rng: np.random.Generator, n: int) -> Samples:
     """Several calls of one or two species."""
     out = np.zeros(n)
     species = rng.integers(0, 40, 2)
-    for _ in range(int(rng.integers(2, 4 + n // RATE))):
+    for _ in range(int(rng.integers(2, 4 + n // SAMPLE_RATE))):
         add_at(out, chirp(rng, int(rng.choice(species))) * rng.uniform(0.3, 1), int(rng.integers(0, n)))
     return unit(out + 1e-4 * white(rng, n))
 
@@ -107,7 +107,7 @@ def dog(rng: np.random.Generator, n: int) -> Samples:
     for _ in range(int(rng.integers(1, 6))):
         m = length(rng.uniform(0.1, 0.25))
         glide = np.linspace(1.15, 0.8, m) * pitch * rng.uniform(0.95, 1.05)
-        source = signal.sawtooth(2 * np.pi * np.cumsum(glide) / RATE) + 0.5 * white(rng, m)
+        source = signal.sawtooth(2 * np.pi * np.cumsum(glide) / SAMPLE_RATE) + 0.5 * white(rng, m)
         bark = resonance(source, 900 * size, 250) + 0.7 * resonance(source, 1900 * size, 400)
         add_at(out, bark * np.hanning(m) ** 0.5, at)
         at += m + length(rng.uniform(0.12, 0.5))
@@ -132,7 +132,7 @@ def footsteps(rng: np.random.Generator, n: int) -> Samples:
 def clapping(rng: np.random.Generator, n: int) -> Samples:
     """Many hands, none together."""
     out = np.zeros(n)
-    for start in rng.integers(0, n, int(n / RATE * rng.uniform(30, 90))):
+    for start in rng.integers(0, n, int(n / SAMPLE_RATE * rng.uniform(30, 90))):
         m = length(0.02)
         add_at(out, resonance(white(rng, m) * decay(m, 0.004), rng.uniform(900, 2200), 700), int(start))
     return unit(out)
@@ -149,7 +149,7 @@ def helicopter(rng: np.random.Generator, n: int) -> Samples:
 def engine(rng: np.random.Generator, n: int) -> Samples:
     """Firing pulses at a wandering speed through an exhaust."""
     hz = rng.uniform(28, 80) * (0.8 + 0.5 * drift(rng, n, 0.6))
-    phase = np.cumsum(hz) / RATE
+    phase = np.cumsum(hz) / SAMPLE_RATE
     pulses = np.exp(-8 * (phase % 1.0)) * (1 + 0.3 * np.sin(np.pi * phase))
     body = band(pulses - pulses.mean(), 30, rng.uniform(500, 1500))
     return unit(unit(body) + coloured(rng, n, 4.0) * rng.uniform(0.2, 0.6))
@@ -163,7 +163,7 @@ def vacuum_cleaner(rng: np.random.Generator, n: int) -> Samples:
 
 def siren(rng: np.random.Generator, n: int) -> Samples:
     """A wailing or a two-tone horn."""
-    phase = rng.uniform(0.25, 2.5) * np.arange(n) / RATE + rng.random()
+    phase = rng.uniform(0.25, 2.5) * np.arange(n) / SAMPLE_RATE + rng.random()
     wail = (
         np.sign(np.sin(2 * np.pi * phase)) if rng.random() < 0.4 else signal.sawtooth(2 * np.pi * phase, 0.5)
     )
@@ -196,9 +196,9 @@ def chimes(rng: np.random.Generator, n: int) -> Samples:
 def cars(rng: np.random.Generator, n: int) -> Samples:
     """Vehicles that pass: tyre noise that swells and fades."""
     out = 0.1 * coloured(rng, n, 4.0)
-    seconds = np.arange(n) / RATE
+    seconds = np.arange(n) / SAMPLE_RATE
     for _ in range(int(rng.integers(1, 4))):
-        nearness = 1 / (1 + ((seconds - rng.uniform(0, n / RATE)) / rng.uniform(0.4, 1.2)) ** 2)
+        nearness = 1 / (1 + ((seconds - rng.uniform(0, n / SAMPLE_RATE)) / rng.uniform(0.4, 1.2)) ** 2)
         out += coloured(rng, n, rng.uniform(2.5, 4.0)) * nearness
     return unit(out)
 
@@ -208,7 +208,7 @@ def babble(rng: np.random.Generator, n: int) -> Samples:
     out = np.zeros(n)
     language = str(rng.choice(sorted(LANGUAGES)))
     for _ in range(int(rng.integers(3, 6))):
-        voice = talk(language, speaker(0, f"passer-by {rng.integers(1000)}"), n / RATE, rng)[1]
+        voice = talk(language, speaker(0, f"passer-by {rng.integers(1000)}"), n / SAMPLE_RATE, rng)[1]
         add_at(out, np.roll(np.resize(voice, n), int(rng.integers(n))) * rng.uniform(0.4, 1), 0)
     return unit(band(out, 150, 4500))
 
@@ -292,10 +292,12 @@ def _strikes(
     """Blows on one body: `modes` resonances within `modes_hz`, dying away in `ring` seconds or less."""
     m = length(ring * 8)
     hz = rng.uniform(*modes_hz, modes)
-    body = sum(np.sin(2 * np.pi * f * np.arange(m) / RATE) * decay(m, ring * rng.uniform(0.3, 1)) for f in hz)
+    body = sum(
+        np.sin(2 * np.pi * f * np.arange(m) / SAMPLE_RATE) * decay(m, ring * rng.uniform(0.3, 1)) for f in hz
+    )
     click = white(rng, m) * decay(m, 0.002)
     out, step = np.zeros(n), rng.uniform(*gap)
-    at = rng.uniform(0, min(step, n / RATE / 2))
+    at = rng.uniform(0, min(step, n / SAMPLE_RATE / 2))
     for i in range(int(rng.integers(*count))):
         if length(at) >= n:
             break

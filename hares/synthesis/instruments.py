@@ -12,8 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from hares.synthesis.signals import RATE, Samples, band, coloured, decay, faded, keyed, length, unit
+from hares.synthesis.signals import Samples, band, coloured, decay, faded, keyed, length, unit
 from hares.synthesis.voices import Speaker, sing, speaker
+from hares.task import SAMPLE_RATE
 
 FAMILIES = (
     "bass", "brass", "flute", "guitar", "keyboard", "mallet", "organ", "reed", "string", "synth_lead", "vocal",
@@ -138,19 +139,19 @@ def midi_hz(pitch: int) -> float:
 
 def _vibrato(timbre: Timbre, n: int, rng: np.random.Generator) -> Samples:
     """Cycles of the fundamental per cycle of nominal pitch, summed: time in seconds with vibrato, (n,)."""
-    seconds = np.arange(n) / RATE
+    seconds = np.arange(n) / SAMPLE_RATE
     if timbre.vibrato == 0:
         return seconds
     rate = rng.uniform(4.5, 6.5)
     onset = np.clip(seconds / 0.4, 0, 1)
     depth = timbre.vibrato / 1200 * np.log(2)
-    return np.cumsum(1 + depth * onset * np.sin(2 * np.pi * rate * seconds)) / RATE
+    return np.cumsum(1 + depth * onset * np.sin(2 * np.pi * rate * seconds)) / SAMPLE_RATE
 
 
 def _additive(timbre: Timbre, hz: float, n: int, rng: np.random.Generator, loudness: float) -> Samples:
     ratios = np.asarray(timbre.ratios or np.arange(1, PARTIALS + 1), float)
     ratios = ratios[ratios * hz < HIGHEST_HZ]
-    warped, seconds = _vibrato(timbre, n, rng), np.arange(n) / RATE
+    warped, seconds = _vibrato(timbre, n, rng), np.arange(n) / SAMPLE_RATE
     out = np.zeros(n)
     for k in ratios:
         octaves = np.log2(max(k, 1.0))
@@ -175,7 +176,7 @@ def _plucked(timbre: Timbre, hz: float, n: int, rng: np.random.Generator, loudne
     The line is computed in blocks shorter than the delay, so that NumPy does the work: each block
     needs only samples of earlier ones.
     """
-    delay = RATE / hz
+    delay = SAMPLE_RATE / hz
     whole = int(delay) - 2
     fraction = delay - whole - 2
     soft = timbre.slope + 0.002
@@ -205,7 +206,7 @@ def _plucked(timbre: Timbre, hz: float, n: int, rng: np.random.Generator, loudne
 
 def _modulated(timbre: Timbre, hz: float, n: int, rng: np.random.Generator, loudness: float) -> Samples:
     """Chowning's FM with a carrier at the fundamental and a modulator that is a small multiple of it."""
-    seconds = np.arange(n) / RATE
+    seconds = np.arange(n) / SAMPLE_RATE
     ratio = float(rng.choice([1, 2, 3]))
     fading = 0.4 + 0.6 * decay(n, rng.uniform(0.2, 1.5))
     modulator = timbre.index * loudness * fading * np.sin(2 * np.pi * ratio * hz * seconds)

@@ -13,7 +13,6 @@ import numpy as np
 
 from hares.synthesis.instruments import instrument, midi_hz, note
 from hares.synthesis.signals import (
-    RATE,
     Samples,
     add_at,
     band,
@@ -26,6 +25,7 @@ from hares.synthesis.signals import (
     white,
 )
 from hares.synthesis.voices import is_low, sing, speaker
+from hares.task import SAMPLE_RATE
 
 MAJOR, MINOR, PHRYGIAN = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 1, 4, 5, 7, 8, 10)
 VOWELS = ("a", "o", "u", "e", "i")
@@ -125,7 +125,7 @@ def _part(
     player = instrument(part.family, 0, f"player {rng.integers(1000)}")
     step = beat / part.density
     out = np.zeros(n)
-    steps = int(np.ceil(n / RATE / step))
+    steps = int(np.ceil(n / SAMPLE_RATE / step))
     for i, pitch in enumerate(_walk(mood, key, part.middle, steps, rng)):
         if rng.random() < 0.12:
             continue
@@ -144,7 +144,7 @@ def _voices(record: Style, key: int, beat: float, n: int, rng: np.random.Generat
         wanted = middle < 57
         singers = (speaker(0, f"singer {rng.integers(1000)}") for _ in range(100))
         person = next(s for s in singers if is_low(s) == wanted)
-        steps = int(np.ceil(n / RATE / beat)) + 1
+        steps = int(np.ceil(n / SAMPLE_RATE / beat)) + 1
         pitches = _walk(record.mood, key, middle, steps, rng)
         melody = [
             (midi_hz(p), beat * float(rng.choice([0.5, 1, 1, 2])), str(rng.choice(VOWELS))) for p in pitches
@@ -159,7 +159,7 @@ def _drums(beat: float, n: int, rng: np.random.Generator) -> Samples:
     kick = sweep(45 + 110 * decay(m, 0.03)) * decay(m, 0.08)
     snare = (0.6 * white(rng, m) + sweep(np.full(m, 190.0))) * decay(m, 0.05)
     hat = band(white(rng, m), 6000, None) * decay(m, 0.015)
-    for i in range(int(n / RATE / beat * 2) + 1):
+    for i in range(int(n / SAMPLE_RATE / beat * 2) + 1):
         at = length(i * beat / 2)
         add_at(out, 0.4 * hat, at)
         if i % 4 == 0 or rng.random() < 0.1:

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from hares.synthesis.signals import RATE, Samples, resampled
+from hares.synthesis.signals import Samples, resampled
+from hares.task import SAMPLE_RATE
 
 FORMATS = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".mp3": ("MP3", "MPEG_LAYER_III")}
 
@@ -28,7 +29,7 @@ class Recording:
 
     path: str
     render: Callable[[], Samples]
-    rate: int = RATE
+    rate: int = SAMPLE_RATE
 
 
 @dataclass(frozen=True)

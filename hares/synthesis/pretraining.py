@@ -16,8 +16,9 @@ from hares.synthesis.instruments import FAMILIES, instrument, midi_hz, note
 from hares.synthesis.music import STYLES, play
 from hares.synthesis.phones import LANGUAGES, WORDS, spelled
 from hares.synthesis.plan import Plan, Recording, scaled
-from hares.synthesis.signals import RATE, Samples, keyed, length, microphone, placed, recorded
+from hares.synthesis.signals import Samples, keyed, length, microphone, placed, recorded
 from hares.synthesis.voices import speak, speaker, talk
+from hares.task import SAMPLE_RATE
 
 Maker = Callable[[np.random.Generator, int], Samples]
 
@@ -41,22 +42,22 @@ def _clip(seed: int, kind: str, i: int) -> Samples:
 
 def _talk(rng: np.random.Generator, n: int) -> Samples:
     language = str(rng.choice(sorted(LANGUAGES)))
-    return talk(language, speaker(1, f"pretrain {rng.integers(10**6)}"), n / RATE, rng)[1]
+    return talk(language, speaker(1, f"pretrain {rng.integers(10**6)}"), n / SAMPLE_RATE, rng)[1]
 
 
 def _words(rng: np.random.Generator, n: int) -> Samples:
-    said = " ".join(rng.choice(sorted(WORDS), max(1, int(n / RATE * 1.6))))
+    said = " ".join(rng.choice(sorted(WORDS), max(1, int(n / SAMPLE_RATE * 1.6))))
     return speak(spelled(said), speaker(1, f"pretrain {rng.integers(10**6)}"), rng)
 
 
 def _music(rng: np.random.Generator, n: int) -> Samples:
-    return play(str(rng.choice(sorted(STYLES))), rng, n / RATE)
+    return play(str(rng.choice(sorted(STYLES))), rng, n / SAMPLE_RATE)
 
 
 def _notes(rng: np.random.Generator, n: int) -> Samples:
     family = str(rng.choice(FAMILIES))
     player = instrument(family, 1, f"pretrain {rng.integers(10**6)}")
-    return note(player, midi_hz(int(rng.integers(40, 80))), n / RATE, rng, rng.uniform(0.3, 1))
+    return note(player, midi_hz(int(rng.integers(40, 80))), n / SAMPLE_RATE, rng, rng.uniform(0.3, 1))
 
 
 def _sounds(rng: np.random.Generator, n: int) -> Samples:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import signal
 
+from hares.task import SAMPLE_RATE
+
 Samples = NDArray[np.float64]
 
-RATE = 16_000
 PEAK = 0.9
 
 
@@ -35,7 +36,7 @@ def hex_name(digits: int, seed: int, *key: str | int) -> str:
 
 def length(seconds: float) -> int:
     """Samples in `seconds` at 16 kHz."""
-    return round(seconds * RATE)
+    return round(seconds * SAMPLE_RATE)
 
 
 def white(rng: np.random.Generator, n: int) -> Samples:
@@ -46,7 +47,7 @@ def white(rng: np.random.Generator, n: int) -> Samples:
 def coloured(rng: np.random.Generator, n: int, db_per_octave: float) -> Samples:
     """Noise of unit RMS whose power falls by `db_per_octave` above 50 Hz (3 is pink, 6 brown), (n,)."""
     size = n + n % 2
-    hz = np.maximum(np.fft.rfftfreq(size, 1 / RATE), 50.0)
+    hz = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 50.0)
     spectrum = np.fft.rfft(white(rng, size)) * (hz / 50.0) ** (-db_per_octave / 6.02)
     return unit(np.fft.irfft(spectrum, size)[:n])
 
@@ -57,29 +58,29 @@ def band(x: Samples, low: float | None, high: float | None, order: int = 2) -> S
         return x
     kind = "lowpass" if low is None else "highpass" if high is None else "bandpass"
     edges = [edge for edge in (low, high) if edge is not None]
-    return signal.sosfilt(signal.butter(order, edges, kind, fs=RATE, output="sos"), x)
+    return signal.sosfilt(signal.butter(order, edges, kind, fs=SAMPLE_RATE, output="sos"), x)
 
 
 def resonance(x: Samples, hz: float, bandwidth: float) -> Samples:
     """A two-pole resonator at `hz`, `bandwidth` Hz wide. (n,) -> (n,)."""
-    radius = np.exp(-np.pi * bandwidth / RATE)
-    return signal.lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hz / RATE), radius**2], x)
+    radius = np.exp(-np.pi * bandwidth / SAMPLE_RATE)
+    return signal.lfilter([1 - radius], [1, -2 * radius * np.cos(2 * np.pi * hz / SAMPLE_RATE), radius**2], x)
 
 
 def drift(rng: np.random.Generator, n: int, hz: float) -> Samples:
     """A slow random curve in [0, 1] with about `hz` new values a second, (n,)."""
-    points = rng.random(max(4, int(np.ceil(n / RATE * hz)) + 2))
+    points = rng.random(max(4, int(np.ceil(n / SAMPLE_RATE * hz)) + 2))
     return np.interp(np.arange(n) / n * (len(points) - 1), np.arange(len(points)), points)
 
 
 def sweep(hz: Samples, phase: float = 0.0) -> Samples:
     """A sine whose instantaneous frequency is `hz`, (n,) -> (n,)."""
-    return np.sin(2 * np.pi * np.cumsum(hz) / RATE + phase)
+    return np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE + phase)
 
 
 def decay(n: int, seconds: float) -> Samples:
     """An exponential decay that reaches 1/e after `seconds`, (n,)."""
-    return np.exp(-np.arange(n) / (seconds * RATE))
+    return np.exp(-np.arange(n) / (seconds * SAMPLE_RATE))
 
 
 def faded(x: Samples, seconds: float = 0.01) -> Samples:
@@ -138,7 +139,7 @@ def microphone(x: Samples, rng: np.random.Generator, spread_db: float = 8.0) -> 
     Without it the mean spectrum alone would tell most classes apart.
     """
     spectrum = np.fft.rfft(x)
-    hz = np.maximum(np.fft.rfftfreq(len(x), 1 / RATE), 50.0)
+    hz = np.maximum(np.fft.rfftfreq(len(x), 1 / SAMPLE_RATE), 50.0)
     octaves = np.log2(hz / 1000.0)
     centre, height = rng.uniform(-2.5, 2.5), rng.uniform(-spread_db, spread_db)
     tilt = rng.uniform(-spread_db, spread_db) / 4
@@ -163,7 +164,7 @@ def limited(x: Samples) -> Samples:
 
 def resampled(x: Samples, rate: int) -> Samples:
     """`x` from 16 kHz to `rate` Hz along its last axis. (..., n) -> (..., n * rate / 16000)."""
-    if rate == RATE:
+    if rate == SAMPLE_RATE:
         return x
-    common = gcd(rate, RATE)
-    return limited(signal.resample_poly(x, rate // common, RATE // common, axis=-1))
+    common = gcd(rate, SAMPLE_RATE)
+    return limited(signal.resample_poly(x, rate // common, SAMPLE_RATE // common, axis=-1))

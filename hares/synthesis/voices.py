@@ -15,9 +15,10 @@ import numpy as np
 from scipy import ndimage, signal
 
 from hares.synthesis.phones import LANGUAGES, PHONES, Language, Phone, SpokenWord, phrase
-from hares.synthesis.signals import RATE, Samples, faded, keyed, unit, white
+from hares.synthesis.signals import Samples, faded, keyed, unit, white
+from hares.task import SAMPLE_RATE
 
-HOP = RATE // 100
+HOP = SAMPLE_RATE // 100
 FRAME = 2 * HOP
 FFT = 1024
 BANDWIDTHS = (70.0, 90.0, 130.0, 200.0, 250.0)
@@ -219,7 +220,7 @@ def _frames(x: Samples, t: int) -> np.ndarray:
 
 def _pulses(hz: Samples, person: Speaker, rng: np.random.Generator) -> Samples:
     """The derivative of Rosenberg's glottal flow, with jitter and shimmer per cycle: (n,) -> (n,)."""
-    cycles = np.cumsum(hz) / RATE
+    cycles = np.cumsum(hz) / SAMPLE_RATE
     count = int(cycles[-1]) + 2
     jitter = rng.normal(0, 0.004, count)
     position = cycles + np.interp(cycles, np.arange(count), jitter)
@@ -235,13 +236,13 @@ def _tract_response(formants: Samples, tract: float) -> np.ndarray:
     response = np.ones((len(formants), len(delay)), complex)
     upper = [np.full(len(formants), min(hz * tract, 7000.0)) for hz in UPPER_FORMANTS]
     for hz, bandwidth in zip([*formants.T, *upper], BANDWIDTHS, strict=True):
-        square = np.exp(-2 * np.pi * bandwidth / RATE)
-        linear = 2 * np.sqrt(square) * np.cos(2 * np.pi * hz / RATE)
+        square = np.exp(-2 * np.pi * bandwidth / SAMPLE_RATE)
+        linear = 2 * np.sqrt(square) * np.cos(2 * np.pi * hz / SAMPLE_RATE)
         response *= (1 - linear + square)[:, None] / (1 - linear[:, None] * delay + square * delay**2)
     return response
 
 
 def _noise_response(tracks: _Tracks, tract: float) -> Samples:
-    hz = np.fft.rfftfreq(FFT, 1 / RATE)
+    hz = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
     centre = np.minimum(tracks.noise_hz * tract, 7000.0)[:, None]
     return np.exp(-0.5 * ((hz - centre) / (tracks.noise_width[:, None] * 0.6)) ** 2)

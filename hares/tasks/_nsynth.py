@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of, index_problem, what_is_there
+from hares.files import clip_id_of, index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 from hares.tasks._places import Places

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from hares._files import leads_outside
+from hares.files import leads_outside
 from hares.reading import is_audio
 
 _FOLDERS_KEPT = 4  # listings kept: an index goes through its folders one after another

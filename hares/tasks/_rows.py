@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares._files import index_problem, what_is_there
+from hares.files import index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import CorpusIndexError, Reason, Rejected, Split
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares._files import clip_id_of, leads_outside, shown
-from hares.audio import AudioError, seconds
+from hares.decoding import AudioError, seconds
+from hares.files import clip_id_of, leads_outside, shown
 from hares.reading import is_audio
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 from hares.tasks import _rows

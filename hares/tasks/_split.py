@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from hares._files import name_hash
+from hares.files import name_hash
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split, Task, TaskIndex
 from hares.tasks import _rows
 from hares.tasks._places import parts_of

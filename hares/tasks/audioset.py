@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hares._files import clip_id_of, name_hash
+from hares.files import clip_id_of, name_hash
 from hares.reading import audio_files
 from hares.task import Clip, CorpusIndexError, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -56,6 +56,7 @@ TASK = Task(
     label_kind="multi",
     metric="mAP",
     probe="mlp",
+    mixed=True,
     train_crop=3.0,
     evaluation="equally_spaced",
     evaluation_crop=3.0,
@@ -64,7 +65,7 @@ TASK = Task(
     steps=200_000,
     paper_samples=1_900_000,
     paper_classes=527,
-    official_split=True,
+    split_is_official=True,
     layout=(
         "balanced_train_segments.csv",
         "unbalanced_train_segments.csv (where there)",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
 from hares.tasks._places import Places
@@ -36,7 +36,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=36_000,
     paper_classes=2,
-    official_split=False,
+    split_is_official=False,
     layout=(
         "ff1010bird_metadata_2018.csv, ff1010bird/wav/{itemid}.wav (or ff1010bird_wav/wav)",
         "warblrb10k_public_metadata_2018.csv, warblrb10k/wav/{itemid}.wav (or warblrb10k_public_wav/wav)",

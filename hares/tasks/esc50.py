@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from hares._files import clip_id_of
-from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
+from hares.files import clip_id_of
+from hares.task import FOLDS, Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
 from hares.tasks._places import Places, parts_of
 
@@ -49,11 +49,13 @@ TASK = Task(
     steps=None,
     paper_samples=2_000,
     paper_classes=50,
-    official_split=True,
+    split_is_official=True,
     layout=("meta/esc50.csv", "audio/{fold}-{src_file}-{take}-{target}.wav"),
     licence="CC-BY-NC-3.0",
     url="https://github.com/karolpiczak/ESC-50",
     citation="K Piczak, ESC: Dataset for environmental sound classification, ACM Multimedia 2015",
+    folds=FOLDS,
+    augmented=True,
     deviations=("the paper does not name the augmentation of the ten epochs of training samples",),
 )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
 from hares.tasks._places import Places, parts_of
@@ -43,7 +43,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=27_000,
     paper_classes=31,
-    official_split=True,
+    split_is_official=True,
     layout=("data/train_data.csv, valid_data.csv, test_data.csv", "wavs/speakers/{speaker}/{id}.wav"),
     licence="Fluent Speech Commands Public License (academic research)",
     url="https://fluent.ai/research/fluent-speech-commands/",

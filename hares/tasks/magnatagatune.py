@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -60,7 +60,7 @@ TASK = Task(
     steps=20_000,
     paper_samples=26_000,
     paper_classes=50,
-    official_split=True,
+    split_is_official=True,
     disjoint_groups=False,
     layout=(
         "annotations_final.csv (tab-separated)",

@@ -42,7 +42,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=90_000,
     paper_classes=12,
-    official_split=True,
+    split_is_official=True,
     layout=(
         "{word}/{speaker}_nohash_{n}.wav",
         "testing_list.txt, validation_list.txt",

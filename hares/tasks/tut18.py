@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
 from hares.tasks._places import Places, parts_of
@@ -50,7 +50,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=8_600,
     paper_classes=10,
-    official_split=False,
+    split_is_official=False,
     layout=(
         "meta.csv (tab-separated)",
         "evaluation_setup/fold1_train.txt, fold1_evaluate.txt (optional)",

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares._files import clip_id_of
+from hares.files import clip_id_of
 from hares.reading import is_audio
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -38,7 +38,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=147_000,
     paper_classes=1_251,
-    official_split=True,
+    split_is_official=True,
     layout=(
         "iden_split.txt",
         "wav/{speaker}/{video}/{n}.wav (or dev/wav and test/wav, as the archives unpack)",

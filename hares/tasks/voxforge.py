@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hares._files import clip_id_of, leads_outside, what_is_there
+from hares.files import clip_id_of, leads_outside, what_is_there
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
 from hares.tasks._places import parts_of
@@ -45,7 +45,7 @@ TASK = Task(
     steps=400_000,
     paper_samples=145_000,
     paper_classes=6,
-    official_split=False,
+    split_is_official=False,
     layout=(
         "{language}/{speaker}-{session}/wav/*.wav (or the tree of the site)",
         "voxforge_urls.txt (optional, TensorFlow Datasets')",

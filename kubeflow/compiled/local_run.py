@@ -39,8 +39,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from hares.atomic_files import write_atomically
-from hares.links import no_link, refuse_links
+from hares.atomic_files import no_link, refuse_links, write_atomically
 from kubeflow.compiled.executor_input import EXECUTOR_LOGS
 from kubeflow.compiled.file import CompiledFileError, CompiledPipeline, CompiledStep
 

@@ -45,7 +45,7 @@ def gelu(x: tf.Tensor) -> tf.Tensor:
 def doubled_gelu(x: tf.Tensor) -> tf.Tensor:
     """Twice GELU in its tanh form: a convolution that follows has half the scale.
 
-    Passes over `x` are what GELU's time goes into, and these are two fewer than `tf.nn.gelu`'s. They are in float32
+    GELU is memory-bound; this form makes two passes fewer over `x` than `tf.nn.gelu`. They are in float32
     whichever type `x` has: in bfloat16 each would round, and a CPU without bfloat16 arithmetic would convert back and
     forth at each.
     """

@@ -10,7 +10,7 @@ does, with one input channel and without a classifier; `nfnet_tiny` is the same 
 - The activation is GELU in its tanh form, scaled to unit variance everywhere, after the final convolution too.
 - Stochastic depth grows from 0 in the first block to almost 0.1 in the last and never rescales: the rate that
   the paper gives for its Slowfast NFNet, as it gives none for this network. NFNet's own dropout belongs to the
-  classifier, which is not there.
+  classifier, which is left out.
 
 Deviation: squeeze-excite kernels start from an untruncated normal distribution.
 

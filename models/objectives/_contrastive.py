@@ -47,7 +47,7 @@ def first_then_second(rows: tf.Tensor) -> tf.Tensor:
     return tf.concat(tf.unstack(rows, axis=1), axis=0)
 
 
-def own_places(rows: tf.Tensor, replicas: Replicas) -> tf.Tensor:
+def own_columns(rows: tf.Tensor, replicas: Replicas) -> tf.Tensor:
     """Places (b,) of this replica's rows in the gathered ones."""
     count = tf.shape(rows)[0]
     return replicas.index * count + tf.range(count)
@@ -66,7 +66,7 @@ def contrast(first: tf.Tensor, second: tf.Tensor, temperature: float, replicas: 
     `uniformity`, the logarithm of the mean of exp(-2 * squared distance) between clips' first views.
     """
     all_first, all_second = replicas.gather(first), replicas.gather(second)  # (B, p)
-    own = own_places(first, replicas)
+    own = own_columns(first, replicas)
     total = tf.cast(tf.shape(all_first)[0], tf.float32)
     forward = _nt_xent(first, all_first, all_second, own, temperature)  # (b,)
     backward = _nt_xent(second, all_second, all_first, own, temperature)

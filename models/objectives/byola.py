@@ -1,4 +1,4 @@
-"""BYOL-A: from one crop of a clip, foretell what another network makes of the same crop, otherwise augmented.
+"""BYOL-A: from one view of a crop, predict another network's output for another view of the same crop.
 
 Paper, section 3, appendix C and tables 2 and 4 ("the exact pre-training setup in the original paper"), after
 Niizumi et al., 2021 (its version 1). One crop is normalised by running statistics and augmented twice: mixed
@@ -9,13 +9,13 @@ and projector, an exponential moving average of the online one's, and learns not
 
 Where this differs from the original code:
 
-- The running mean and variance are of all crops seen so far, and go on; the original stops after ten epochs, by
-  when the next crop weighs next to nothing in either.
-- A crop enters the queue once, after its batch, and not once a view: so the background is never the crop itself.
+- The running mean and variance are updated to the end; the original stops after ten epochs, when one more crop hardly
+  changes either.
+- A crop enters the queue once, after its batch, and not with each view: so the background is never the crop itself.
 - Batch normalisation in the heads is over the *global* batch, a view at a time. It has no running statistics, as
   the heads are only used in training.
-- No bias stands before a batch normalisation, which takes it away again: its gradient is nought but for rounding,
-  of which Adam makes steps, others for every number of replicas, and the projector's would reach the target.
+- Layers before a batch normalisation have no bias: its gradient would be rounding noise, which Adam amplifies
+  differently for each number of replicas, and the projector's bias would reach the target network.
 - The moving average follows each update; the original's is one update late.
 - An encoder's own running statistics are not averaged: the target has its own, of what it sees, as the original.
 
@@ -122,7 +122,7 @@ class Byola(Objective):
     """Augmentations, heads, target network and loss.
 
     Args:
-        encoder: the encoder's record, of which the target network has another.
+        encoder: the encoder's record; the target network is a second one of its kind.
         settings: the numbers.
         crop_shape: (t, f).
         seed: the encoder's, and decides the heads' first weights.

@@ -22,7 +22,7 @@ import tensorflow as tf
 from models.encoder import Encoder, EncoderRecord
 from models.frontend import standardise
 from models.objective import Batch, LossShare, Objective, ObjectiveRecord, Replicas
-from models.objectives._contrastive import first_then_second, own_places, projector
+from models.objectives._contrastive import first_then_second, own_columns, projector
 from models.training.config import TrainingConfig
 
 
@@ -81,7 +81,7 @@ class Cola(Objective):
         embedding = encoder(self.views(batch), training=True, noise=noise)["embedding"]
         first, second = tf.split(embedding, 2)
         logits = self.similarities(first, second, replicas)
-        own = own_places(first, replicas)
+        own = own_columns(first, replicas)
         clips = tf.cast(tf.shape(logits)[1], tf.float32)
         entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
         found = tf.cast(tf.argmax(logits, axis=1, output_type=tf.int32) == own, tf.float32)

@@ -5,15 +5,16 @@ Paper, sections 2.2 and 3 (batch 4096, 200k steps, projector with 3 hidden layer
 other crop of this clip? It is asked of both crops and averaged over all 2B views.
 
 - Negatives come from the global batch; see `models/objectives/_contrastive.py`.
-- Left open by the paper: the projector has ReLU between its layers, no normalisation, and no activation on
-  its output.
+- Left open by the paper: the projector has ReLU between its layers, no normalisation, no activation on its output,
+  and 128 outputs as in SimCLR's own paper.
 
 Shapes: `b` clips on this replica, `d` embedding, `p` projection.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from dataclasses import dataclass
 
 import tensorflow as tf
 
@@ -24,28 +25,48 @@ from models.training.config import TrainingConfig
 from models.training.mixing import mixed_views
 
 
+@dataclass(frozen=True)
+class SimclrSettings:
+    """SimCLR's own settings.
+
+    Attributes:
+        temperature: what cosine similarities are divided by.
+        projector_sizes: the projector's hidden layers.
+        projection_size: p.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    temperature: float = 0.1
+    projector_sizes: tuple[int, ...] = (4096, 4096, 4096)
+    projection_size: int = 128
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"temperature: got {self.temperature}; accepted is a finite number above 0")
+        if min(self.projector_sizes, default=0) < 1:
+            raise ValueError(
+                f"projector_sizes: got {self.projector_sizes}; accepted are one or more layer sizes of at least 1"
+            )
+        if self.projection_size < 1:
+            raise ValueError(f"projection_size: got {self.projection_size}; accepted is 1 or more")
+
+
 class SimCLR(Objective):
     """The projector and the contrastive loss.
 
     Args:
         embedding_size: d.
-        hidden_sizes: the projector's hidden layers.
-        projection_size: p.
-        temperature: what cosine similarities are divided by.
+        settings: SimCLR's own.
         seed: decides the projector's first weights.
     """
 
-    def __init__(
-        self,
-        embedding_size: int,
-        hidden_sizes: Sequence[int],
-        projection_size: int,
-        temperature: float,
-        seed: int,
-    ) -> None:
+    def __init__(self, embedding_size: int, settings: SimclrSettings, seed: int) -> None:
         super().__init__(name="simclr")
-        self._temperature = temperature
-        self.projector = projector(embedding_size, [*hidden_sizes, projection_size], seed)
+        self._temperature = settings.temperature
+        sizes = [*settings.projector_sizes, settings.projection_size]
+        self.projector = projector(embedding_size, sizes, seed)
 
     def views(self, batch: Batch) -> tf.Tensor:
         """(2b, t, f, 1): the two crops of each clip, mixed and standardised."""
@@ -62,13 +83,7 @@ class SimCLR(Objective):
 def _build(
     config: TrainingConfig, encoder: EncoderRecord, num_classes: int, crop_shape: tuple[int, ...]
 ) -> SimCLR:
-    return SimCLR(
-        encoder.embedding_size,
-        config.projector_sizes,
-        config.projection_size,
-        config.temperature,
-        config.seed,
-    )
+    return SimCLR(encoder.embedding_size, OBJECTIVE.own_settings(config), config.seed)
 
 
 OBJECTIVE = ObjectiveRecord(
@@ -78,4 +93,5 @@ OBJECTIVE = ObjectiveRecord(
     input_kind="log_mel",
     metrics=("alignment", "uniformity"),
     build=_build,
+    settings=SimclrSettings,
 )

@@ -1,13 +1,11 @@
 """Settings of one pretraining run.
 
-Paper, section 3 (batch sizes, steps, learning rate 2e-4, crops, projector) and appendix C (warm-up, cosine,
-temperature, mixing ratio). The defaults are the paper's SimCLR run of SF NFNet-F0; its classification runs
-take `objective="classification", batch_size=1024, steps=100_000`.
+Paper, section 3 (batch sizes, steps, learning rate 2e-4, crops) and appendix C (warm-up, cosine, mixing ratio). The
+defaults are the paper's SimCLR run of SF NFNet-F0; its classification runs take
+`objective="classification", batch_size=1024, steps=100_000`.
 
-Where the paper is open or contradicts itself:
-
-- Peak learning rate: section 3 says 2e-4, appendix C 1e-4. The default is section 3's; it is a setting.
-- The projector's output size is not given: 128, as in SimCLR's own paper.
+The paper contradicts itself on the peak learning rate: section 3 says 2e-4, appendix C 1e-4. The default is that of
+section 3.
 """
 
 from __future__ import annotations
@@ -36,11 +34,8 @@ class TrainingConfig:
         optimizer: "adam", or "lamb" for large batches.
         crop_seconds: length of a random training crop.
         mixing_alpha, mixing_beta: the example mixing ratio is drawn from Beta(alpha, beta).
-        temperature: SimCLR's tau.
-        projector_sizes: hidden layers of SimCLR's projector.
-        projection_size: what SimCLR's projector puts out.
         seed: decides weights, order, crops, mixing and encoder noise.
-        strategy: "auto" takes what is there; see `models/training/distribution.py`.
+        strategy: "auto" takes the best that is available; see `models/training/distribution.py`.
         steps_per_loop: updates in one call of the compiled function; progress is reported between calls.
         checkpoint_every_steps: updates between checkpoints; the last step is always saved.
         keep_checkpoints: newest checkpoints kept.
@@ -60,9 +55,6 @@ class TrainingConfig:
     crop_seconds: float = 3.0
     mixing_alpha: float = 5.0
     mixing_beta: float = 2.0
-    temperature: float = 0.1
-    projector_sizes: tuple[int, ...] = (4096, 4096, 4096)
-    projection_size: int = 128
     seed: int = 0
     strategy: str = "auto"
     steps_per_loop: int = 100
@@ -78,8 +70,13 @@ class TrainingConfig:
         Raises:
             ValueError: a setting is out of range; the message names it, its value and what is accepted.
         """
-        for name in ("steps", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints",
-                     "shuffle_buffer", "projection_size"):  # fmt: skip
+        for name in (
+            "steps",
+            "steps_per_loop",
+            "checkpoint_every_steps",
+            "keep_checkpoints",
+            "shuffle_buffer",
+        ):
             self._require(name, getattr(self, name) >= 1, "an integer of at least 1")
         self._require("batch_size", self.batch_size >= 3, "at least 3, as a clip mixes with two others")
         self._require("warmup_steps", self.warmup_steps >= 0, "an integer of at least 0")
@@ -89,14 +86,9 @@ class TrainingConfig:
                 f"learning rate is never reached; set warmup_steps to at most {self.steps}, for example "
                 f"{max(1, self.steps // 40)} (the paper warms up for 5,000 of 200,000 steps)"
             )
-        for name in ("peak_learning_rate", "crop_seconds", "mixing_alpha", "mixing_beta", "temperature"):
+        for name in ("peak_learning_rate", "crop_seconds", "mixing_alpha", "mixing_beta"):
             value = getattr(self, name)
             self._require(name, math.isfinite(value) and value > 0, "a finite number above 0")
-        self._require(
-            "projector_sizes",
-            bool(self.projector_sizes) and min(self.projector_sizes, default=0) >= 1,
-            "one or more layer sizes of at least 1",
-        )
         self._require("seed", 0 <= self.seed < 2**31, "an integer from 0 to 2147483647")
         self._require("optimizer", self.optimizer in OPTIMIZERS, f"one of {', '.join(OPTIMIZERS)}")
         self._require("strategy", self.strategy in STRATEGIES, f"one of {', '.join(STRATEGIES)}")

@@ -16,10 +16,10 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     - "multi_worker": the workers of the environment variable TF_CONFIG, as Vertex AI and Kubeflow set it.
     - "mirrored": all GPUs of this machine; without GPUs, all its logical CPU devices.
     - "single": one device.
-    - "auto": the first of these that is there: a TPU, two or more workers, two or more GPUs, one device.
+    - "auto": the first of these that is available: a TPU, two or more workers, two or more GPUs, one device.
 
     Raises:
-        ValueError: the name is unknown, or what it needs is not there; the message says what is missing.
+        ValueError: the name is unknown, or what it needs is missing; the message says what.
     """
     chosen = _detect() if name == "auto" else name
     if chosen == "tpu":

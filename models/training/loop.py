@@ -36,8 +36,7 @@ from models.training.checkpoints import Checkpoints, restore_encoder
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
-from models.training.optimizers import build_optimizer
-from models.training.schedule import WarmupCosine
+from models.training.optimizers import WarmupCosine, build_optimizer
 from models.training.step import StepLog, compile_steps, trainable_variables
 
 _LOG = logging.getLogger(__name__)

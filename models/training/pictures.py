@@ -1,4 +1,4 @@
-"""What the encoder hears, for TensorBoard: log-mels of a clip's random crops, and the views that are made of them.
+"""What the encoder sees, for TensorBoard: log-mels of a clip's random crops, and the views that are made of them.
 
 Mixing and augmentation decide what SimCLR learns (paper, sections 2.2 and 3), and a glance tells a mistake in them
 that the loss does not. The pictures are made of a few clips of their own, read in the order of the records: the loop

@@ -91,7 +91,7 @@ def compile_steps(
         row = tf.zeros([2 + len(metric_names)])
         waited = tf.constant(0.0, tf.float64)
         for index in tf.range(count):
-            # The clock starts when the last update has ended, and stops when the batch is there.
+            # The clock starts when the last update has ended, and stops when the batch has arrived.
             with tf.control_dependencies([row]):
                 asked = clock()
             with tf.control_dependencies([asked]):

@@ -123,7 +123,7 @@ def paired_among(reports: Mapping[str, Path]) -> Iterator[tuple[str, str, list[d
     Yields:
         The two runs, in the order of `reports`, and the second's scores against the first's.
     """
-    from hares.report.runs import compare, load_run, resampled_answers
+    from hares.report.runs import compare, load_run, resampled_run
 
     runs = []
     for name, folder in reports.items():
@@ -131,7 +131,7 @@ def paired_among(reports: Mapping[str, Path]) -> Iterator[tuple[str, str, list[d
             runs.append(load_run(folder, name))
         except (ValueError, OSError):
             continue
-    resampled = [resampled_answers(run) for run in runs] if len(runs) > 1 else []
+    resampled = [resampled_run(run) for run in runs] if len(runs) > 1 else []
     for (first, ours), (second, theirs) in itertools.combinations(zip(runs, resampled, strict=False), 2):
         yield first.name, second.name, _score_rows(compare(first, ours, second, theirs))
 

@@ -6,7 +6,6 @@ well. Every manifest of the store is read, line by line.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import PUSHED
+from hares.digests import file_digest
 from pipeline.lineage.clips import SourceClip, find_clips
 from pipeline.lineage.graph import Graph, downstream, makers, origins_of_steps, steps_by_id
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
@@ -113,11 +113,7 @@ def impact_data(found: Impact) -> dict[str, Any]:
 def _path_and_digest(file: str) -> tuple[str, str]:
     path = Path(file)
     if path.is_file():
-        digest = hashlib.sha256()
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return str(path.resolve()), digest.hexdigest()
+        return str(path.resolve()), file_digest(path)
     if len(file) == _SHA256_DIGITS and set(file.lower()) <= set("0123456789abcdef"):
         return "", file.lower()
     return str(path.resolve()), ""

@@ -20,7 +20,7 @@ def config() -> PipelineConfig:
         crop_seconds=1.28,
         peak_learning_rate=1e-3,
         warmup_steps=20,
-        projector_sizes=(512,),
+        objective_settings={"projector_sizes": [512]},
         steps_per_loop=10,
         checkpoint_every_steps=50,
         shuffle_buffer=2048,

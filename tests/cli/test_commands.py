@@ -241,6 +241,6 @@ def test_the_paper_presets_are_the_papers_numbers() -> None:
             5000,
             3.0,
         )
-        assert training.temperature == 0.1 and (training.mixing_alpha, training.mixing_beta) == (5, 2)
-        assert training.projector_sizes == (4096,) * 3 and config.frontend.num_mel_bins == 80
+        assert not training.objective_settings and (training.mixing_alpha, training.mixing_beta) == (5, 2)
+        assert config.frontend.num_mel_bins == 80
         assert config.pretraining.source == "audioset" and config.protocol.max_steps is None

@@ -73,7 +73,7 @@ def test_scores_as_a_table_and_as_json(shared_corpus, tmp_path):
         (["--corpus", "birdsong=.", "--encoder", "saved_model:nowhere"], "no saved_model.pb in nowhere"),
         (["--corpus", "birdsong=.", "--encoder", "log_mel", "--sample-rate", "48000"], "declares 16000 Hz"),
         (["--encoder", "log_mel", "--tasks", "esc51"], "unknown task 'esc51'"),
-        (["--encoder", "log_mel", "--tasks", "esc50"], "--tasks esc50: there is no folder"),
+        (["--encoder", "log_mel", "--tasks", "esc50"], "task esc50: there is no folder"),
         (["--encoder", "log_mel"], "none of the data sets"),
     ],
 )

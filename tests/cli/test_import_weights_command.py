@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from cli.errors import CommandError, ExitCode
 from cli.main import hares
-from hares.encoders import encode_crops
-from hares.encoders import load_encoder as load_frozen
+from hares.adapters import encode_crops
+from hares.adapters import load_adapter as load_frozen
 from models.encoder import load_encoder
 from models.weights import save_weights
 

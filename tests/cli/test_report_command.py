@@ -11,11 +11,12 @@ from click.testing import CliRunner
 
 from cli.commands.report import command
 from cli.errors import CommandError, ExitCode
+from hares.benchmark import build_report
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, write_report
 from hares.report.paper import paper_column
-from hares.scoring import TaskScore, build_report
+from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import load_task, task_names
 

@@ -24,11 +24,12 @@ from components.evaluator.executor import (
     _tabulate_scores,
 )
 from components.properties import input_key, score_key
+from hares.benchmark import CorpusSummary, build_report
 from hares.blessing import BlessingConfig
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
-from hares.scoring import SourceSummary, TaskScore, build_report
+from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names
 
@@ -49,7 +50,7 @@ def scored(task, share):
 def test_scores_intervals_and_manifests_are_the_reports():
     tasks = [load_task(name) for name in task_names()]
     scores = {task.name: scored(task, 0.4 + 0.04 * number) for number, task in enumerate(tasks)}
-    sources = {task.name: SourceSummary(40, {"undecodable": 2}, True, (), 90, 85) for task in tasks}
+    sources = {task.name: CorpusSummary(40, {"undecodable": 2}, True, (), 90, 85) for task in tasks}
     encoder = {"name": "x", "encoder": "x", "weights_digest": "d"}
     report = build_report(tasks, scores, {}, sources, ProtocolSettings(), encoder)
     artifact = ProbeReport()
@@ -91,7 +92,7 @@ def test_the_baseline_is_read_with_its_stored_answers(tmp_path):
     assert comparison.paired.difference == -0.25 and comparison.paired.high < 0 and comparison.note == ""
     (tmp_path / "predictions" / "tut18.npz").unlink()
     comparison = _compared_with(str(tmp_path), *ours)
-    assert comparison.paired is None and "no stored answers" in comparison.note
+    assert comparison.paired is None and "no answers of the latest" in comparison.note
 
 
 def test_every_score_is_a_number_and_what_was_not_scored_is_none(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_the_executor_reads_each_tasks_inputs_and_fills_every_output(
             seen.append((task.name, Path(data).name, untrained))
 
         def report(self, encoder):
-            sources = {"esc50": SourceSummary(40, {}, True, (), 40, 40)}
+            sources = {"esc50": CorpusSummary(40, {}, True, (), 40, 40)}
             return build_report(
                 [esc50], {"esc50": scored(esc50, 0.5)}, {}, sources, ProtocolSettings(), encoder
             )

@@ -35,9 +35,8 @@ from components.artifacts import AudioManifest, Embeddings
 from components.audio_example_gen import executor as ingestion
 from components.beam_runner import DASK_RUNNER, run_and_release
 from components.embedder import executor as embedding
-from hares.audio import Limits
 from hares.corpus import dataset_root
-from hares.probes import FOLDS
+from hares.decoding import Limits
 from hares.protocol import load_protocol
 from hares.task import load_task, task_names
 from models.encoder import load_encoder
@@ -56,7 +55,7 @@ def run_steps(task: str, corpus: Path, model: Path, out: Path, beam_args: list[s
     examples.uri, manifest.uri = str(out / "examples"), str(out / "manifest")
     properties = {
         "sources": json.dumps({task: str(dataset_root(corpus, load_task(task), {}))}),
-        "splits": json.dumps(FOLDS if load_task(task).probe == "svm" else ("train", "validation", "test")),
+        "splits": json.dumps(load_task(task).folds or ("train", "validation", "test")),
         "clips_per_shard": CLIPS_PER_SHARD,
         "limits": json.dumps(dataclasses.asdict(Limits())),
     }

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 
 import hares
-from hares._files import leads_outside
+from hares.files import leads_outside
 from hares.ingest import rejected_line
 from hares.reading import scan
 from hares.synthesis.corpus import LAYOUTS

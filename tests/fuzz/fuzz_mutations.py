@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from hares.audio import SOUNDFILE_SUFFIXES
+from hares.decoding import SOUNDFILE_SUFFIXES
 
 OPERATIONS = ("flip", "byte", "little", "big", "wide", "cut", "remove", "insert", "repeat", "move", "token")
 NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF)

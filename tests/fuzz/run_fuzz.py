@@ -32,9 +32,9 @@ from fuzz.fuzz_mutations import (
     seconds_by_ffmpeg,
     with_ogg_sums,
 )
-from hares import _files, reading, truncation
-from hares.audio import SAMPLE_RATE, AudioError, decode_each
-from hares.task import Reason, load_task, load_task_module, task_names
+from hares import files, reading
+from hares.decoding import AudioError, containers, decode_each, frames
+from hares.task import SAMPLE_RATE, Reason, load_task, load_task_module, task_names
 from hares.tasks import _nsynth, _rows
 
 FAULTS = (Reason.DECODER_DIED, Reason.TOO_SLOW, Reason.TOO_LARGE)
@@ -112,7 +112,7 @@ def fuzz_by_coverage(runs: int, folder: Path, faults: Path) -> None:
 
     indexes = make_layouts(folder / "layouts")
     header = folder / "header"
-    for module in (truncation, reading, _files, _rows, _nsynth, *map(load_task_module, task_names())):
+    for module in (containers, frames, reading, files, _rows, _nsynth, *map(load_task_module, task_names())):
         for function in vars(module).values():
             if inspect.isfunction(function) and function.__module__ == module.__name__:
                 atheris.instrument_func(function)
@@ -122,7 +122,7 @@ def fuzz_by_coverage(runs: int, folder: Path, faults: Path) -> None:
             return
         if data[0] % 4 == 0:
             header.write_bytes(data[1:])
-            truncation.missing_end(header)
+            containers.missing_end(header)
             return
         task = task_names()[data[1] % len(task_names())]
         path = indexes[task][data[0] // 4 % len(indexes[task])]

@@ -30,8 +30,8 @@ from fuzz.fuzz_mutations import (
     seconds_by_ffmpeg,
     with_ogg_sums,
 )
-from hares.audio import SAMPLE_RATE, AudioError, decode, decode_each
-from hares.task import Reason, load_task, task_names
+from hares.decoding import AudioError, decode, decode_each
+from hares.task import SAMPLE_RATE, Reason, load_task, task_names
 
 CORPUS = Path(__file__).with_name("corpus")
 SEEDS = audio_seeds()

@@ -14,9 +14,9 @@ import pytest
 import soundfile
 import soxr
 
-from hares._decoding import decode_here
-from hares.audio import MIN_SAMPLES, SAMPLE_RATE, AudioError, Limits, decode, seconds
-from hares.task import Reason
+from hares.decoding import MIN_SAMPLES, AudioError, Limits, decode, seconds
+from hares.decoding.waveform import decode_here
+from hares.task import SAMPLE_RATE, Reason
 
 
 def tone(rate: int, length: float = 0.5, frequency: float = 440.0) -> np.ndarray:
@@ -258,5 +258,5 @@ def test_a_file_read_in_one_block_and_in_many_gives_the_same_samples(
     sound = 0.1 * np.random.default_rng(0).standard_normal((3 * rate + 7, 2))
     soundfile.write(tmp_path / "a.wav", sound, rate)
     whole = decode_here(tmp_path / "a.wav", 0.0, None, Limits())
-    monkeypatch.setattr("hares._decoding._BLOCK_VALUES", 10_000)
+    monkeypatch.setattr("hares.decoding.waveform._BLOCK_VALUES", 10_000)
     np.testing.assert_array_equal(decode_here(tmp_path / "a.wav", 0.0, None, Limits()), whole)

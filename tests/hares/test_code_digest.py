@@ -178,7 +178,7 @@ def test_every_library_of_a_step_is_a_decision() -> None:
             "workarounds.tfx_bsl",
         ),
         *("components.embedder.executor", "components.evaluator.executor", "pipeline.pretraining"),
-        *("pipeline.preprocessing", "hares.embedding_cache"),
+        *("pipeline.preprocessing", "hares.embedding.cache"),
         *(name for name in all_modules() if name.startswith(("hares.tasks", "hares.probes", "models."))),
     ]
     assert closure(*entries).libraries <= set(LIBRARIES)

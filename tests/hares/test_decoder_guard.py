@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import signal
@@ -18,9 +19,9 @@ import pytest
 import soundfile
 
 from cli.options import LONGEST_CLIP
-from hares._decoder import Decoder, DecoderPool, pool
-from hares._decoding import _mono
-from hares.audio import AudioError, Limits, MachineError, decode, decode_each, seconds
+from hares.decoding import AudioError, Limits, MachineError, decode, decode_each, seconds
+from hares.decoding.process import Decoder, DecoderPool, pool
+from hares.decoding.waveform import _mono
 from hares.task import Reason
 
 DEADLY = (sys.executable, str(Path(__file__).parents[1] / "kits/deadly_decoder.py"))
@@ -102,6 +103,19 @@ def test_an_idle_process_that_was_killed_is_replaced(tmp_path: Path) -> None:
     os.kill(first.pid, signal.SIGKILL)
     assert len(decoders.ask(request(path), Limits())[1]) == 8_000
     assert [decoder.pid for decoder in decoders.idle()] != [first.pid]
+    decoders.close()
+
+
+def test_a_generator_left_to_the_garbage_collector_returns_no_closed_decoder(tmp_path: Path) -> None:
+    path = sound(tmp_path / "a.wav")
+    decoders = DecoderPool(GIB)
+    answers = decoders.ask_each([request(path)], Limits())
+    next(answers)
+    cycle = [answers]
+    cycle.append(cycle)  # type: ignore[arg-type]
+    del answers, cycle
+    gc.collect()
+    assert len(decoders.ask(request(path), Limits())[1]) == 8_000
     decoders.close()
 
 
@@ -292,8 +306,8 @@ def test_a_decoder_that_does_not_start_says_why() -> None:
 
 CALLER = """
 import os, sys, time
-from hares._decoder import pool
-from hares.audio import decode
+from hares.decoding.process import pool
+from hares.decoding import decode
 print(len(decode(sys.argv[1])), pool(1 << 30).idle()[0].pid, flush=True)
 child = os.fork()
 if child == 0:

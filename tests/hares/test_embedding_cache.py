@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.audio import decoder_versions
-from hares.embedding_cache import EmbeddingCache, crop_policy, front_end, hashed, shard_data
-from hares.embeddings import TaskEmbeddings
-from hares.encoders import FrozenEncoder, load_encoder
+from hares.adapters import FrozenEncoder, load_adapter
+from hares.decoding import decoder_versions
+from hares.embedding.cache import EmbeddingCache, crop_policy, front_end, hashed, shard_data
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.ingest import Entry, ShardSummary
 from hares.protocol import ProtocolSettings
 from hares.task import Clip, Task, load_task, task_names
 
-ENCODER = load_encoder("log_mel")
+ENCODER = load_adapter("log_mel")
 PAPER = ProtocolSettings()
 
 
@@ -114,19 +114,19 @@ def saved_model(folder: Path, weight: float) -> FrozenEncoder:
         input_signature=[tf.TensorSpec([None, None])],
     )
     tf.saved_model.save(module, str(folder), signatures=signature)
-    return load_encoder(f"saved_model:{folder}")
+    return load_adapter(f"saved_model:{folder}")
 
 
 def test_one_weight_touches_every_shard(shards, tmp_path):
     before = keys(shards, tmp_path, saved_model(tmp_path / "model", 2.0))
     shutil.copytree(tmp_path / "model", tmp_path / "copy")
-    assert before == keys(shards, tmp_path, load_encoder(f"saved_model:{tmp_path / 'copy'}"))
+    assert before == keys(shards, tmp_path, load_adapter(f"saved_model:{tmp_path / 'copy'}"))
     data = "variables/variables.data-00000-of-00001"
     saved_model(tmp_path / "other", 2.5)
     assert (tmp_path / "model" / data).read_bytes() != (tmp_path / "other" / data).read_bytes()
     for part in (data, "variables/variables.index"):  # the graph stays byte for byte what it was
         shutil.copy(tmp_path / "other" / part, tmp_path / "copy" / part)
-    after = keys(shards, tmp_path, load_encoder(f"saved_model:{tmp_path / 'copy'}"))
+    after = keys(shards, tmp_path, load_adapter(f"saved_model:{tmp_path / 'copy'}"))
     assert changed(before, after) == {"a", "b"}
 
 
@@ -138,7 +138,7 @@ def test_the_front_end_touches_every_shard(shards, tmp_path, change):
 
 def test_the_code_of_the_front_end_is_in_the_key(shards, tmp_path, monkeypatch):
     before = keys(shards, tmp_path)
-    monkeypatch.setattr("hares.embedding_cache.code_digest", lambda *modules: f"another {modules}")
+    monkeypatch.setattr("hares.embedding.cache.code_digest", lambda *modules: f"another {modules}")
     assert changed(before, keys(shards, tmp_path)) == {"a", "b"}
 
 

@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from hares.embedding_pass import embed_shard
-from hares.embeddings import (
+from hares.embedding.encoding import embed_shard
+from hares.embedding.task_embeddings import (
     TaskEmbeddings,
     concatenate,
     decode_shard,

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hares._decoder import pool
-from hares.encoders import FrozenEncoder, load_encoder
-from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
+from hares.adapters import FrozenEncoder, load_adapter
+from hares.decoding.process import pool
+from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.preflight import PreflightError
 from hares.protocol import ProtocolSettings
 from models.encoder import load_encoder as build_encoder
@@ -74,8 +74,8 @@ def run(
     observer: Silent | None = None,
     **settings,
 ) -> Evaluation:
-    return evaluate(
-        encoder or load_encoder("log_mel"),
+    return evaluate_tasks(
+        encoder or load_adapter("log_mel"),
         find_sources(corpus, {}, TASKS),
         dataclasses.replace(SETTINGS, **settings),
         output,
@@ -143,7 +143,7 @@ def test_manifests_are_those_of_ingestion(corpus, tmp_path):
 
 def test_a_second_run_embeds_nothing_and_scores_the_same(corpus, tmp_path):
     first, observer = run(corpus, tmp_path / "one"), Silent()
-    floor, calls = load_encoder("log_mel"), Counter()
+    floor, calls = load_adapter("log_mel"), Counter()
 
     @functools.wraps(floor.embed)
     def counting(waveforms):
@@ -196,7 +196,7 @@ def test_float16_scores_are_the_same_when_found(corpus, tmp_path):
 
 
 def test_an_interrupted_shard_is_computed_again_and_no_other(corpus, tmp_path):
-    floor, left, observer = load_encoder("log_mel"), [6], Silent()
+    floor, left, observer = load_adapter("log_mel"), [6], Silent()
 
     @functools.wraps(floor.embed)
     def failing(waveforms):
@@ -212,7 +212,7 @@ def test_an_interrupted_shard_is_computed_again_and_no_other(corpus, tmp_path):
     assert complete > 0
     again = run(corpus, tmp_path / "one")
     assert again.record["cache"]["found"] == complete
-    whole = evaluate(
+    whole = evaluate_tasks(
         floor, find_sources(corpus, {}, TASKS), SETTINGS, tmp_path / "two", tmp_path / "other", Silent()
     )
     assert whole.report == again.report
@@ -235,7 +235,7 @@ def test_a_clip_that_lacked_ffmpeg_is_embedded_when_it_is_there(corpus, tmp_path
 
 
 def test_a_broken_encoder_reads_no_data(corpus, tmp_path):
-    floor = load_encoder("log_mel")
+    floor = load_adapter("log_mel")
     deaf = dataclasses.replace(floor, embed=lambda x: np.ones((len(x), 160), np.float32))
     shutil.rmtree(corpus / "esc50/audio")
     with pytest.raises(PreflightError, match="sees its input"):
@@ -244,7 +244,7 @@ def test_a_broken_encoder_reads_no_data(corpus, tmp_path):
 
 
 def test_files_are_hashed_once(corpus, tmp_path, monkeypatch):
-    from hares import embedding_cache, ingest
+    from hares import ingest
 
     hashed = Counter()
 
@@ -253,8 +253,7 @@ def test_files_are_hashed_once(corpus, tmp_path, monkeypatch):
         return digest(path)
 
     digest = ingest.file_digest
-    for module in (ingest, embedding_cache):
-        monkeypatch.setattr(module, "file_digest", counting)
+    monkeypatch.setattr(ingest, "file_digest", counting)
     run(corpus, tmp_path / "out")
     assert len(hashed) == 34 and set(hashed.values()) == {1}
 
@@ -264,10 +263,10 @@ def test_sources_are_found_or_named(corpus):
     placed = find_sources(None, {"nsynth": corpus / "esc50"}, ("nsynth_pitch",))
     assert placed[0].root == corpus / "esc50"
     for arguments, message in (
-        ((corpus, {}, ("voxforge",)), r"--tasks voxforge: there is no folder .*voxforge=DIR"),
+        ((corpus, {}, ("voxforge",)), r"task voxforge: there is no folder .*voxforge=DIR"),
         ((corpus, {}, ("esc51",)), r"unknown task 'esc51'"),
         ((corpus, {"esc": corpus}, ()), r"no data set is called esc; there are audioset"),
-        ((None, {}, ("esc50",)), r"--tasks esc50: no place for the data set"),
+        ((None, {}, ("esc50",)), r"task esc50: no place for the data set"),
         ((None, {"nsynth": Path("tfds:data")}, ("nsynth_pitch",)), r"nsynth/full is not prepared in data"),
         ((None, {"esc50": Path("tfds:data")}, ("esc50",)), r"esc50 is not in TensorFlow Datasets"),
         ((corpus / "esc50", {}, ()), r"none of the data sets audioset, .* is there"),
@@ -291,8 +290,8 @@ def export(tmp_path_factory) -> str:
 
 def test_the_way_back_scores_the_same(corpus, tmp_path, export):
     """Our export through its own adapter, and as a HEAR module as any other benchmark would load it."""
-    own = run(corpus, tmp_path / "own", load_encoder(f"saved_model:{export}"))
-    back = run(corpus, tmp_path / "back", load_encoder(f"hear:models.hear:{export}"))
+    own = run(corpus, tmp_path / "own", load_adapter(f"saved_model:{export}"))
+    back = run(corpus, tmp_path / "back", load_adapter(f"hear:models.hear:{export}"))
     assert scores(own) == scores(back)
     assert back.record["cache"]["found"] == 0, "nothing was taken from the other's cache"
 
@@ -308,7 +307,7 @@ def command(corpus: Path, output: Path, cache: Path) -> list[str]:
 def test_kill_9_at_any_moment(corpus, tmp_path):
     """The scores of a run killed again and again are those of one left alone; no finished shard is redone."""
     (tmp_path / "slow_encoder.py").write_text(
-        "import time\nimport numpy as np\nfrom hares.encoders.log_mel import embed\n"
+        "import time\nimport numpy as np\nfrom hares.adapters.log_mel import embed\n"
         "class Encoder:\n    sample_rate, embedding_size = 16000, 160\n"
         "    def __call__(self, x):\n        time.sleep(0.1)\n        return embed(x)\n"
     )

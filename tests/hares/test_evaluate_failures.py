@@ -11,8 +11,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from hares.encoders import FrozenEncoder, load_encoder
-from hares.evaluate import Evaluation, EvaluationSettings, evaluate, find_sources
+from hares.adapters import FrozenEncoder, load_adapter
+from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.protocol import ProtocolSettings
 
 # A few steps: what is tested is the way, not the scores.
@@ -30,8 +30,10 @@ TASKS = ("speech_commands_v2", "esc50")
 
 def run(corpus: Path, output: Path, encoder: FrozenEncoder | None = None, observer=None) -> Evaluation:
     sources = find_sources(corpus, {}, TASKS)
-    encoder = encoder or load_encoder("log_mel")
-    return evaluate(encoder, sources, SETTINGS, output, corpus.parent / "cache", observer or mock.Mock())
+    encoder = encoder or load_adapter("log_mel")
+    return evaluate_tasks(
+        encoder, sources, SETTINGS, output, corpus.parent / "cache", observer or mock.Mock()
+    )
 
 
 def raising(error: BaseException):
@@ -68,7 +70,7 @@ FAILURES = {
 
 def failing_on_esc50(fail, good_calls: int = 2) -> FrozenEncoder:
     """The floor, but that it fails at a batch of real clips of 5 s, after a few of them."""
-    floor, left = load_encoder("log_mel"), [good_calls]
+    floor, left = load_adapter("log_mel"), [good_calls]
 
     @functools.wraps(floor.embed)
     def embed(waveforms):
@@ -86,7 +88,7 @@ def test_a_batch_at_which_the_encoder_fails_is_named(corpus, tmp_path, fail, mes
     (out / "manifests").mkdir(parents=True)
     (out / "manifests/esc50.json").write_text("of an earlier evaluation")
     sources = find_sources(corpus, {}, ("esc50",))
-    result = evaluate(failing_on_esc50(fail), sources, SETTINGS, out, cache, mock.Mock())
+    result = evaluate_tasks(failing_on_esc50(fail), sources, SETTINGS, out, cache, mock.Mock())
     error = str(result.failures["esc50"])
     assert re.search(message, error) and error.startswith("esc50: ")
     assert re.search(
@@ -107,8 +109,8 @@ def test_other_tasks_are_scored_and_a_second_run_goes_on(corpus, tmp_path):
     assert first.report["tasks"]["speech_commands_v2"]["value"] is not None and first.report["hares"] is None
     second = run(corpus, tmp_path / "out")
     assert second.failures == {} and second.record["tasks"]["esc50"]["found"] == 2
-    whole = evaluate(
-        load_encoder("log_mel"),
+    whole = evaluate_tasks(
+        load_adapter("log_mel"),
         find_sources(corpus, {}, TASKS),
         SETTINGS,
         tmp_path / "two",

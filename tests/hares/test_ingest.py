@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from hares.audio import Limits
+from hares.decoding import Limits
 from hares.example import decode_example
 from hares.ingest import (
     Entry,

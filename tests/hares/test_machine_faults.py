@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares import _container
-from hares._decoder import DecoderPool
-from hares._decoding import decode_here
-from hares.audio import AudioError, Limits, MachineError, decode
 from hares.corpus import check_corpus
+from hares.decoding import AudioError, Limits, MachineError, decode, file_bytes
+from hares.decoding.process import DecoderPool
+from hares.decoding.waveform import decode_here
 from hares.ingest import Entry, ShardSummary, list_entries, read_shard, rejected_line, still_refused
 from hares.machine import is_of_the_machine, machine_error
 from hares.task import UNSETTLED, Reason, Rejected
@@ -69,7 +68,7 @@ def test_a_file_that_the_system_does_not_open(
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr("hares._decoding.os.open", refuse)
+        patched.setattr("hares.decoding.waveform.os.open", refuse)
         with pytest.raises(MachineError) as caught:
             here(path)
     assert caught.value.errno == number
@@ -92,10 +91,10 @@ def test_a_disk_that_fails_after_the_header(
             raise OSError(number, os.strerror(number))
         return reads(descriptor, count, position)
 
-    part = _container.Part(0, path.stat().st_size)
-    monkeypatch.setattr("hares._decoding.examine", lambda _: _container.Container(parts=(part,)))
+    part = file_bytes.Part(0, path.stat().st_size)
+    monkeypatch.setattr("hares.decoding.waveform.examine", lambda _: file_bytes.Container(parts=(part,)))
     with monkeypatch.context() as patched:
-        patched.setattr("hares._container.os.pread", fails_later)
+        patched.setattr("hares.decoding.file_bytes.os.pread", fails_later)
         with pytest.raises(MachineError) as caught:
             here(path)
     assert caught.value.errno == number and str(path) in str(caught.value)
@@ -118,7 +117,7 @@ def test_a_file_that_one_may_not_read_is_named_by_the_check_and_ends_all_else(tm
         "import ctypes, struct; libc = ctypes.CDLL(None); libc.prctl(38, 1, 0, 0, 0)\n"
         "libc.capset(struct.pack('<II', 0x20080522, 0), bytes(24))\n"
         "import json, sys; from pathlib import Path; from hares.corpus import check_corpus\n"
-        "from hares.audio import decode, MachineError\n"
+        "from hares.decoding import decode, MachineError\n"
         "(check,) = check_corpus(Path(sys.argv[1]), tasks=['tut18'])\n"
         "try:\n    decode(sys.argv[2])\nexcept MachineError as error:\n    said = str(error)\n"
         "print(json.dumps([check.clips, check.rejected, said]))"
@@ -205,7 +204,7 @@ def test_a_decoder_without_descriptors(tmp_path: Path, real_ffmpeg: None) -> Non
     """ulimit -n: the recording itself can be opened, and the pipes to ffmpeg cannot."""
     sound(tmp_path / "a.wav", 2.0)
     subprocess.run(["ffmpeg", "-v", "error", "-i", tmp_path / "a.wav", tmp_path / "a.m4a"], check=True)
-    from hares._decoder import _COMMAND
+    from hares.decoding.process import _COMMAND
 
     decoders = DecoderPool(GIB, ("sh", "-c", 'ulimit -n 8; exec "$@"', "sh", *_COMMAND))
     try:
@@ -243,17 +242,17 @@ def test_a_decoder_that_cannot_be_started(tmp_path: Path, command: tuple[str, ..
 def test_memory_that_the_machine_lacks_is_not_the_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hares import _decode_worker
+    from hares.decoding import worker
 
     def exhausted(*_: object) -> np.ndarray:
         raise MemoryError
 
-    monkeypatch.setattr(_decode_worker, "decode_here", exhausted)
+    monkeypatch.setattr(worker, "decode_here", exhausted)
     asked = {"path": str(tmp_path / "a.wav"), "start": 0.0, "duration": None}
-    monkeypatch.setattr(_decode_worker, "_memory_is_there", lambda: True)
-    assert _decode_worker._answer(asked, Limits())[0]["reason"] == "too_large"
-    monkeypatch.setattr(_decode_worker, "_memory_is_there", lambda: False)
-    assert _decode_worker._answer(asked, Limits())[0]["errno"] == errno.ENOMEM
+    monkeypatch.setattr(worker, "_memory_is_there", lambda: True)
+    assert worker._answer(asked, Limits())[0]["reason"] == "too_large"
+    monkeypatch.setattr(worker, "_memory_is_there", lambda: False)
+    assert worker._answer(asked, Limits())[0]["errno"] == errno.ENOMEM
 
 
 def test_the_error_survives_the_way_between_processes_and_is_told_from_a_files() -> None:
@@ -312,7 +311,7 @@ def test_what_the_machine_had_a_part_in_is_tried_again(tmp_path: Path, reason: R
 
 
 def _close_decoders() -> None:
-    from hares._decoder import pool
+    from hares.decoding.process import pool
 
     pool(Limits().memory_bytes).close()
 
@@ -335,7 +334,7 @@ def test_an_index_that_one_may_not_read_ends_the_listing(
 
 
 def test_the_signals_that_are_a_programs_own() -> None:
-    from hares._decoder import _CRASHES
+    from hares.decoding.process import _CRASHES
 
     assert not {"SIGKILL", "SIGTERM", "SIGHUP", "SIGINT"} & _CRASHES
     assert all(getattr(signal, name) for name in _CRASHES)

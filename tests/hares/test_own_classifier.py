@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.own_classifier import NOTE, OwnClassifier
 from hares.protocol import EVALUATION_ROLE, TRAIN_ROLE, load_protocol
 from hares.scoring import score_task

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hares.encoders import FrozenEncoder, load_encoder
+from hares.adapters import FrozenEncoder, load_adapter
 from hares.preflight import PreflightError, check_encoder, crop_lengths, synthetic_crops
 from hares.task import load_task, task_names
 
@@ -75,8 +75,8 @@ BROKEN = {
 def test_broken_encoders_are_told_what_is_wrong(broken, message):
     with pytest.raises(PreflightError, match=message) as error:
         check_encoder(broken, SECONDS)
-    failed = [finding for finding in error.value.findings if not finding.passed]
-    assert failed and all(finding.cause and finding.remedy for finding in failed)
+    failed = [check for check in error.value.checks if not check.passed]
+    assert failed and all(check.cause and check.remedy for check in failed)
 
 
 def test_each_broken_encoder_fails_one_check():
@@ -84,7 +84,7 @@ def test_each_broken_encoder_fails_one_check():
     for name, (broken, _) in BROKEN.items():
         with pytest.raises(PreflightError) as error:
             check_encoder(broken, SECONDS)
-        assert sum(not finding.passed for finding in error.value.findings) == 1, name
+        assert sum(not check.passed for check in error.value.checks) == 1, name
 
 
 def test_a_sample_rate_that_nobody_has_said_and_the_input_length_gives_away():
@@ -104,14 +104,14 @@ def test_numbers_too_large_for_float16():
 
 @pytest.mark.parametrize("changes", [{}, {"sample_rate": 44_100}, {"input_samples": 12_345}])
 def test_sound_encoders_pass(changes):
-    findings, size = check_encoder(encoder(**changes), SECONDS)
-    assert size == 3 and all(finding.passed for finding in findings)
+    checks, size = check_encoder(encoder(**changes), SECONDS)
+    assert size == 3 and all(check.passed for check in checks)
 
 
 def test_the_floor_passes_at_every_length_of_the_twelve_tasks():
     lengths = crop_lengths([load_task(name) for name in task_names()])
     assert lengths == (1.0, 3.0, 4.0, 5.0)
-    assert check_encoder(load_encoder("log_mel"), lengths)[1] == 160
+    assert check_encoder(load_adapter("log_mel"), lengths)[1] == 160
 
 
 def test_sounds_are_four_and_different():

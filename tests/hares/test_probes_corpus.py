@@ -8,8 +8,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from hares.audio import decode
-from hares.embeddings import TaskEmbeddings
+from hares.decoding import decode
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.reading import scan
 from hares.scoring import score_task

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hares.embedding_collector import EmbeddingCollector, collect, is_mapped, take_rows
-from hares.embeddings import TaskEmbeddings, concatenate
+from hares.embedding.collector import EmbeddingCollector, collect, is_mapped, take_rows
+from hares.embedding.task_embeddings import TaskEmbeddings, concatenate
 from hares.probes import load_probe
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, load_task
@@ -23,7 +23,7 @@ def shard(number, task, clips=60, crops=2, size=24):
     random = np.random.default_rng(number)
     index = np.repeat(np.arange(clips), crops)
     split = "train" if number % 3 else "test"
-    mixed = task.probe == "mlp" and split == "train"
+    mixed = task.mixed and split == "train"
     labels = [tuple(sorted({int(v) for v in random.integers(0, CLASSES, 2)})) for _ in range(clips)]
     if task.label_kind == "single":
         labels = [(ids[0],) for ids in labels]
@@ -131,8 +131,8 @@ def test_what_clips_have_in_common_is_kept_once():
 GROWTH = """
 import resource, sys
 import numpy as np
-from hares.embedding_collector import collect
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.collector import collect
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.scoring import score_task
 from hares.task import load_task

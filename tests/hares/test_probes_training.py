@@ -13,13 +13,13 @@ from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from hares.embeddings import TaskEmbeddings
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.metrics import mean_average_precision, multi_hot
-from hares.probes import FOLDS, load_probe
+from hares.probes import load_probe
 from hares.probes._standard import standardisation
 from hares.probes._training import learning_rate
 from hares.protocol import PAPER_PENALTIES, ProbeSchedule, ProtocolSettings
-from hares.task import Slot, load_task
+from hares.task import FOLDS, Slot, load_task
 
 SETTINGS = ProtocolSettings(max_steps=4_000, learning_rate=5e-3, probe_seeds=1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hares._files import NameSet, walk_files
+from hares.files import NameSet, walk_files
 from hares.reading import AUDIO_SUFFIXES, scan, source_fingerprint
 from hares.task import Clip, Reason, Rejected
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hares.embeddings import TaskEmbeddings
+from hares.benchmark import CorpusSummary, build_report
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.report import percent, write_report
 from hares.report.page import render_page
 from hares.report.runs import load_run
 from hares.report.spectrogram import spectrogram_png
-from hares.scoring import SourceSummary, build_report, score_task
+from hares.scoring import score_task
 from hares.task import load_task, task_names
 from kits.chromium import CHROMIUM, QUIET
 
@@ -57,7 +58,7 @@ def pages(tmp_path_factory):
             n: score_task(load_task(n), load_task(n).slots, embeddings(n, 1, noise), SETTINGS) for n in NAMES
         }
         sources = {
-            n: SourceSummary(45, {"absent": 2}, True, (), 92, 90, LEAK if n == "tut18" else None)
+            n: CorpusSummary(45, {"absent": 2}, True, (), 92, 90, LEAK if n == "tut18" else None)
             for n in NAMES
         }
         report = build_report(

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score
 
-from hares.embeddings import TaskEmbeddings, empty_embeddings
+from hares.benchmark import CorpusSummary, build_report, corpus_summary
+from hares.embedding.task_embeddings import TaskEmbeddings, empty_embeddings
 from hares.predictions import encode_predictions, load_predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, summary_rows, write_report
 from hares.report.paper import paper_column, paper_tables
-from hares.scoring import SourceSummary, build_report, score_task, source_summary
+from hares.scoring import score_task
 from hares.statistics import difference_of, paired_difference
 from hares.task import DOMAINS, load_task, task_names
 
@@ -43,7 +44,7 @@ def synthetic(task, seed, informative=True, clips=40):
         labels = [tuple(sorted(set(random.integers(0, 3, 2).tolist()))) for _ in range(clips)]
     else:
         labels = [tuple(int(random.integers(0, size)) for size in sizes) for _ in range(clips)]
-    if task.probe == "svm":
+    if task.folds:
         splits = [f"fold{1 + i % 5}" for i in range(clips)]
     else:
         splits = ["train" if i < clips // 2 else "test" for i in range(clips)]
@@ -51,7 +52,7 @@ def synthetic(task, seed, informative=True, clips=40):
     for clip, ids in enumerate(labels):
         for slot, label in enumerate(ids):
             code[clip, (0 if task.label_kind == "multi" else 3 * slot) + label] = 1
-    roles = [[0, 0, 1, 1] if task.probe == "svm" else [int(split == "test")] * 2 for split in splits]
+    roles = [[0, 0, 1, 1] if task.folds else [int(split == "test")] * 2 for split in splits]
     index = np.concatenate([[clip] * len(role) for clip, role in enumerate(roles)])
     signal = code[index] if informative else 0
     return TaskEmbeddings(
@@ -81,8 +82,13 @@ def untrained():
 
 
 SOURCES = {
-    task.name: SourceSummary(
-        50, {"absent": 9, "undecodable": 1}, task.official_split, ("a stand-in corpus",), listed=100, used=90
+    task.name: CorpusSummary(
+        50,
+        {"absent": 9, "undecodable": 1},
+        task.split_is_official,
+        ("a stand-in corpus",),
+        listed=100,
+        used=90,
     )
     for task in TASKS
 }
@@ -114,12 +120,12 @@ def test_every_task_is_scored_as_scikit_learn_scores_it(task, scores):
             chosen = [seed[:, a:b].argmax(1) for a, b in pairwise(edges)]
             joint = [str(tuple(map(int, j))) for j in zip(*chosen, strict=True)]
             expected.append(accuracy_score(list(map(str, answers.labels)), joint))
-    assert len(expected) == (1 if task.probe == "svm" else 2)
+    assert len(expected) == (1 if task.folds else 2)
     assert score.seed_scores == pytest.approx(expected, abs=1e-6)
     assert score.value == pytest.approx(np.mean(expected), abs=1e-6)
     assert score.value > score.chance
     assert score.interval[0] <= score.value <= score.interval[1]
-    assert score.clips == (40 if task.probe == "svm" else 20)
+    assert score.clips == (40 if task.folds else 20)
     assert score.reason == ""
     assert any("paper:" in sentence for sentence in score.deviations) or task.name == "esc50"
 
@@ -272,9 +278,9 @@ def test_manifest_of_ingestion_becomes_a_summary():
         "split_is_official": True,
         "deviations": ["d"],
     }
-    assert source_summary(manifest) == SourceSummary(3, {"absent": 2}, True, ("d",), listed=8, used=6)
+    assert corpus_summary(manifest) == CorpusSummary(3, {"absent": 2}, True, ("d",), listed=8, used=6)
     manifest["splits"] = {f"fold{i}": {"listed": 400, "used": 400} for i in range(1, 6)}
-    assert source_summary(manifest).expected_clips == 2000
+    assert corpus_summary(manifest).expected_clips == 2000
 
 
 class Page(HTMLParser):

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from hares.benchmark import build_report
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
 from hares.report.paper import PaperRow, paper_column
 from hares.report.runs import load_run
-from hares.report.study import StudyCell, build_study, claims, correlation
-from hares.report.study_page import render_study
-from hares.scoring import TaskScore, build_report
+from hares.report.study import StudyCell, build_study, claims, correlation, render_study
+from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import DOMAINS, load_task, task_names
 

@@ -97,7 +97,7 @@ def test_readers_take_every_clip_and_find_every_class_in_train_and_test(made: Pa
             key = (0 if module.TASK.label_kind == "multi" else slot, label)
             splits.setdefault(key, Counter())[clip.split] += 1
     assert len(splits) >= 2
-    if module.TASK.probe == "svm":
+    if module.TASK.folds:
         assert all(len(parts) == 5 for parts in splits.values())
     elif task == "magnatagatune":  # listeners leave tags out
         assert sum(parts["train"] > 0 and parts["test"] > 0 for parts in splits.values()) >= 25

@@ -112,9 +112,9 @@ def test_voxceleb_lacks_speakers_and_says_so(tmp_path: Path) -> None:
 
 def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> None:
     """Three tones a language: TensorFlow Datasets' mock gives the features, the sounds are ours."""
-    from hares.embed_once import EvaluationSettings
-    from hares.encoders import load_encoder
-    from hares.evaluate import evaluate, find_sources
+    from hares.adapters import load_adapter
+    from hares.embedding.task_embedder import EvaluationSettings
+    from hares.evaluation import evaluate_tasks, find_sources
     from hares.protocol import ProtocolSettings
 
     def tones(self: Any, *_: Any, **__: Any) -> Any:
@@ -132,8 +132,10 @@ def test_an_evaluation_scores_it_and_finds_its_shards_again(tmp_path: Path) -> N
     with tfds.testing.mock_data(as_dataset_fn=tones):
         sources = find_sources(None, {"voxforge": Path(f"tfds:{tmp_path / 'tfds'}")}, ())
         for name in ("first", "second"):
-            encoder = load_encoder("log_mel")
-            runs.append(evaluate(encoder, sources, settings, tmp_path / name, tmp_path / "cache", observer))
+            encoder = load_adapter("log_mel")
+            runs.append(
+                evaluate_tasks(encoder, sources, settings, tmp_path / name, tmp_path / "cache", observer)
+            )
     for run, found, computed in zip(runs, (0, 6), (6, 0), strict=True):  # 5 + 5 + 2 clips, of two splits
         score = run.report["tasks"]["voxforge"]
         assert (score["value"], score["clips"], score["train_clips"]) == (1.0, 12, 12)

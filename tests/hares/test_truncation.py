@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.truncation import missing_end
+from hares.decoding.containers import missing_end
 
 RATE = 16_000
 

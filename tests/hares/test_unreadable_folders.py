@@ -18,7 +18,7 @@ import pytest
 from fuzz.fuzz_layouts import make_layouts
 from hares import folder, reading
 from hares.corpus import check_corpus
-from hares.embed_once import TaskSource, list_task
+from hares.embedding.task_embedder import TaskSource, list_task
 from hares.machine import MachineError
 from hares.reading import scan, source_fingerprint
 from hares.task import Reason, load_task, task_names

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from hares._user_code import UserCodeError, contained
-from hares.encoders import encode_crops, load_encoder
+from hares.adapters import encode_crops, load_adapter
 from hares.preflight import synthetic_crops
+from hares.user_code import UserCodeError, contained
 
 HEAR = """
 import numpy as np
@@ -63,7 +63,7 @@ def test_what_ends_the_process_is_an_error(module, ending, where):
     }[where]
     spec = kind.format(module(source))
     with pytest.raises(UserCodeError, match=spec):
-        encode_crops(load_encoder(spec))(synthetic_crops(1.0))
+        encode_crops(load_adapter(spec))(synthetic_crops(1.0))
 
 
 def test_what_a_module_changes_is_put_back(module, tmp_path, capfd):
@@ -73,7 +73,7 @@ def test_what_a_module_changes_is_put_back(module, tmp_path, capfd):
         + "import os, signal, sys\nos.chdir('/')\nsys.stdout = sys.stderr = open(os.devnull, 'w')\n"
         + "signal.signal(signal.SIGINT, signal.SIG_IGN)\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     )
-    load_encoder(f"hear:{name}")
+    load_adapter(f"hear:{name}")
     assert (sys.stdin, sys.stdout, sys.stderr, signal.getsignal(signal.SIGINT), os._exit) == before
     assert signal.getsignal(signal.SIGTERM) != signal.SIG_IGN
     assert os.getcwd() == str(tmp_path)
@@ -81,7 +81,7 @@ def test_what_a_module_changes_is_put_back(module, tmp_path, capfd):
 
 def test_a_module_that_asks_gets_no_answer(module):
     with pytest.raises(UserCodeError, match="EOFError"):
-        load_encoder(f"hear:{module(HEAR + 'input()')}")
+        load_adapter(f"hear:{module(HEAR + 'input()')}")
 
 
 def test_an_interruption_that_was_asked_for_comes_through():

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.audio import SAMPLE_RATE, AudioError, decode, seconds
-from hares.task import Reason
-from hares.truncation import missing_end
+from hares.decoding import AudioError, decode, seconds
+from hares.decoding.containers import missing_end
+from hares.task import SAMPLE_RATE, Reason
 
 NOISE = np.random.default_rng(0).uniform(-0.5, 0.5, 5 * SAMPLE_RATE).astype(np.float32)
 FORMS = [

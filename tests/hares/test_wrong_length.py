@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares.audio import AudioError, Limits, decode
 from hares.corpus import check_corpus
+from hares.decoding import AudioError, Limits, decode
 from hares.ingest import Entry, ShardSummary, read_shard
 from hares.reading import part_to_read, scan
 from hares.task import Clip, Reason

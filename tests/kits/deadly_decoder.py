@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hares import _decode_worker
+from hares.decoding import worker
 
-_decode_here = _decode_worker.decode_here
+_decode_here = worker.decode_here
 
 
 def decode_here(path: str, *arguments: Any) -> Any:
@@ -42,5 +42,5 @@ def decode_here(path: str, *arguments: Any) -> Any:
 
 
 if __name__ == "__main__":
-    _decode_worker.decode_here = decode_here
-    _decode_worker.main(int(sys.argv[1]))
+    worker.decode_here = decode_here
+    worker.main(int(sys.argv[1]))

@@ -37,7 +37,8 @@ from models.training.config import TrainingConfig
 
 CONFIG = TrainingConfig(
     encoder="toy", steps=40, batch_size=6, warmup_steps=2, peak_learning_rate=1e-3, crop_seconds=0.35,
-    projector_sizes=(512, 512), projection_size=6, steps_per_loop=1, checkpoint_every_steps=2, seed=3,
+    objective_settings={"projector_sizes": (512, 512), "projection_size": 6}, steps_per_loop=1,
+    checkpoint_every_steps=2, seed=3,
 )  # fmt: skip
 TRAINED, INTERRUPTED = 10**6, 5  # what a life reports once it is trained; its exit code after SIGTERM
 

@@ -27,6 +27,7 @@ SETTINGS = {
     "cola": {"projection_size": 6},
     "clmr": {"projection_size": 6, "noise": 0.5, "temperature": 0.1},
     "cpc": {"steps": 3},
+    "simclr": {"projector_sizes": (12, 12), "projection_size": 6},
     "wav2vec2": {"projection_size": 6, "mask_length": 3, "negatives": 5},
 }
 CROPS = {"log_mel": (20, 16), "waveform": (800,), "frames": (4800,)}
@@ -60,7 +61,7 @@ def batch(record, objective, seed):
 
 def built(name, strategy, **settings):
     config = TrainingConfig(
-        objective=name, projector_sizes=(12, 12), projection_size=6, crop_seconds=0.05,
+        objective=name, crop_seconds=0.05,
         objective_settings={**SETTINGS.get(name, {}), **settings},
     )  # fmt: skip
     record = load_objective(name)
@@ -152,8 +153,7 @@ def train_losses(folder, strategy, objective="simclr"):
     config = TrainingConfig(
         encoder="toy", objective=objective, objective_settings=SETTINGS.get(objective, {}),
         peak_learning_rate=1e-2 if objective == "byola" else 2e-4,  # its target must move to matter
-        steps=6, batch_size=8, warmup_steps=1, crop_seconds=0.2, projector_sizes=(12,),
-        projection_size=6, steps_per_loop=1, strategy=strategy,
+        steps=6, batch_size=8, warmup_steps=1, crop_seconds=0.2, steps_per_loop=1, strategy=strategy,
     )  # fmt: skip
     files = sorted(str(p) for p in Path(folder).glob("*.tfrecord"))
     loop.load_encoder = lambda name: KIT.RECORD

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework.config import disable_op_determinism
 
-from hares.audio import decode
 from hares.corpus import dataset_root
+from hares.decoding import decode
 from hares.reading import scan
 from hares.task import Clip, load_task
 from kits import training_kit as KIT
@@ -58,7 +58,9 @@ class Fit:
 
 # Chance is the logarithm of the candidates: of the batch, or of the other views in it; BYOL-A's is 4.
 FITS = {
-    "simclr": Fit(0.25 * np.log(2 * CLIPS - 1), 150),
+    "simclr": Fit(
+        0.25 * np.log(2 * CLIPS - 1), 150, settings={"projector_sizes": (64,), "projection_size": 32}
+    ),
     "cola": Fit(0.25 * np.log(CLIPS), 150, settings={"projection_size": 64}),
     # Fewer filters and pitches than CLMR's: a tiny encoder cannot learn to hear through all of them in seconds.
     "clmr": Fit(
@@ -134,7 +136,7 @@ def test_an_objective_overfits(name, files, tmp_path, monkeypatch):
     config = TrainingConfig(
         encoder=record.name, objective=name, objective_settings=fit.settings, steps=fit.steps, batch_size=CLIPS,
         warmup_steps=10, peak_learning_rate=fit.rate, crop_seconds=0.4, mixing_alpha=1000.0, mixing_beta=1.0,
-        projector_sizes=(64,), projection_size=32, steps_per_loop=25, checkpoint_every_steps=fit.steps,
+        steps_per_loop=25, checkpoint_every_steps=fit.steps,
     )  # fmt: skip
     result = train(config, [files[kind]], 0, str(tmp_path))
     disable_op_determinism()

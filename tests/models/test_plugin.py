@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from models import plugin as plugins
-from models._plugins import PREFIX
 from models.encoder import encoder_module_name, encoder_names, load_encoder
+from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name, objective_names
 
 ENCODER = """

@@ -11,18 +11,18 @@ import pytest
 import tensorflow as tf
 
 from models.objective import load_objective
+from models.objectives.simclr import SimclrSettings
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
-from models.training.optimizers import build_optimizer
-from models.training.schedule import WarmupCosine
+from models.training.optimizers import WarmupCosine, build_optimizer
 
 
 def test_defaults_are_the_papers_simclr_run():
     config = TrainingConfig()
     config.validate()
     assert (config.batch_size, config.steps, config.warmup_steps) == (4096, 200_000, 5000)
-    assert (config.temperature, config.mixing_alpha, config.mixing_beta) == (0.1, 5.0, 2.0)
-    assert config.projector_sizes == (4096, 4096, 4096)
+    assert (config.mixing_alpha, config.mixing_beta) == (5.0, 2.0)
+    assert load_objective("simclr").own_settings(config) == SimclrSettings(0.1, (4096, 4096, 4096), 128)
     assert (config.crop_seconds, config.peak_learning_rate, config.optimizer) == (3.0, 2e-4, "adam")
 
 
@@ -33,7 +33,6 @@ def test_defaults_are_the_papers_simclr_run():
         ("batch_size", 2, "at least 3"),
         ("peak_learning_rate", math.nan, "finite number above 0"),
         ("crop_seconds", -1.0, "finite number above 0"),
-        ("projector_sizes", (), "one or more"),
         ("seed", -1, "from 0 to"),
         ("optimizer", "sgd", "adam, lamb"),
         ("strategy", "gpu", "auto, tpu, mirrored, multi_worker, single"),
@@ -49,8 +48,24 @@ def test_a_bad_setting_is_named_with_what_is_accepted(name, value, accepted):
 
 def test_an_objective_refuses_settings_it_does_not_have():
     config = TrainingConfig(objective_settings={"queue": 3})
-    with pytest.raises(ValueError, match=r"objective_settings has queue; accepted with .*'simclr' are none"):
+    with pytest.raises(
+        ValueError,
+        match=r"objective_settings has queue; accepted with .*'simclr' are temperature, projector_sizes",
+    ):
         load_objective("simclr").own_settings(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("temperature", math.nan, "a finite number above 0"),
+        ("projector_sizes", (), "one or more layer sizes"),
+        ("projection_size", 0, "1 or more"),
+    ],
+)
+def test_simclr_refuses_what_cannot_work(name, value, accepted):
+    with pytest.raises(ValueError, match=f"{name}: got .*; accepted (is|are) {accepted}"):
+        load_objective("simclr").own_settings(TrainingConfig(objective_settings={name: value}))
 
 
 def test_a_warm_up_longer_than_the_run_says_what_to_do():

@@ -25,7 +25,8 @@ from models.weights import save_arrays, save_weights
 
 CONFIG = TrainingConfig(
     encoder="toy", steps=10, batch_size=6, warmup_steps=2, peak_learning_rate=1e-3, crop_seconds=0.35,
-    projector_sizes=(12,), projection_size=6, steps_per_loop=2, checkpoint_every_steps=4, seed=3,
+    objective_settings={"projector_sizes": (12,), "projection_size": 6}, steps_per_loop=2, checkpoint_every_steps=4,
+    seed=3,
 )  # fmt: skip
 
 
@@ -174,8 +175,11 @@ def test_only_damaged_checkpoints_stop_the_run(files, killed):
 
 
 def test_a_run_of_other_settings_is_refused(files, uninterrupted):
-    with pytest.raises(ValueError, match=r"run of other settings \(temperature 0\.1 -> 0\.2\)"):
-        train(dataclasses.replace(CONFIG, temperature=0.2), files, 4, str(uninterrupted[1]))
+    with pytest.raises(
+        ValueError, match=r"run of other settings \(objective_settings .*'temperature': 0\.1.* -> .*0\.2"
+    ):
+        changed = {**CONFIG.objective_settings, "temperature": 0.2}
+        train(dataclasses.replace(CONFIG, objective_settings=changed), files, 4, str(uninterrupted[1]))
     free = dataclasses.replace(CONFIG, steps_per_loop=7, keep_checkpoints=1)
     complete = train(free, files, 4, str(uninterrupted[1]))
     assert (complete.steps, complete.metrics) == (10, {})
@@ -283,7 +287,7 @@ def test_run_json_says_what_decides_the_result(uninterrupted):
 
 def test_supervised_training_lowers_the_loss(files, tmp_path):
     config = dataclasses.replace(
-        CONFIG, objective="classification", steps=60, steps_per_loop=20, peak_learning_rate=3e-2,
+        CONFIG, objective="classification", objective_settings={}, steps=60, steps_per_loop=20, peak_learning_rate=3e-2,
         checkpoint_every_steps=60, optimizer="lamb", compute_dtype="bfloat16",
     )  # fmt: skip
     result = train(config, files, 4, str(tmp_path))
@@ -310,7 +314,8 @@ def test_simclr_learns_to_tell_clips_apart(tmp_path):
     records = [KIT.serialize(str(clip), content, []) for clip, content in enumerate(contents)]
     config = dataclasses.replace(
         CONFIG, batch_size=12, steps=90, steps_per_loop=30, checkpoint_every_steps=90, peak_learning_rate=3e-3,
-        projector_sizes=(32,), projection_size=16, mixing_alpha=1000.0, mixing_beta=1.0,  # hardly mixed
+        objective_settings={"projector_sizes": (32,), "projection_size": 16},
+        mixing_alpha=1000.0, mixing_beta=1.0,  # hardly mixed
     )  # fmt: skip
     result = train(config, [KIT.write(tmp_path / "clips.tfrecord", records)], 0, str(tmp_path / "run"))
     assert result.loss_history[-1][1] < 0.25 * np.log(2 * 12 - 1)  # chance is the logarithm

@@ -70,7 +70,8 @@ def replica_function(name, folder, monkeypatch):
     monkeypatch.setattr(loop, "compile_steps", captured)
     config = TrainingConfig(
         encoder=encoder.name, objective=name, steps=10, batch_size=4, warmup_steps=2, strategy="single",
-        crop_seconds=CROP_SECONDS[encoder.input_kind], projector_sizes=(12,), projection_size=6,
+        crop_seconds=CROP_SECONDS[encoder.input_kind],
+        objective_settings={"projector_sizes": (12,), "projection_size": 6} if name == "simclr" else {},
     )  # fmt: skip
     files = [KIT.write(folder / "clips.tfrecord", [clip(i, encoder.input_kind) for i in range(6)])]
     try:

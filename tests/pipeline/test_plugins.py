@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from hares.code_digest import PROJECT, code_digest
-from models._plugins import PREFIX
 from models.encoder import encoder_names
+from models.loaded_plugins import PREFIX
 from pipeline.config import load_config
 from pipeline.resolve import resolve
 from pipeline.settings import SettingError, as_dict

@@ -79,7 +79,7 @@ def objective_with_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("objective_with_settings")
 def test_an_objectives_own_settings_take_the_types_of_its_dataclass() -> None:
     assignments = ["training.objective_settings.rate=1e-3", "training.objective_settings.mode=b"]
-    training = load_config("demo", assignments).training
+    training = load_config("paper_simclr", assignments).training
     assert training.objective_settings == {"rate": 0.001, "mode": "b"}  # what was given, and no defaults
     assert hash(training) == hash(replace(training))
     plain = json.loads(json.dumps(as_dict(training)))
@@ -97,14 +97,26 @@ def test_an_objectives_own_settings_take_the_types_of_its_dataclass() -> None:
 )
 def test_a_wrong_setting_of_an_objective_is_named(assignment: str, message: str) -> None:
     with pytest.raises(SettingError, match=message):
-        load_config("demo", [f"training.objective_settings.{assignment}"])
+        load_config("paper_simclr", [f"training.objective_settings.{assignment}"])
 
 
 def test_an_objective_without_settings_takes_none() -> None:
     with pytest.raises(
         SettingError, match=r"unknown setting training\.objective_settings\.steps\. There are: none"
     ):
-        load_config("demo", ["training.objective_settings.steps=3"])
+        load_config("demo", ["training.objective=classification", "training.objective_settings.steps=3"])
+
+
+def test_another_objective_does_not_inherit_the_settings_of_the_presets_own() -> None:
+    assert load_config("demo").training.objective_settings == {"projector_sizes": [512]}
+    assert load_config("demo", ["training.objective=classification"]).training.objective_settings == {}
+    given = ["training.objective=cola", "training.objective_settings.projection_size=64"]
+    assert load_config("demo", given).training.objective_settings == {"projection_size": 64}
+    same = ["training.objective=simclr", "training.objective_settings.temperature=0.2"]
+    assert load_config("demo", same).training.objective_settings == {
+        "projector_sizes": [512],
+        "temperature": 0.2,
+    }
 
 
 BAD_NAMES = [

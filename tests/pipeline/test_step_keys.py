@@ -9,7 +9,7 @@ import pytest
 
 from hares import code_digest
 from hares.code_digest import PROJECT, closure, locked_versions
-from hares.embedding_cache import _PREPARING
+from hares.embedding.cache import _PREPARING
 from hares.task import task_names
 from kits.pipeline_runs import copy_project
 from pipeline.config import load_config
@@ -20,24 +20,24 @@ from pipeline.resolve import entry_modules
 CLOSURES = {
     "ingest_esc50": """
         components.audio_example_gen components.audio_example_gen.executor
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio
-        hares.example hares.folder hares.ingest hares.machine hares.plain_data hares.reading
-        hares.task hares.tasks hares.tasks._places hares.tasks._rows hares.tasks.esc50
-        hares.tfds_source hares.truncation
+        hares hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.digests hares.example hares.files hares.folder hares.ingest
+        hares.machine hares.plain_data hares.reading hares.task hares.tasks hares.tasks._places
+        hares.tasks._rows hares.tasks.esc50 hares.tfds_source
     """,
     "ingest_pretraining": """
         components.audio_example_gen components.audio_example_gen.executor
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio
-        hares.example hares.folder hares.ingest hares.machine hares.plain_data hares.reading
-        hares.task hares.tfds_source hares.truncation
+        hares hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.digests hares.example hares.files hares.folder hares.ingest
+        hares.machine hares.plain_data hares.reading hares.task hares.tfds_source
     """,
     "span_window": """
         components.span_window components.span_window.executor
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.audio hares.folder
-        hares.machine hares.reading hares.task hares.truncation
+        hares hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.files hares.folder hares.machine hares.reading hares.task
     """,
     "transform": """
         hares
@@ -48,64 +48,64 @@ CLOSURES = {
     "trainer": """
         components.model_layout
         hares hares.plain_data
-        models models._plugins models.compute_dtype models.encoder models.encoders
-        models.encoders._normalizer_free models.encoders.sf_nfnet models.export models.frontend
-        models.objective models.objectives models.objectives._contrastive models.objectives.simclr
-        models.training models.training.checkpoints models.training.config
-        models.training.distribution models.training.input_pipeline models.training.loop
-        models.training.mixing models.training.optimizers models.training.schedule
-        models.training.step models.warm_start models.weights
+        models models.compute_dtype models.encoder models.encoders models.encoders._normalizer_free
+        models.encoders.sf_nfnet models.export models.frontend models.loaded_plugins models.objective
+        models.objectives models.objectives._contrastive models.objectives.simclr models.training
+        models.training.checkpoints models.training.config models.training.distribution
+        models.training.input_pipeline models.training.loop models.training.mixing
+        models.training.optimizers models.training.step models.warm_start models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
         workarounds workarounds.keras
     """,
     "checkpoints": """
         hares
-        models models._plugins models.compute_dtype models.encoder models.encoders
-        models.encoders._normalizer_free models.encoders.sf_nfnet models.frontend models.objective
+        models models.compute_dtype models.encoder models.encoders models.encoders._normalizer_free
+        models.encoders.sf_nfnet models.frontend models.loaded_plugins models.objective
         models.objectives models.objectives._contrastive models.objectives.simclr models.training
         models.training.checkpoints models.training.config models.training.distribution
         models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.schedule models.training.step models.weights
+        models.training.optimizers models.training.step models.weights
         pipeline pipeline.preprocessing
         workarounds workarounds.keras workarounds.tfx_bsl
     """,
     "embed_esc50": """
         components.embedder components.embedder.executor components.model_layout
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.arrays
-        hares.audio hares.embedding_pass hares.embeddings hares.encoders hares.encoders._arrays
-        hares.encoders.saved_model hares.example hares.machine hares.own_classifier hares.plain_data
-        hares.protocol hares.reading hares.task hares.tasks hares.tasks._places hares.tasks._rows
-        hares.tasks.esc50 hares.truncation
-        models models._plugins models.compute_dtype models.encoder models.export models.frontend
+        hares hares.adapters hares.adapters._arrays hares.adapters.saved_model hares.arrays
+        hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.digests hares.embedding hares.embedding.encoding
+        hares.embedding.task_embeddings hares.example hares.files hares.machine hares.own_classifier
+        hares.plain_data hares.protocol hares.reading hares.task hares.tasks hares.tasks._places
+        hares.tasks._rows hares.tasks.esc50
+        models models.compute_dtype models.encoder models.export models.frontend models.loaded_plugins
         models.weights
     """,
     "evaluator": """
         components.evaluator components.evaluator.executor components.properties
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares._scorable
-        hares.arrays hares.audio hares.averages hares.benchmark hares.blessing hares.class_scores
-        hares.embedding_collector hares.embeddings hares.example hares.leakage hares.machine
-        hares.metrics hares.own_classifier hares.plain_data hares.predictions hares.probes
-        hares.probes._own_classifier hares.probes._standard hares.probes.svm hares.protocol
-        hares.reading hares.report hares.report.mistakes hares.report.page hares.report.paper
-        hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring hares.statistics
-        hares.task hares.tasks hares.tasks._nsynth hares.tasks._places hares.tasks._rows
-        hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset hares.tasks.birdsong
-        hares.tasks.esc50 hares.tasks.fluent_speech_commands hares.tasks.magnatagatune
-        hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch hares.tasks.speech_commands_v1
-        hares.tasks.speech_commands_v2 hares.tasks.tut18 hares.tasks.voxceleb1 hares.tasks.voxforge
-        hares.truncation
-        models models._plugins models.compute_dtype models.encoder models.export models.frontend
+        hares hares.arrays hares.averages hares.benchmark hares.blessing hares.class_scores
+        hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.embedding hares.embedding.collector hares.embedding.task_embeddings
+        hares.example hares.files hares.leakage hares.machine hares.metrics hares.own_classifier
+        hares.plain_data hares.predictions hares.probes hares.probes._standard hares.probes.svm
+        hares.protocol hares.reading hares.report hares.report.mistakes hares.report.page
+        hares.report.paper hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring
+        hares.statistics hares.task hares.tasks hares.tasks._nsynth hares.tasks._places
+        hares.tasks._rows hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset
+        hares.tasks.birdsong hares.tasks.esc50 hares.tasks.fluent_speech_commands
+        hares.tasks.magnatagatune hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch
+        hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2 hares.tasks.tut18
+        hares.tasks.voxceleb1 hares.tasks.voxforge
+        models models.compute_dtype models.encoder models.export models.frontend models.loaded_plugins
         models.weights
     """,
     "hares evaluate": """
-        hares hares._boxes hares._container hares._decode_worker hares._decoder hares._decoding
-        hares._digests hares._ffmpeg hares._files hares._flac hares._frames hares._limits hares.arrays
-        hares.audio hares.embedding_pass hares.embeddings hares.encoders hares.encoders._arrays
-        hares.encoders.saved_model hares.example hares.folder hares.ingest hares.machine
-        hares.own_classifier hares.protocol hares.reading hares.task hares.tfds_source
-        hares.truncation
+        hares hares.adapters hares.adapters._arrays hares.adapters.saved_model hares.arrays
+        hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
+        hares.decoding.worker hares.digests hares.embedding hares.embedding.encoding
+        hares.embedding.task_embeddings hares.example hares.files hares.folder hares.ingest
+        hares.machine hares.own_classifier hares.protocol hares.reading hares.task hares.tfds_source
     """,
 }
 
@@ -116,7 +116,7 @@ def entries(*settings: str, readers: tuple[str, ...] = ("folder",)) -> dict[str,
 
 @pytest.mark.parametrize("step", CLOSURES)
 def test_these_modules_decide_the_numbers_of_a_step(step: str) -> None:
-    steps = {**entries("tasks=[esc50]"), "hares evaluate": (*_PREPARING, "hares.encoders.saved_model")}
+    steps = {**entries("tasks=[esc50]"), "hares evaluate": (*_PREPARING, "hares.adapters.saved_model")}
     assert set(steps) == set(CLOSURES)
     assert sorted(closure(*steps[step]).modules) == sorted(CLOSURES[step].split())
 
@@ -177,7 +177,7 @@ CHANGES = {
     "what probes share": (
         "hares/probes/_standard.py", swapped("BLOCK_ROWS = 2_048", "BLOCK_ROWS = 2_047"), {"evaluator"},
     ),
-    "how the encoder's own classifier scores": ("hares/probes/_own_classifier.py", ANOTHER, {"evaluator"}),
+    "how the encoder's own classifier scores": ("hares/scoring.py", ANOTHER, {"evaluator"}),
     "AudioSet's labels": (
         "hares/tasks/data/audioset_labels.csv", swapped("Speech", "Talk"),
         {"ingest_audioset", "embed_audioset", "evaluator"},
@@ -213,7 +213,7 @@ CHANGES = {
         "models/frontend.py", ANOTHER, {"transform", "trainer", "checkpoints", "evaluator"} | EMBEDDERS,
     ),
     "the decoder": (
-        "hares/_decoding.py", ANOTHER, {"span_window", "evaluator"} | INGESTION | EMBEDDERS,
+        "hares/decoding/waveform.py", ANOTHER, {"span_window", "evaluator"} | INGESTION | EMBEDDERS,
     ),
 }  # fmt: skip
 
@@ -261,7 +261,7 @@ def test_an_upgrade_re_runs_what_it_can_change(package: str) -> None:
 @pytest.mark.tfx
 def test_decoders_and_limits_are_in_the_key_of_an_ingestion() -> None:
     from components.audio_example_gen.component import AudioExampleGen
-    from hares.audio import Limits, decoder_versions
+    from hares.decoding import Limits, decoder_versions
 
     def properties(limits: Limits, decoders: dict[str, str]) -> str:
         step = AudioExampleGen({"esc50": "/e"}, ["train"], "f", "c", limits=limits, decoders=decoders)

@@ -18,7 +18,7 @@ from kits import study_signals
 from kits.lineage_stores import open_store
 from kits.pipeline_runs import environment, project
 from kits.study_signals import PHASES, TWO_CELLS, sent_in, study_options
-from models._plugins import PREFIX
+from models.loaded_plugins import PREFIX
 from pipeline.grid import Cell, load_grid
 from pipeline.lineage.record import study_context
 

@@ -14,8 +14,8 @@ import soundfile
 from tfx.orchestration.pipeline import Pipeline
 
 from components.audio_example_gen.component import AudioExampleGen
-from hares._decoder import pool
-from hares.audio import Limits, MachineError
+from hares.decoding import Limits, MachineError
+from hares.decoding.process import pool
 from kits.lineage_stores import create_store
 from pipeline.lineage.connection import store_address
 from pipeline.lineage.record import RunFacts

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from hares._decoder import Decoder, DecoderPool
-from hares.audio import AudioError, Limits, decode
+from hares.decoding import AudioError, Limits, decode
+from hares.decoding.process import Decoder, DecoderPool
 from hares.task import Reason
 
 GIB = 1 << 30
@@ -40,7 +40,7 @@ def test_no_module_of_the_current_folder_runs_in_the_decoder(tmp_path: Path, var
     program = tmp_path / "elsewhere" / "program.py"
     program.parent.mkdir()
     program.write_text(
-        "from hares.audio import decode\nimport os\n"
+        "from hares.decoding import decode\nimport os\n"
         f"os.chdir({str(tmp_path)!r})\nos.environ[{variable or 'NOTHING'!r}] = {str(tmp_path)!r}\n"
         "print(len(decode('a.wav')))\n"
     )
@@ -56,10 +56,10 @@ def test_the_decoder_runs_the_callers_own_hares_wherever_that_is(tmp_path: Path)
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     subprocess.run(["cp", "-r", here / "hares", tmp_path / "checkout" / "hares"], check=True)
-    worker, trace = checkout / "hares" / "_decode_worker.py", tmp_path / "trace"
+    worker, trace = checkout / "hares" / "decoding" / "worker.py", tmp_path / "trace"
     worker.write_text(worker.read_text() + f"\nprint(os.getpid(), file=open({str(trace)!r}, 'a'))\n")
     sound(tmp_path / "a.wav")
-    program = f"from hares.audio import decode; print(len(decode({str(tmp_path / 'a.wav')!r})))"
+    program = f"from hares.decoding import decode; print(len(decode({str(tmp_path / 'a.wav')!r})))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(checkout)},
@@ -105,7 +105,7 @@ def test_links_inside_are_followed_and_pipes_and_devices_are_not_opened(tmp_path
 
 TAKEN_OVER = """
 import os, socket, subprocess, sys
-from hares import _decode_worker
+from hares.decoding import worker
 
 def decode_here(path, start, duration, limits):
     found = []
@@ -126,12 +126,12 @@ def decode_here(path, start, duration, limits):
         found.append("environ by a program")
     if os.read(0, 1):
         found.append("requests")
-    from hares._limits import AudioError
+    from hares.decoding.limits import AudioError
     from hares.task import Reason
     raise AudioError(Reason.UNDECODABLE, " ".join(["reached", *found]))
 
-_decode_worker.decode_here = decode_here
-_decode_worker.main(int(sys.argv[1]))
+worker.decode_here = decode_here
+worker.main(int(sys.argv[1]))
 """
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from fuzz.fuzz_layouts import check_listing, make_layouts, only_below
 from hares import folder
-from hares._files import shown
-from hares.audio import AudioError, decode
 from hares.corpus import check_corpus
+from hares.decoding import AudioError, decode
+from hares.files import shown
 from hares.ingest import rejected_line
 from hares.reading import audio_files, scan
 from hares.task import Clip, Reason, Rejected, load_task, task_names

@@ -18,8 +18,7 @@ from cli.errors import CommandError
 from cli.main import hares
 from cli.options import metadata_address
 from cli.quiet import logging_to
-from hares.atomic_files import write_atomically
-from hares.links import no_link, refuse_links
+from hares.atomic_files import no_link, refuse_links, write_atomically
 from hares.lock import BusyError, held
 from hares.synthesis import make_corpus
 from kubeflow.compiled.file import read_compiled

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hares.embeddings import TaskEmbeddings
+from hares.benchmark import CorpusSummary, build_report
+from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
-from hares.scoring import SourceSummary, build_report, score_task
+from hares.scoring import score_task
 from hares.task import Slot, load_task, task_names
 from kits.chromium import CHROMIUM, QUIET
 
@@ -55,7 +56,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "groups_promised": True, "shared_by_design": "", "groups_by_design": 0,
         "examples": [{"what": "clip", "clip": evil("leaked"), "split": "test", "group": evil("of group")}],
     }  # fmt: skip
-    source = SourceSummary(30, {"absent": 2, evil("reason"): 1}, False, (evil("deviation"),), 62, 60, leak)
+    source = CorpusSummary(30, {"absent": 2, evil("reason"): 1}, False, (evil("deviation"),), 62, 60, leak)
     scores = {"tut18": score_task(task, slots, embeddings(), SETTINGS)}
     scores["tut18"] = replace(scores["tut18"], deviations=(evil("of the score"),))
     encoder = {

@@ -139,8 +139,8 @@ def test_checksums_are_shown_to_a_person_and_whole_to_a_program(
 def test_reports(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from hares.benchmark import build_report
     from hares.protocol import ProtocolSettings
-    from hares.scoring import build_report
     from hares.task import load_task, task_names
 
     name = text.replace("/", "|").replace("\x00", "")[:60].encode()[:200].decode("utf-8", "ignore")

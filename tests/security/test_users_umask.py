@@ -20,7 +20,7 @@ pytest.importorskip("ml_metadata")
 from cli.lineage_page import write_page
 from cli.quiet import logging_to
 from hares.atomic_files import write_atomically
-from hares.embedding_cache import EmbeddingCache
+from hares.embedding.cache import EmbeddingCache
 from hares.lock import held
 from hares.synthesis import make_corpus
 from kits.lineage_stores import StoreWriter, create_store

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 from collections.abc import Iterator
 
+from hares.digests import file_digest
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from kubeflow.doctor.image_registry import (
     ImageMissingError,
@@ -67,7 +67,7 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
         )  # fmt: skip
         return
     if subject.lock is not None:
-        here = hashlib.sha256(subject.lock.read_bytes()).hexdigest()
+        here = file_digest(subject.lock)
         if labels.get(LOCK_LABEL) != here:
             made = labels.get(LOCK_LABEL, "")[:12] or "an unknown lock file"
             yield Finding(

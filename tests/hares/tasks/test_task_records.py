@@ -93,7 +93,7 @@ def test_clips_have_the_papers_length(name: str, length: int) -> None:
 
 @pytest.mark.parametrize("name", ["birdsong", "tut18", "voxforge"])
 def test_splits_that_no_data_set_ships_are_marked(name: str) -> None:
-    assert not load_task(name).official_split
+    assert not load_task(name).split_is_official
 
 
 @pytest.mark.corpus

@@ -10,7 +10,6 @@ nothing else on the path and an empty environment, it imports everything that ou
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hares.digests import file_digest
 from kits.image.dockerfile import DockerfileError, parse
 from kits.image.executed import Built, execute
 
@@ -70,7 +70,7 @@ def build_arguments(project: Path) -> dict[str, str]:
         ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return {
-        "LOCK_SHA256": hashlib.sha256((project / "requirements.lock").read_bytes()).hexdigest(),
+        "LOCK_SHA256": file_digest(project / "requirements.lock"),
         "REVISION": revision.stdout.strip() or "unknown",
         "PYTHON_DIGEST": "none",
     }

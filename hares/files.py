@@ -1,0 +1,162 @@
+"""Walking and remembering the files of a data set without holding their names.
+
+AudioSet lists two million clips. What has been seen is therefore kept as sorted 8-byte hashes (16 MB for two
+million) and not as a set of strings (300 MB); two of two million names share a hash with a chance of 1 in
+10^7.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+_ARCHIVES = (
+    *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"),
+    *(".parquet", ".arrow", ".h5", ".hdf5"),
+)
+_NOT_TEXT = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"PAR1": "Parquet",
+}
+_NAMED = 6  # names that a message lists
+
+_MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
+
+
+def name_hash(name: str) -> int:
+    """A 64-bit hash of a name, the same in every process (names may hold surrogate escapes)."""
+    return int.from_bytes(hashlib.blake2b(_bytes(name), digest_size=8).digest(), "big")
+
+
+def clip_id_of(path: str) -> str:
+    r"""A path as valid UTF-8: bytes that are not are written as \xNN."""
+    return _bytes(path).decode("utf-8", "backslashreplace")
+
+
+def _bytes(name: str) -> bytes:
+    """A name's bytes on the disk. JSON can hold half of a surrogate pair, which no name on the disk does."""
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace")
+
+
+def shown(text: str) -> str:
+    r"""A name from anywhere as one line that can be printed: line breaks, control characters and bytes as \n, \xNN."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in clip_id_of(text))
+
+
+class NameSet:
+    """A growing set of names, held as 8-byte hashes."""
+
+    def __init__(self) -> None:
+        self._sorted = np.zeros(0, np.uint64)
+        self._recent: set[int] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return self._holds(name_hash(name))
+
+    def add(self, name: str) -> bool:
+        """Adds a name; False if it was there already."""
+        key = name_hash(name)
+        if self._holds(key):
+            return False
+        self._recent.add(key)
+        if len(self._recent) >= _MERGE_EVERY:
+            fresh = np.fromiter(self._recent, np.uint64, len(self._recent))
+            self._sorted = np.sort(np.concatenate([self._sorted, fresh]))
+            self._recent.clear()
+        return True
+
+    def _holds(self, key: int) -> bool:
+        if key in self._recent:
+            return True
+        at = int(np.searchsorted(self._sorted, np.uint64(key)))
+        return at < len(self._sorted) and int(self._sorted[at]) == key
+
+
+def walk_files(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Every file below `root` (or its folder `below`): (path below root in POSIX form, directory entry).
+
+    Sorted within each folder, so that the order is the same on every file system. Folders that are symbolic
+    links are handed out like files and not entered: they may lead out of the data set, or in a circle.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
+    with os.scandir(root / below) as listing:
+        entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    for entry in entries:
+        path = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            yield from walk_files(root, path)
+        else:
+            yield path, entry
+
+
+def leads_outside(root: str, path: str) -> bool:
+    """Whether `path` below `root` is absolute, climbs with "..", or resolves to a place outside `root`.
+
+    Args:
+        root: the data set's own folder, already resolved (`os.path.realpath`).
+        path: the path below it that an index names.
+    """
+    if os.path.isabs(path) or ".." in path.split("/"):
+        return True
+    try:
+        place = os.path.realpath(os.path.join(root, path))
+    except ValueError:  # a NUL, or half of a surrogate pair: no place at all
+        return False
+    return not place.startswith(root.rstrip(os.sep) + os.sep)
+
+
+def index_problem(root: Path, path: str) -> str | None:
+    """Why an index file must not be read: it is elsewhere, never ends, or is no text; None if it may.
+
+    A missing index, or one that may not be opened, has no problem of this kind.
+    """
+    if leads_outside(os.path.realpath(root), path):
+        return "leads out of the data set's folder; put the file itself there"
+    if not (root / path).exists():
+        return None
+    if not (root / path).is_file():
+        return "is no file"
+    try:
+        with open(root / path, "rb") as file:
+            head = file.read(512)
+    except OSError:
+        return None
+    for magic, kind in _NOT_TEXT.items():
+        if head.startswith(magic):
+            return f"is {kind} and no text; unpack it, or save it as text"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html")):
+        return "is a web page; the download failed"
+    if head.startswith(b"version https://git-lfs"):
+        return "is a pointer of Git LFS; fetch the file itself with 'git lfs pull'"
+    return None
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name is that of recordings packed into one file, which no reader of a folder opens."""
+    return name.lower().endswith(_ARCHIVES) or ".tfrecord" in name.lower()
+
+
+def what_is_there(root: Path) -> str:
+    """The first few names in a folder, for a message; archives first."""
+    try:
+        names = sorted(os.listdir(root), key=lambda name: (not is_archive(name), os.fsencode(name)))
+    except OSError as error:
+        return f"the folder cannot be listed ({error.strerror})"
+    if not names:
+        return "the folder is empty"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    packed = "; what is packed must be unpacked first" if is_archive(names[0]) else ""
+    return f"the folder holds {', '.join(shown(name) for name in names[:_NAMED])}{more}{packed}"
