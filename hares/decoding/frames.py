@@ -118,9 +118,9 @@ def mp3(data: FileBytes, start: int) -> Container:
         if not first:
             first, sound = header, position
             frame = data.at(position, length)
-            promised, added = _xing_frames(frame), _added_samples(frame)
+            promised = _xing_frames(frame)
             if promised is not None:
-                frames, sound = -1, position + length  # it holds no sound
+                frames, sound, added = -1, position + length, _added_samples(frame)  # it holds no sound
         position += length
         frames += 1
     if not first:
@@ -133,6 +133,16 @@ def mp3(data: FileBytes, start: int) -> Container:
     counted = Part(sound, data.size, before=_counting_frame(first, frames))
     # A decoder leaves out what the encoder added, and its first frame may lack what an earlier one held.
     return Container(seconds=frames * samples / rate, slack=(added + 2 * samples) / rate, counted=counted)
+
+
+def is_damaged_mp3(data: FileBytes) -> bool:
+    """Whether three frames follow one another near the start of a file whose first bytes are of no container."""
+    first = _next_frame(data, 0, b"")
+    if first is None:
+        return False
+    second = first + _mp3_frame_bytes(data.at(first, 4))
+    header = data.at(second + _mp3_frame_bytes(data.at(second, 4)), 4)
+    return _mp3_frame_bytes(header) > 0 and _alike(header, data.at(first, 4))
 
 
 def _alike(one: bytes, other: bytes) -> bool:

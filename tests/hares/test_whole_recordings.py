@@ -201,6 +201,31 @@ def test_junk_among_the_frames_of_an_mp3(path: Path) -> None:
         assert error.reason is Reason.TRUNCATED
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+@pytest.mark.parametrize("head", ["ffff0000", "fff788c4", "00000000"])
+def test_an_mp3_whose_first_bytes_are_damaged(path: Path, tagged: bool, head: str) -> None:
+    mp3 = vbr_mp3()
+    if not tagged:
+        mp3 = mp3[first_frame(mp3) :]
+    path.write_bytes(mp3)
+    whole = len(decode(path))
+    path.write_bytes(bytes.fromhex(head) + mp3[4:])
+    if head == "00000000":  # libsndfile does not open it
+        assert reason_of(path) is Reason.UNDECODABLE
+    else:
+        assert abs(len(decode(path)) - whole) < 0.1 * SAMPLE_RATE
+
+
+def test_an_mp3_whose_count_is_damaged_is_not_trimmed_by_what_stands_beside_it(path: Path) -> None:
+    mp3 = vbr_mp3()
+    path.write_bytes(mp3)
+    whole = len(decode(path))
+    damaged = mp3.replace(b"Xing", bytes(4), 1).replace(b"Info", bytes(4), 1)
+    assert damaged != mp3
+    path.write_bytes(damaged)
+    assert whole <= len(decode(path)) < whole + 0.2 * SAMPLE_RATE
+
+
 def test_a_flac_whose_header_has_no_length_or_a_wrong_one(path: Path) -> None:
     flac = recorded("FLAC", "PCM_16")
     path.write_bytes(flac)
