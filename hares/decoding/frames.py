@@ -15,7 +15,7 @@ from hares.decoding.file_bytes import Container, FileBytes, Part
 _MP3_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _MP3_KBPS_V1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _MP3_KBPS_V2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_SEARCHED = 1 << 16  # bytes in which the next frame is looked for
+_SEARCHED = 1 << 16  # bytes read at a time while the next frame is looked for
 _AMR_BYTES = {
     b"#!AMR\n": (13, 14, 16, 18, 20, 21, 27, 32, 6, 1, 1, 1, 1, 1, 1, 1),
     b"#!AMR-WB\n": (18, 24, 33, 37, 41, 47, 51, 59, 61, 6, 1, 1, 1, 1, 1, 1),
@@ -93,11 +93,14 @@ def _tag_bytes(data: FileBytes, position: int) -> int:
     return id3_size(head)
 
 
-def mp3(data: FileBytes, start: int) -> Container:
-    """MPEG audio, layer III, from `start` on, where the tag that opens the file ends."""
+def mp3(data: FileBytes, start: int, certain: bool = True) -> Container:
+    """MPEG audio, layer III, from `start` on, where the tag that opens the file ends.
+
+    Where its first bytes do not make that `certain`, frames must fill half of the file.
+    """
     if start >= data.size:
         return Container(missing="the ID3 tag is longer than the file")
-    position, frames, promised, added, first, sound = start, 0, None, 0, b"", start
+    position, frames, promised, added, first, sound, filled = start, 0, None, 0, b"", start, 0
     while position < data.size:
         header = data.at(position, 4)
         length = _mp3_frame_bytes(header)
@@ -122,8 +125,9 @@ def mp3(data: FileBytes, start: int) -> Container:
             if promised is not None:
                 frames, sound, added = -1, position + length, _added_samples(frame)  # it holds no sound
         position += length
+        filled += length
         frames += 1
-    if not first:
+    if not first or not (certain or 2 * filled >= data.size - start):
         return Container()
     # The Xing frame itself is counted by some encoders and not by others.
     if promised and frames + 1 < promised:
@@ -135,33 +139,25 @@ def mp3(data: FileBytes, start: int) -> Container:
     return Container(seconds=frames * samples / rate, slack=(added + 2 * samples) / rate, counted=counted)
 
 
-def is_damaged_mp3(data: FileBytes) -> bool:
-    """Whether three frames follow one another near the start of a file whose first bytes are of no container."""
-    first = _next_frame(data, 0, b"")
-    if first is None:
-        return False
-    second = first + _mp3_frame_bytes(data.at(first, 4))
-    header = data.at(second + _mp3_frame_bytes(data.at(second, 4)), 4)
-    return _mp3_frame_bytes(header) > 0 and _alike(header, data.at(first, 4))
-
-
 def _alike(one: bytes, other: bytes) -> bool:
     """Whether two headers are of one stream: the same version, layer and rate."""
     return one[1] & 0xFE == other[1] & 0xFE and one[2] & 0x0C == other[2] & 0x0C
 
 
 def _next_frame(data: FileBytes, position: int, first: bytes) -> int | None:
-    """Where the next frame is that another one follows, as a decoder finds its way back; None within the searched."""
-    block = data.at(position, _SEARCHED)
-    at = block.find(b"\xff")
-    while at >= 0:
-        header = block[at : at + 4]
-        length = _mp3_frame_bytes(header)
-        if length and (not first or _alike(first, header)):
-            after = data.at(position + at + length, 4)
-            if _mp3_frame_bytes(after) and _alike(header, after):
-                return position + at
-        at = block.find(b"\xff", at + 1)
+    """Where the next frame is that another one follows, as a decoder finds its way back; None without one."""
+    while position < data.size:
+        block = data.at(position, _SEARCHED)
+        at = block.find(b"\xff")
+        while 0 <= at:
+            header = block[at : at + 4] if at + 4 <= len(block) else data.at(position + at, 4)
+            length = _mp3_frame_bytes(header)
+            if length and (not first or _alike(first, header)):
+                after = data.at(position + at + length, 4)
+                if _mp3_frame_bytes(after) and _alike(header, after):
+                    return position + at
+            at = block.find(b"\xff", at + 1)
+        position += len(block)
     return None
 
 
