@@ -149,7 +149,7 @@ def _next_frame(data: FileBytes, position: int, first: bytes) -> int | None:
     while position < data.size:
         block = data.at(position, _SEARCHED)
         at = block.find(b"\xff")
-        while 0 <= at:
+        while at >= 0:
             header = block[at : at + 4] if at + 4 <= len(block) else data.at(position + at, 4)
             length = _mp3_frame_bytes(header)
             if length and (not first or _alike(first, header)):
