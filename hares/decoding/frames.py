@@ -98,7 +98,7 @@ def mp3(data: FileBytes, start: int, certain: bool = True) -> Container:
 
     Where its first bytes do not make that `certain`, frames must fill half of the file.
     """
-    if start >= data.size:
+    if certain and start >= data.size:
         return Container(missing="the ID3 tag is longer than the file")
     position, frames, promised, added, first, sound, filled = start, 0, None, 0, b"", start, 0
     while position < data.size:

@@ -57,12 +57,12 @@ base: demo
 settings:
   compare_untrained: false
   tasks: [speech_commands_v2]
-  training: {batch_size: 8, steps: 4, warmup_steps: 1, steps_per_loop: 2, checkpoint_every_steps: 4, shuffle_buffer: 16,
-             objective_settings: {projector_sizes: [8]}}
+  training: {batch_size: 8, steps: 4, warmup_steps: 1, steps_per_loop: 2, checkpoint_every_steps: 4, shuffle_buffer: 16}
   protocol: {crops_per_clip: 1, max_steps: 20, bootstrap_resamples: 20}
 cells:
 """
-TWO_CELLS = "  - {encoders: [mine_small, mine_other], objectives: [simclr]}\n"
+SIMCLR = "objectives: [simclr], settings: {training: {objective_settings: {projector_sizes: [8]}}}"
+TWO_CELLS = f"  - {{encoders: [mine_small, mine_other], {SIMCLR}}}\n"
 
 
 def study_options(folder: Path, corpus: Path, workspace: Path, cells: str) -> list[str]:

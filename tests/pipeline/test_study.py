@@ -17,14 +17,14 @@ from cli.main import main
 from kits import study_signals
 from kits.lineage_stores import open_store
 from kits.pipeline_runs import environment, project
-from kits.study_signals import PHASES, TWO_CELLS, sent_in, study_options
+from kits.study_signals import PHASES, SIMCLR, TWO_CELLS, sent_in, study_options
 from models.loaded_plugins import PREFIX
 from pipeline.grid import Cell, load_grid
 from pipeline.lineage.record import study_context
 
-CELLS = """
-  - {encoders: [mine_broken, mine_small], objectives: [simclr]}
-  - {encoders: [mine_small], objectives: [classification]}
+CELLS = f"""
+  - {{encoders: [mine_broken, mine_small], {SIMCLR}}}
+  - {{encoders: [mine_small], objectives: [classification]}}
 """
 
 
