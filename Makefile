@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo test test-full lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -13,6 +13,9 @@ $(STAMP): requirements.lock setup.py
 
 demo: setup
 	$(VENV)/bin/hares demo
+
+check: lint
+	$(PY) -m pytest -m 'not full and not slow' --numprocesses 2 --dist loadfile --quiet
 
 test: setup
 	$(PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder

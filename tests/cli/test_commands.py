@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from cli.errors import CommandError, ExitCode
 from cli.main import hares
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 DOCS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 

@@ -18,6 +18,8 @@ from hares.lock import held
 from hares.synthesis.corpus import LAYOUTS
 from hares.synthesis.plan import write_recording
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

@@ -18,6 +18,8 @@ from hares.adapters import load_adapter as load_frozen
 from models.encoder import load_encoder
 from models.weights import save_weights
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

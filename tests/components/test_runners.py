@@ -43,7 +43,7 @@ from models.encoder import load_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 
-pytestmark = pytest.mark.corpus
+pytestmark = [pytest.mark.corpus, pytest.mark.slow]
 TASKS = ("birdsong", "speech_commands_v1", "tut18")
 CLIPS_PER_SHARD = 8
 PROTOCOL = dataclasses.replace(load_protocol("quick"), crops_per_clip=2)

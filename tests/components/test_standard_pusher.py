@@ -18,7 +18,7 @@ from tfx.utils import io_utils
 
 from components.standard.executor import PusherExecutor
 
-pytestmark = pytest.mark.tfx
+pytestmark = pytest.mark.slow
 
 
 class Push:

@@ -17,6 +17,8 @@ from dependencies.licences import stated_licence, vendored
 from dependencies.lock import LOCK, read_lock
 from dependencies.sbom import bill, validate
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

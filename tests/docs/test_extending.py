@@ -22,6 +22,8 @@ from models.objective import Batch, Replicas, load_objective
 from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 
+pytestmark = pytest.mark.slow
+
 SHOWN = {block.title: block.text for block in blocks("extending.md") if block.title}
 COMMANDS = [
     line for block in blocks("extending.md") if block.language == "sh" for line in block.text.splitlines()

@@ -11,6 +11,8 @@ import pytest
 from kits.pages import blocks, follow, shell
 from kits.pipeline_runs import SHORT
 
+pytestmark = pytest.mark.slow
+
 
 def test_score_your_encoder(tmp_path: Path) -> None:
     said = follow("tutorials/score_your_encoder.md", tmp_path)
@@ -22,7 +24,7 @@ def test_score_your_encoder(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 @pytest.mark.full
 def test_retrain_every_night(tmp_path: Path) -> None:
     said = follow("tutorials/retrain_every_night.md", tmp_path)
@@ -33,7 +35,7 @@ def test_retrain_every_night(tmp_path: Path) -> None:
     assert {"ingest_pretraining_span_20261126", "ingest_birdsong"} <= cached
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 @pytest.mark.full
 def test_the_readme_s_three_commands(tmp_path: Path) -> None:
     """`make demo` is `hares demo` after the set-up; here it trains for seconds."""

@@ -33,6 +33,8 @@ from fuzz.fuzz_mutations import (
 from hares.decoding import AudioError, decode, decode_each
 from hares.task import SAMPLE_RATE, Reason, load_task, task_names
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).with_name("corpus")
 SEEDS = audio_seeds()
 CHANGES = st.lists(

@@ -19,6 +19,8 @@ from models.encoder import load_encoder as build_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig, log_mel
 
+pytestmark = pytest.mark.slow
+
 WAVES = synthetic_crops(1.0)
 
 

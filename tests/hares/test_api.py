@@ -19,6 +19,8 @@ from hares.adapters import load_adapter
 from hares.adapters.log_mel import embed
 from hares.protocol import load_protocol
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 QUICK = dataclasses.replace(load_protocol("quick"), max_steps=30, bootstrap_resamples=20)
 

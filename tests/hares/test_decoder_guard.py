@@ -24,6 +24,8 @@ from hares.decoding.process import Decoder, DecoderPool, pool
 from hares.decoding.waveform import _mono
 from hares.task import Reason
 
+pytestmark = pytest.mark.slow
+
 DEADLY = (sys.executable, str(Path(__file__).parents[1] / "kits/deadly_decoder.py"))
 GIB = 1 << 30
 PROJECT = Path(__file__).resolve().parents[2]

@@ -27,6 +27,8 @@ from models.encoder import load_encoder as build_encoder
 from models.export import export_saved_model
 from models.frontend import FrontendConfig
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 # A few steps: what is tested is the way, not the scores.
 PROTOCOL = ProtocolSettings(

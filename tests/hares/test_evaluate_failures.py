@@ -15,6 +15,8 @@ from hares.adapters import FrozenEncoder, load_adapter
 from hares.evaluation import Evaluation, EvaluationSettings, evaluate_tasks, find_sources
 from hares.protocol import ProtocolSettings
 
+pytestmark = pytest.mark.slow
+
 # A few steps: what is tested is the way, not the scores.
 PROTOCOL = ProtocolSettings(
     name="quick",

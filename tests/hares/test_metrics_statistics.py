@@ -27,6 +27,8 @@ from hares.statistics import (
 )
 from hares.task import load_task, task_names
 
+pytestmark = pytest.mark.slow
+
 
 def sample(clips, classes, seed, levels=None):
     random = np.random.default_rng(seed)

@@ -15,6 +15,8 @@ from hares.probes import load_probe
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, load_task
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 5
 
 

@@ -21,6 +21,8 @@ from hares.scoring import score_task
 from hares.task import load_task, task_names
 from kits.chromium import CHROMIUM, QUIET
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("tut18", "magnatagatune", "voxceleb1")
 SETTINGS = ProtocolSettings(
     name="quick", max_steps=40, learning_rate=5e-2, bootstrap_resamples=60, probe_seeds=2

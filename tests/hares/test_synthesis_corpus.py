@@ -22,6 +22,8 @@ from hares.synthesis.corpus import LAYOUTS
 from hares.synthesis.plan import write_recording
 from hares.task import Clip, Rejected, load_task_module, task_names
 
+pytestmark = pytest.mark.slow
+
 SMALL = 0.1
 AUDIO = (".wav", ".flac", ".mp3")
 

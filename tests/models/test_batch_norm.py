@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from models.encoders._batch_norm import BatchNorm
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:

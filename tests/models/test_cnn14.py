@@ -14,6 +14,8 @@ from models.encoders._batch_norm import BatchNorm
 from models.encoders._plain_layers import Dense
 from models.weights import canonical_variables, load_weights
 
+pytestmark = pytest.mark.slow
+
 CASES = ["2x300x80", "1x1001x64"]
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 

@@ -27,6 +27,8 @@ from models.export import export_saved_model
 from models.frontend import FrontendConfig
 from models.weights import canonical_variables, load_weights, weights_digest
 
+pytestmark = pytest.mark.slow
+
 TINY = [name for name in encoder_names() if name.endswith("_tiny")]
 FULL = [name for name in encoder_names() if name not in TINY]
 # Distance of a bfloat16 embedding from the float32 one, relative to the latter's length; bfloat16 itself rounds

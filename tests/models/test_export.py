@@ -19,6 +19,8 @@ from models.export import export_saved_model, read_metadata
 from models.frontend import FrontendConfig, log_mel, pcm16_to_float, standardise
 from models.weights import canonical_variables, load_weights, weights_digest
 
+pytestmark = pytest.mark.slow
+
 CONFIG = FrontendConfig()
 RECORD = load_encoder("sf_nfnet_tiny")
 

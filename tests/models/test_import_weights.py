@@ -17,6 +17,8 @@ from models.import_weights import fill_encoder, import_weights, source_names, so
 from models.published import byola, panns, wav2vec2
 from models.weights import canonical_variables, load_weights, save_weights
 
+pytestmark = pytest.mark.slow
+
 TINY_PANNS_WIDTHS = (8, 12, 16, 24, 32, 48)
 
 

@@ -11,6 +11,8 @@ import tensorflow as tf
 from models.encoder import Encoder, load_encoder
 from models.weights import canonical_variables, weights_digest
 
+pytestmark = pytest.mark.slow
+
 APPLICATIONS = {
     "resnet50": tf.keras.applications.ResNet50,
     # Keras would draw the dropped blocks from a global state.

@@ -14,6 +14,8 @@ from models.encoders._normalizer_free import Block, StandardisedConv, gelu
 from models.encoders.nfnet import NFNet, network_blocks
 from models.weights import canonical_variables, load_weights
 
+pytestmark = pytest.mark.slow
+
 CASES = ["2x300x80", "1x208x64"]
 
 

@@ -19,6 +19,8 @@ from models.training.config import TrainingConfig
 from models.training.loop import train
 from models.training.step import replica_gradients, trainable_variables
 
+pytestmark = pytest.mark.slow
+
 CLIPS, FRAMES, MEL = 6, 20, 16
 SETTINGS = {"queue_size": 10, "hidden_size": 8, "projection_size": 4}
 

@@ -21,6 +21,8 @@ from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.loop import train
 
+pytestmark = pytest.mark.slow
+
 CLIPS, SAMPLES = 64, 8000
 FRAME_ENCODERS = {
     "cpc": "bidir_cpc_tiny",

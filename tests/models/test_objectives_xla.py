@@ -10,6 +10,8 @@ from kits import replica_figures as FIGURES
 from models.training.distribution import make_strategy
 from models.training.step import replica_gradients
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", FIGURES.SETTINGS)
 def test_xla_compiles_an_objective_and_agrees(name):

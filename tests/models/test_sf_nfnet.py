@@ -15,6 +15,8 @@ from models.encoders._normalizer_free import Block
 from models.encoders.sf_nfnet import Fusion, SlowFastNFNet, pathway_blocks
 from models.weights import canonical_variables, load_weights
 
+pytestmark = pytest.mark.slow
+
 CASES = ["2x300x80", "1x400x128"]
 GoldenInput = Callable[[str], np.ndarray]
 

@@ -13,6 +13,8 @@ import tensorflow as tf
 from kits import training_kit as KIT
 from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
 
+pytestmark = pytest.mark.slow
+
 FILES, CLIPS, BATCH, CROP = 4, 7, 6, 10  # 28 clips: 4 batches of 6 an epoch
 
 

@@ -20,6 +20,8 @@ import tensorflow as tf
 
 from kits import training_kit as KIT
 
+pytestmark = pytest.mark.slow
+
 STEPS, INTERRUPTED = 40, 5  # as in killed_runs.py
 
 

@@ -23,6 +23,8 @@ from models.training.loop import NonFiniteLossError, TrainingInterrupted, train
 from models.training.pictures import ViewPictures
 from models.weights import save_arrays, save_weights
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainingConfig(
     encoder="toy", steps=10, batch_size=6, warmup_steps=2, peak_learning_rate=1e-3, crop_seconds=0.35,
     objective_settings={"projector_sizes": (12,), "projection_size": 6}, steps_per_loop=2, checkpoint_every_steps=4,

@@ -16,6 +16,8 @@ import pytest
 
 from kits import training_kit as KIT
 
+pytestmark = pytest.mark.slow
+
 # Two replicas hold every objective; more of them, and processes, what those could do otherwise.
 OBJECTIVES = {
     2: ("simclr", "classification", "byola", "cola", "clmr", "cpc", "wav2vec2"),

@@ -22,6 +22,8 @@ from models.training import loop
 from models.training.config import TrainingConfig
 from models.training.step import compile_steps
 
+pytestmark = pytest.mark.slow
+
 # The compiled code runs once: optimising it takes a minute, not doing so a few seconds.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"

@@ -13,6 +13,8 @@ from models.encoder import load_encoder
 from models.encoders.wav2vec2 import Conv, LayerNorm, Positions, TransformerLayer, Wav2Vec2
 from models.weights import canonical_variables, load_weights
 
+pytestmark = pytest.mark.slow
+
 CASE = "2x32000"
 OFFSETS = {"w": (0, None), "gain": (1, 0.1), "bias": (0, 0.1), "embed": (0, 0.02)}
 

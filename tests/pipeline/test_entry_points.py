@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = pytest.mark.tfx
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("node", ["trainer", "transform"])

@@ -18,6 +18,8 @@ import tensorflow as tf
 from hares.task import DOMAINS, load_task, task_names
 from kits.pipeline_runs import PROJECT, Finished, run
 
+pytestmark = pytest.mark.slow
+
 REQUIRED = {"domain", "metric", "value", "chance", "untrained", "clips", "expected_clips", "deviations"}
 
 

@@ -23,6 +23,8 @@ from pipeline.keeping import Keeping
 from pipeline.lineage.connection import sqlite_config
 from pipeline.workspace import CHECKPOINT_DATA, Workspace
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 NOW = 2e9
 NODES = ("ingest_esc50", "transform", "trainer", "evaluator")

@@ -13,6 +13,8 @@ from pipeline.grid import grid_names, load_grid, paper_row
 from pipeline.preset import load_preset
 from pipeline.settings import SettingError
 
+pytestmark = pytest.mark.slow
+
 
 def write(tmp_path: Path, text: str) -> str:
     path = tmp_path / "grid.yaml"

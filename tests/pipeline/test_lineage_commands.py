@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import soundfile
 
 from kits.lineage_stores import open_store
 from kits.pipeline_runs import FEW_TASKS, Finished, environment, project, run
+
+pytestmark = pytest.mark.slow
 
 
 def lineage(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -17,6 +17,8 @@ from kits.grpc_store_server import grpc_server
 from kits.lineage_stores import StoreWriter
 from pipeline.lineage.connection import StoreUnreachableError, sqlite_config, store_address
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 

@@ -32,6 +32,8 @@ from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace, trace_data
 from pipeline.lineage.why import why
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PLACE = vertex_store("my-project/europe-west4")
 FIRST, SECOND = "hares-20261121", "hares-20261122"

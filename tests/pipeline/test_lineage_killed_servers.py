@@ -21,6 +21,8 @@ from pipeline.lineage.connection import StoreAddress, StoreUnreachableError, sto
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepResult, run_locally
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "canary-91ab"
 FACTS = RunFacts({"training": {"steps": 1}}, "demo", "local", "key", {})
 Act = Callable[[DatabaseServer], threading.Timer | None]

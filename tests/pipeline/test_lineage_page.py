@@ -21,7 +21,10 @@ from pipeline.lineage.runs import find_run
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; Debian's package is chromium"),
+    pytest.mark.slow,
+]
 EVIL = "</script><script>window.evil=1</script><img src=x onerror=window.evil=1>@DATA@@LINEAGE@@SCRIPTS@"
 RUNS = 3000
 OLD, FIRST, SECOND = "2026-11-22T10:00:00", "2026-11-23T10:00:00", "2026-11-24T10:00:00"

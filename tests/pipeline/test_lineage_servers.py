@@ -18,6 +18,8 @@ from pipeline.lineage.connection import sqlite_config, store_address
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.runs import RunFilter, find_run, list_runs
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "canary-5d1e"
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,7 @@ from tfx.types import standard_artifacts
 
 from pipeline.local_beam import LocalBeamOperator, in_process
 
-pytestmark = pytest.mark.tfx
+pytestmark = pytest.mark.slow
 
 
 class Counts(base_beam_executor.BaseBeamExecutor):

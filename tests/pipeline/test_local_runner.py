@@ -12,6 +12,8 @@ from pipeline.lineage.connection import store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import StepFailedError, run_locally
 
+pytestmark = pytest.mark.slow
+
 FACTS = RunFacts({}, "demo", "local", "key", {}, "")
 SILENT = SimpleNamespace(**dict.fromkeys(("begin", "start", "update", "finish"), lambda *_: None))
 

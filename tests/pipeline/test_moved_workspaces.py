@@ -31,6 +31,8 @@ from pipeline.local_runner import Outcome, run_locally
 from pipeline.relocation import moved_text, settle, settle_if_moved
 from pipeline.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "canary-5eed"
 
 

@@ -12,6 +12,8 @@ import soundfile
 
 from kits.pipeline_runs import run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("objective", ["classification", "simclr"])
 def test_only_supervised_pretraining_scores_audioset_by_its_own_classifier(

@@ -10,7 +10,11 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from kits.pipeline_runs import FEW_TASKS, Finished, command, copy_project, environment, project, run
+
+pytestmark = pytest.mark.slow
 
 BEFORE_TRAINER = {
     "ingest_birdsong", "ingest_esc50", "ingest_speech_commands_v2", "ingest_pretraining",

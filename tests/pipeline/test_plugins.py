@@ -18,6 +18,8 @@ from pipeline.config import load_config
 from pipeline.resolve import resolve
 from pipeline.settings import SettingError, as_dict
 
+pytestmark = pytest.mark.slow
+
 MINE = """
 import tensorflow as tf
 from models.encoder import Encoder, EncoderRecord
@@ -89,7 +91,7 @@ def test_a_plugin_that_is_not_there_is_a_wrong_setting() -> None:
         load_config("demo", [], [Path("nowhere.py")])
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 def test_a_trainer_in_a_process_of_its_own_loads_the_plugin(mine: Path) -> None:
     """`run_fn` loads it before it looks at the data, of which there is none here."""
     from pipeline.training import run_fn

@@ -10,6 +10,8 @@ import tensorflow as tf
 from models.frontend import FrontendConfig
 from pipeline.preprocessing import Pcm16ToLogMel, Pcm16ToWaveform, preprocessing_fn
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = np.array([[0, 16384, -32768, 1], [32767, -1, 256, -256]], "<i2")
 
 

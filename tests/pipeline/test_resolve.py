@@ -14,6 +14,8 @@ from pipeline.config import PipelineConfig, PretrainingConfig, load_config
 from pipeline.resolve import ResolvedRun, resolve
 from pipeline.settings import SettingError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def spans(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from kits.lineage_stores import open_store
 from kits.pipeline_runs import Finished, run
 from models.export import read_metadata
 
+pytestmark = pytest.mark.slow
+
 BRIEF = (
     "tasks=[birdsong]",
     "compare_untrained=false",

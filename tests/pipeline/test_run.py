@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 BRIEF = (
     "tasks=[birdsong]",
     "compare_untrained=false",
@@ -39,7 +41,7 @@ class Silent:
             self.ran.append(result.node)
 
 
-@pytest.mark.tfx
+@pytest.mark.full
 def test_runs_of_one_process_do_not_add_up_in_it(made_corpus: Path, tmp_path: Path) -> None:
     from tensorflow.python.framework.func_graph import FuncGraph
     from tfx.orchestration.pipeline import Pipeline

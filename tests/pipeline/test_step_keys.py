@@ -15,6 +15,8 @@ from kits.pipeline_runs import copy_project
 from pipeline.config import load_config
 from pipeline.resolve import entry_modules
 
+pytestmark = pytest.mark.slow
+
 # A module that comes in here re-runs the step whenever it changes: of a trainer, hours or days of work. Does it decide
 # a number?
 CLOSURES = {
@@ -258,7 +260,7 @@ def test_an_upgrade_re_runs_what_it_can_change(package: str) -> None:
     assert {step for step in before if before[step] != after[step]} == UPGRADES[package]
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 def test_decoders_and_limits_are_in_the_key_of_an_ingestion() -> None:
     from components.audio_example_gen.component import AudioExampleGen
     from hares.decoding import Limits, decoder_versions

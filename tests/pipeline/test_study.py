@@ -22,6 +22,8 @@ from models.loaded_plugins import PREFIX
 from pipeline.grid import Cell, load_grid
 from pipeline.lineage.record import study_context
 
+pytestmark = pytest.mark.slow
+
 CELLS = f"""
   - {{encoders: [mine_broken, mine_small], {SIMCLR}}}
   - {{encoders: [mine_small], objectives: [classification]}}
@@ -56,7 +58,7 @@ def forget_plugins() -> None:
         del sys.modules[name]
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 def test_a_study_goes_on_after_failures_and_runs_nothing_twice(made_corpus: Path, tmp_path: Path) -> None:
     from pipeline.study import run_study
 
@@ -141,7 +143,7 @@ def test_every_phase_is_a_call_of_the_product() -> None:
         assert callable(getattr(importlib.import_module(module), name)), f"{module}.{name}"
 
 
-@pytest.mark.tfx
+@pytest.mark.slow
 def test_a_study_that_is_stopped_fails_no_cell_and_goes_on_there(
     made_corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from kits.pipeline_runs import Finished, environment, project
 from kits.server_runs import FEW, WatchedRun, dump, made_from, run_ids, start_run, watch
 from pipeline.lineage.connection import PASSWORD_VARIABLE, store_address
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-c0ffee-27"
 STEPS = {
     "ingest_birdsong", "ingest_pretraining", "schema", "transform", "trainer", "embed_birdsong", "evaluator", "pusher",

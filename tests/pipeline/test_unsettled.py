@@ -21,6 +21,8 @@ from pipeline.lineage.connection import store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
 
+pytestmark = pytest.mark.slow
+
 FACTS = RunFacts({}, "demo", "local", "key", {})
 
 

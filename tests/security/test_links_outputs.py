@@ -26,6 +26,8 @@ from kubeflow.compiled.local_run import run_compiled
 from kubeflow.watch import Watch
 from pipeline.workspace import Workspace, WorkspaceBusyError
 
+pytestmark = pytest.mark.slow
+
 KEPT = "what the user would miss"
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files")
 STRANGER = 54399

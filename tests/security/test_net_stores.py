@@ -16,6 +16,8 @@ from kits.rogue_databases import rogue
 from pipeline.hosts import is_loopback
 from pipeline.lineage.connection import StoreUnreachableError, store_address
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PASSWORD = "canary-8b21"
 NAME = "db.example"  # leads to 127.0.0.1 within `elsewhere`

@@ -20,6 +20,8 @@ from pipeline.config import PipelineConfig, load_config
 from pipeline.grid import load_grid
 from pipeline.settings import SettingError, refuse_secrets
 
+pytestmark = pytest.mark.slow
+
 CLUSTER = ClusterConfig(image="r.example/hares:1", pipeline_root="gs://b/h", workspace="/w")
 IMAGE = "--sdk_container_image=r.example/i:1"
 HERE = Path(__file__).resolve().parent

@@ -30,6 +30,8 @@ from pipeline.lineage.connection import store_address
 from pipeline.lineage.page.data import PageLimits
 from pipeline.workspace import Workspace
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 PRIVATE = {"run.lock", "lock"}  # who may read a lock could hold it
 

@@ -18,6 +18,8 @@ from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
 from workarounds.ml_metadata import BACKSLASH, replace_in
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "canary-e0a7"
 FACTS = RunFacts({"training": {"steps": 1}}, "demo", "local", "key", {})
 TEXTS = {

@@ -18,7 +18,7 @@ from tfx_bsl.public.tfxio import TFExampleRecord
 from components.standard.executor import StatisticsGenExecutor, TransformExecutor
 from workarounds.tfx_bsl import BATCH_BYTES, batches_by_bytes
 
-pytestmark = pytest.mark.tfx
+pytestmark = pytest.mark.slow
 
 
 def read(folder: Path, sizes: list[int], batch_size: int | None = None) -> list[list[int]]:

@@ -15,6 +15,8 @@ import soundfile
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load_task_module, task_names
 from hares.tasks import _nsynth, _split, magnatagatune, voxforge
 
+pytestmark = pytest.mark.slow
+
 ESC50_HEADER = "filename,fold,target,category,esc10,src_file,take\n"
 
 

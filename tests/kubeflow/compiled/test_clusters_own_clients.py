@@ -20,6 +20,8 @@ from kits.kfp_server import TOKEN, KfpServer, kfp
 from kits.vertex_kit import vertex_fixture
 from kits.vertex_server import VertexServer
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["kfp", "vertex_fixture"]
 GOLDEN = Path(__file__).with_name("golden")
 

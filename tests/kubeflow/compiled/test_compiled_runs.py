@@ -26,6 +26,8 @@ from kubeflow.compiled.file import compiled_text, read_compiled, read_documents
 from kubeflow.compiled.local_run import run_compiled
 from kubeflow.compiled.newest_spans_step import with_newest_spans
 
+pytestmark = pytest.mark.slow
+
 
 class Quiet:
     """Is told, and says nothing."""

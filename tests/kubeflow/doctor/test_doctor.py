@@ -14,6 +14,8 @@ from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.checks.machine import LEAST_MEMORY, available_memory
 from kubeflow.doctor.finding import Finding, Severity, Subject
 
+pytestmark = pytest.mark.slow
+
 FATAL, WARNING = Severity.FATAL, Severity.WARNING
 
 

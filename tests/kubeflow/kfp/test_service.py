@@ -15,6 +15,8 @@ from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
 from kubeflow.clusters import Failure, ServiceConfig, ServiceError, State
 from kubeflow.kfp.service import KfpService
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["kfp"]
 RETRIES = 2
 STATUSES = [

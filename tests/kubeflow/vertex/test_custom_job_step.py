@@ -29,6 +29,8 @@ from kubeflow.vertex.custom_job import CustomJobStep, in_custom_job, main
 from kubeflow.vertex.replica import own_command
 from kubeflow.vertex.settings import HardwareSpec
 
+pytestmark = pytest.mark.slow
+
 CREATE = "POST customJobs$"
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 POLL = 0.05

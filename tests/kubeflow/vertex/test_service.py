@@ -25,6 +25,8 @@ from kits.vertex_server import VertexServer
 from kubeflow.clusters import Failure, State, open_service
 from kubeflow.vertex.service import VertexService
 
+pytestmark = pytest.mark.slow
+
 JOB = {
     "displayName": "hares",
     "pipelineSpec": {
