@@ -41,6 +41,8 @@ def two_runs(made_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
     other = folder / "corpus"
     for name in ("birdsong", "pretrain"):
         shutil.copytree(made_corpus / name, other / name)
+        first = min((other / name).rglob("*.wav"))
+        first.write_bytes(first.read_bytes()[:-2] + b"\1\0")  # a copy alone is the same audio, wherever it is
     secret = folder / "secret"
     secret.write_text(f"{CANARY}\n")
     with database_server("mariadb", CANARY) as server:
