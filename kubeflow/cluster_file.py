@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import yaml
-
 from kubeflow.clusters import ClusterKind, ServiceConfig, checked_service
 from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.hosts import without_user
-from pipeline.settings import SettingError, check_path, override, refuse_secrets
+from pipeline.settings import SettingError, check_path, override, read_yaml, refuse_secrets
 
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
@@ -220,14 +218,7 @@ def load_cluster(path: Path, target: ClusterKind) -> ClusterConfig:
     Raises:
         SettingError: no such file, not YAML, or a wrong setting; the message names it.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingError(f"--cluster {path}: {error.strerror}; docs/clusters.md shows one") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(f"--cluster {path}: not YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingError(f"--cluster {path}: expected settings as `key: value` lines")
+    values = read_yaml(path, f"--cluster {path}", hint="; docs/clusters.md shows one")
     service = values.pop("service", None)
     written = values.pop("target", target)
     if written != target:

@@ -78,13 +78,16 @@ def override(config: T, values: Mapping[str, Any], where: str = "") -> T:
         raise SettingError(f"{where or 'settings: '}{error}") from error
 
 
-def read_yaml(path: Path, where: str, expected: str = "settings as `key: value` lines") -> dict[str, Any]:
+def read_yaml(
+    path: Path, where: str, expected: str = "settings as `key: value` lines", hint: str = ""
+) -> dict[str, Any]:
     """A YAML file of `key: value` lines as plain data, for `override`.
 
     Args:
         path: the file.
         where: begins the message: the file, or the option and the file.
         expected: what the file should hold.
+        hint: ends the message about a file that cannot be read.
 
     Raises:
         SettingError: it cannot be read, is not YAML, or holds something else.
@@ -92,7 +95,7 @@ def read_yaml(path: Path, where: str, expected: str = "settings as `key: value` 
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingError(f"{where}: {error.strerror}") from error
+        raise SettingError(f"{where}: {error.strerror}{hint}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingError(f"{where}: not YAML: {error}") from error
     if not isinstance(values, dict):

@@ -17,6 +17,7 @@ from tfx.types.standard_artifacts import Examples, Model, ModelEvaluation
 
 from components.provenance import record_outputs
 from pipeline.listener import tell
+from pipeline.local_runner import StepResult
 
 STEPS = ("ingest", "train", "score")
 
@@ -62,6 +63,22 @@ class _Executor(base_executor.BaseExecutor):
         Path(output.uri, "content").write_text(step, encoding="utf-8")
         tell(0.5, "at work")
         record_outputs(output_dict, self._context)
+
+
+class SilentObserver:
+    """An observer that shows nothing and keeps the results."""
+
+    def __init__(self) -> None:
+        self.results: list[StepResult] = []
+
+    def begin(self, nodes: list[str]) -> None: ...
+
+    def start(self, node: str) -> None: ...
+
+    def update(self, node: str, fraction: float, text: str) -> None: ...
+
+    def finish(self, result: StepResult) -> None:
+        self.results.append(result)
 
 
 _PARAMETERS = {name: component_spec.ExecutionParameter(type=str) for name in ("step", "diary")}

@@ -19,7 +19,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from kits.database_servers import database_server
 from kits.pipeline_runs import FEW_TASKS, Finished, command, environment, project, run
-from kits.three_steps import STEPS, done, three_steps
+from kits.three_steps import STEPS, SilentObserver, done, three_steps
 from pipeline.gc import find_garbage
 from pipeline.identity import IDENTITY_FILE, IdentityError, present_identity, recorded_identity
 from pipeline.keeping import Keeping, other_stores
@@ -34,22 +34,6 @@ from pipeline.workspace import Workspace
 pytestmark = pytest.mark.slow
 
 PASSWORD = "canary-5eed"
-
-
-class Silent:
-    """An observer of no interest in anything."""
-
-    def begin(self, nodes: list[str]) -> None:
-        pass
-
-    def start(self, node: str) -> None:
-        pass
-
-    def update(self, node: str, fraction: float, text: str) -> None:
-        pass
-
-    def finish(self, result: object) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -71,7 +55,7 @@ class Place:
             workspace.note_store(self.store.shown)
             facts = RunFacts({}, "demo", "local", "key", {}, identity.id)
             pipeline = three_steps(self.folder, "p")
-            _, results = run_locally(pipeline, Silent(), facts, self.store, identity=identity)
+            _, results = run_locally(pipeline, SilentObserver(), facts, self.store, identity=identity)
         return [result.outcome for result in results]
 
     def keeping(self) -> Keeping:

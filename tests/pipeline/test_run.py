@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,37 +23,23 @@ BRIEF = (
 )
 
 
-class Silent:
-    """Keeps which steps ran."""
-
-    def __init__(self) -> None:
-        self.ran: list[str] = []
-
-    def begin(self, nodes: list[str]) -> None: ...
-
-    def start(self, node: str) -> None: ...
-
-    def update(self, node: str, fraction: float, text: str) -> None: ...
-
-    def finish(self, result: Any) -> None:
-        if result.outcome.value == "ran":
-            self.ran.append(result.node)
-
-
 @pytest.mark.full
 def test_runs_of_one_process_do_not_add_up_in_it(made_corpus: Path, tmp_path: Path) -> None:
     from tensorflow.python.framework.func_graph import FuncGraph
     from tfx.orchestration.pipeline import Pipeline
 
+    from kits.three_steps import SilentObserver
     from pipeline.config import load_config
     from pipeline.run import execute, prepare
 
     def left(seed: int) -> dict[str, int]:
         """How many are alive after a run that trains, embeds and scores anew."""
-        silent = Silent()
+        silent = SilentObserver()
         config = load_config("demo", [*BRIEF, f"training.seed={seed}"])
         execute(prepare(config, made_corpus, {}, tmp_path), silent)
-        assert {"trainer", "embed_birdsong", "evaluator"} <= set(silent.ran)
+        assert {"trainer", "embed_birdsong", "evaluator"} <= {
+            one.node for one in silent.results if one.outcome.value == "ran"
+        }
         gc.collect()
         alive = gc.get_objects()
         return {kind.__name__: sum(type(one) is kind for one in alive) for kind in (FuncGraph, Pipeline)}

@@ -17,23 +17,14 @@ from components.audio_example_gen.component import AudioExampleGen
 from hares.decoding import Limits, MachineError
 from hares.decoding.process import pool
 from kits.lineage_stores import create_store
+from kits.three_steps import SilentObserver
 from pipeline.lineage.connection import store_address
 from pipeline.lineage.record import RunFacts
-from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
+from pipeline.local_runner import Outcome, StepFailedError, run_locally
 
 pytestmark = pytest.mark.slow
 
 FACTS = RunFacts({}, "demo", "local", "key", {})
-
-
-class Silent:
-    def begin(self, nodes: list[str]) -> None: ...
-
-    def start(self, node: str) -> None: ...
-
-    def update(self, node: str, fraction: float, text: str) -> None: ...
-
-    def finish(self, result: StepResult) -> None: ...
 
 
 @pytest.fixture
@@ -55,7 +46,7 @@ def ingest(folder: Path, data: Path) -> tuple[Outcome, dict[str, int]]:
         pipeline_name="p", pipeline_root=str(folder / "artifacts"), components=[component], enable_cache=True
     )
     create_store(folder / "store.sqlite")
-    _, (step,) = run_locally(pipeline, Silent(), FACTS, store_address("", folder / "store.sqlite"))
+    _, (step,) = run_locally(pipeline, SilentObserver(), FACTS, store_address("", folder / "store.sqlite"))
     manifests = sorted((folder / "artifacts/ingest/manifest").iterdir(), key=lambda path: int(path.name))
     return step.outcome, json.loads((manifests[-1] / "manifest.json").read_text())["rejected"]
 

@@ -12,7 +12,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from ml_metadata.proto import metadata_store_service_pb2 as service
 
 from kits.database_servers import KINDS, database_server
-from kits.three_steps import three_steps
+from kits.three_steps import SilentObserver, three_steps
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
@@ -96,24 +96,15 @@ def test_answers_are_in_the_order_of_the_questions(address: StoreAddress) -> Non
     assert [t.id for t in store.get_artifact_types_by_id(repeated)] == repeated
 
 
-class LosesItsInput:
+class LosesItsInput(SilentObserver):
     """An observer in whose hands what the step `ingest` has made is gone before `train` begins."""
 
     def __init__(self, address: StoreAddress) -> None:
-        self.results: list[StepResult] = []
+        super().__init__()
         self._address = address
 
-    def begin(self, nodes: list[str]) -> None:
-        pass
-
-    def start(self, node: str) -> None:
-        pass
-
-    def update(self, node: str, fraction: float, text: str) -> None:
-        pass
-
     def finish(self, result: StepResult) -> None:
-        self.results.append(result)
+        super().finish(result)
         if result.node == "ingest":
             store = self._address.open()
             (made,) = store.get_artifacts_by_type("Examples")
