@@ -19,7 +19,7 @@ from typing import Any
 import kfp_server_api as api
 
 from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
-from kubeflow.compiled.file import CompiledFileError, read_documents
+from kubeflow.compiled.file import CompiledFileError, check_argo_names, read_documents
 from kubeflow.kfp.api import KfpApi, LostAnswerError
 
 _MARK = "hares-key:"
@@ -269,6 +269,10 @@ def _specification(compiled: Path) -> dict[str, Any]:
             Failure.INVALID,
             f"{compiled} is not a pipeline for Kubeflow; write one with `hares compile --target kubeflow`",
         )
+    try:
+        check_argo_names(compiled, documents[0]["root"].get("dag", {}).get("tasks", {}))
+    except CompiledFileError as error:
+        raise ServiceError(Failure.INVALID, str(error)) from error
     if len(documents) == 1:
         return documents[0]
     return {"pipeline_spec": documents[0], "platform_spec": documents[1]}

@@ -69,6 +69,27 @@ def test_one_key_is_one_run_and_another_key_another(
 
 
 @pytest.mark.parametrize("kind", ["runs", "recurringruns"])
+def test_a_step_whose_name_argo_refuses_is_said_before_any_request(
+    kfp: KfpServer, service: KfpService, compiled: Path, kind: str
+) -> None:
+    """A schedule with such a name would be taken, and each of its runs refused."""
+    compiled.write_text(PIPELINE.replace("trainer", "embed_esc50"))
+    with pytest.raises(ServiceError, match="Argo refuses the step names embed_esc50") as caught:
+        create(service, kind, compiled)
+    assert caught.value.failure is Failure.INVALID and not kfp.got["POST", kind]
+
+
+def test_the_server_on_loopback_refuses_what_argo_refuses(
+    kfp: KfpServer, service: KfpService, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled.write_text(PIPELINE.replace("trainer", "embed_esc50"))
+    monkeypatch.setattr("kubeflow.kfp.service.check_argo_names", lambda *_: None)
+    with pytest.raises(ServiceError, match="Failed to validate workflow: 'embed_esc50'"):
+        service.submit(compiled, "nightly", "key", {})
+    assert not kfp.things["runs"]
+
+
+@pytest.mark.parametrize("kind", ["runs", "recurringruns"])
 @pytest.mark.parametrize(("status", "failure"), STATUSES)
 def test_a_refused_creation_is_one_error(
     kfp: KfpServer, service: KfpService, compiled: Path, kind: str, status: int, failure: Failure
