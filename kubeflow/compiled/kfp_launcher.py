@@ -12,7 +12,8 @@ below backend/src/v2.
 - An input at a path, in no bucket, fails the step (component/launcher_v2.go, fetchNonDefaultBuckets).
 - The launcher's log is among the outputs, open while the step runs (2.5; driver/driver.go, provisionOutputs).
 - An output's name is its key, and the output file lies beside the outputs (2.15; before, an output had no name and the
-  file was /tmp/kfp_outputs/output_metadata.json; driver/driver.go, provisionOutputs).
+  file was /tmp/kfp_outputs/output_metadata.json, in a folder that a step had to make; driver/driver.go,
+  provisionOutputs). The folder is not made here either.
 - A field that `ExecutorOutput` lacks, in the output file, fails the step (component/launcher_v2.go,
   getExecutorOutputFile).
 - Files are uploaded, folders are not: an empty one is gone (objectstore/object_store.go, UploadBlob).

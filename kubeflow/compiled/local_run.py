@@ -315,7 +315,6 @@ def _refusals(step: CompiledStep) -> Iterator[None]:
 
 def _planned_outputs(step: CompiledStep, paths: _AttemptPaths) -> dict[str, Any]:
     if not paths.for_vertex:
-        paths.outputs.mkdir()  # as the launcher does for the log
         return kfp_launcher.planned_outputs(step, paths.outputs, paths.log_file)
     artifacts: dict[str, Any] = {}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():

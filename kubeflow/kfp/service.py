@@ -228,22 +228,35 @@ class KfpService:
             name=run.get("display_name", ""),
             state=_STATES.get(run.get("state", ""), State.PENDING),
             created=run.get("created_at", ""),
-            steps=_steps(run) if with_steps else (),
+            steps=_steps(run, self._config.namespace) if with_steps else (),
             url=f"{self._config.host.rstrip('/')}/#/runs/details/{run_id}",
             message=run.get("error", {}).get("message", ""),
         )
 
 
-def _steps(run: Mapping[str, Any]) -> tuple[StepState, ...]:
-    """The compiled file's tasks, without the drivers that Kubeflow lists beside them."""
+def _steps(run: Mapping[str, Any], namespace: str) -> tuple[StepState, ...]:
+    """The compiled file's tasks, without the drivers that Kubeflow lists beside them.
+
+    Kubeflow says neither why a task failed nor that one was left out (kubeflow/pipelines 2.2 to 2.17,
+    backend/src/apiserver/server/api_converter.go, toApiPipelineTaskDetail; model/run.go, ToV2). A step whose driver failed
+    has not begun.
+    """
     spec = run.get("pipeline_spec") or {}
     spec = spec.get("pipeline_spec", spec)
     begun = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
+    left = State.SKIPPED if _STATES.get(run.get("state", ""), State.PENDING).ended else State.PENDING
+    where = f"kubectl logs --namespace {namespace or 'NAMESPACE'} --selector pipeline/runid={run['run_id']} --prefix"
     steps = []
     for name in spec.get("root", {}).get("dag", {}).get("tasks", {}):
-        task = begun.get(name, {})
-        state = _STATES.get(task.get("state", ""), State.PENDING)
-        steps.append(StepState(name, state, task.get("error", {}).get("message", "")))
+        state, driver = (
+            _STATES.get(begun.get(task, {}).get("state", ""), left) for task in (name, f"{name}-driver")
+        )
+        message = begun.get(name, {}).get("error", {}).get("message", "")
+        if driver is State.FAILED:
+            state, message = driver, f"it did not begin, as its driver failed; see `{where}`"
+        elif state is State.FAILED and not message:
+            message = f"see `{where}`"
+        steps.append(StepState(name, state, message))
     return tuple(steps)
 
 

@@ -22,7 +22,9 @@ def write(key, text):
     (pathlib.Path(uri[key]) / "data").write_text(text)
 def say(**metadata):
     artifacts = {k: {"artifacts": [{"uri": uri[k], "metadata": metadata}]} for k in uri}
-    pathlib.Path(given["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": artifacts}))
+    file = pathlib.Path(given["outputs"]["outputFile"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"artifacts": artifacts}))
 """
 
 

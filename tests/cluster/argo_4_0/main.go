@@ -63,9 +63,8 @@ func kubernetes(workflow *argo.Workflow) error {
 			if volume.PersistentVolumeClaim == nil {
 				continue
 			}
-			claim := volume.PersistentVolumeClaim.ClaimName
-			for _, why := range validation.NameIsDNSSubdomain(claim, false) {
-				faults = append(faults, field.Invalid(at.Child("claimName"), claim, why))
+			for _, why := range validation.NameIsDNSLabel(volume.Name, false) {
+				faults = append(faults, field.Invalid(at.Child("volumes"), volume.Name, why))
 			}
 		}
 	}

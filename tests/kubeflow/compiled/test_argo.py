@@ -137,9 +137,9 @@ def test_kubernetes_refuses_the_names_that_we_refuse(refusal: Callable[..., str]
     pod = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["trainer_executor"]
     pod["podMetadata"]["labels"]["note"] = "with a blank"
     pod["nodeSelector"] = {"labels": {"a/b/c": "1"}}
-    pod["pvcMount"] = [{"constant": "Data_of_ours", "mountPath": "/mnt"}]
+    pod["pvcMount"] = [{"constant": "data.of.ours", "mountPath": "/mnt"}]
     said = refusal(documents, "kubernetes")
-    for name in ("hares_golden-", "with a blank", "a/b/c", "Data_of_ours"):
+    for name in ("hares_golden-", "with a blank", "a/b/c", "data.of.ours"):
         assert name in said
 
 

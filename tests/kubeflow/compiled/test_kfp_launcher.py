@@ -69,11 +69,18 @@ def test_the_output_file_lies_beside_the_outputs(tmp_path: Path) -> None:
     assert Path(json.loads((folder / "data").read_text())) == folder.parent / "output_metadata.json"
 
 
+def test_the_output_files_folder_is_the_steps_to_make(tmp_path: Path) -> None:
+    """Up to 2.14 nothing makes it."""
+    code = "assert not pathlib.Path(given['outputs']['outputFile']).parent.exists(); write('out', ''); say()"
+    run(write_file(tmp_path / "p.yaml", {"one": step(code)}), tmp_path / "run")
+
+
 @pytest.mark.parametrize("where", ["written", "entry", "one"])
 def test_a_field_that_the_output_file_cannot_have_fails_the_step(tmp_path: Path, where: str) -> None:
     code = (
         "one = {'uri': uri['out']}\nentry = {'artifacts': [one]}\nwritten = {'artifacts': {'out': entry}}\n"
-        f"{where}['seconds'] = 3\npathlib.Path(given['outputs']['outputFile']).write_text(json.dumps(written))"
+        f"{where}['seconds'] = 3\nfile = pathlib.Path(given['outputs']['outputFile'])\n"
+        "file.parent.mkdir(parents=True, exist_ok=True)\nfile.write_text(json.dumps(written))"
     )
     with pytest.raises(CompiledStepError, match=r"step one: .* its output file has seconds"):
         run(write_file(tmp_path / "p.yaml", {"one": step(code)}), tmp_path / "run")
@@ -156,3 +163,72 @@ def test_a_step_is_retried_as_argo_counts(tmp_path: Path, policy: dict[str, Any]
     bad["task"]["retryPolicy"] = policy
     with pytest.raises(CompiledStepError, match=f"exit code 9 in {attempts} attempts"):
         run(write_file(tmp_path / "p.yaml", {"bad": bad}), tmp_path / "run")
+
+
+# The executor input that the driver and launcher of Kubeflow Pipelines 2.17.0 gave the second step of this file, run by
+# hand against ML Metadata's store; addresses are cut to their last part, and what differs from run to run to "...".
+SEEN = {
+    "inputs": {
+        "artifacts": {
+            "x": {
+                "artifacts": [
+                    {
+                        "name": "...",
+                        "type": {"instanceSchema": ""},
+                        "uri": "out",
+                        "metadata": {
+                            "best": {"struct": {"a": 1.5}},
+                            "display_name": "out",
+                            "good": 1,
+                            "note": "x",
+                            "rows": 3,
+                            "spans": {"list": [1, 2]},
+                            "store_session_info": "...",
+                        },
+                    }
+                ]
+            }
+        }
+    },
+    "outputs": {
+        "artifacts": {
+            "executor-logs": {
+                "artifacts": [
+                    {
+                        "name": "executor-logs",
+                        "type": {"schemaTitle": "system.Artifact"},
+                        "uri": "executor-logs-0",
+                    }
+                ]
+            },
+            "out": {
+                "artifacts": [
+                    {
+                        "name": "out",
+                        "type": {"instanceSchema": "title: tfx.File\ntype: object\n"},
+                        "uri": "out",
+                    }
+                ]
+            },
+        },
+        "outputFile": "output_metadata.json",
+    },
+}
+
+
+def test_it_is_what_kubeflows_own_driver_and_launcher_gave(tmp_path: Path) -> None:
+    made = "write('out', 'made'); os.makedirs(uri['out'] + '/empty')\n"
+    made += "say(rows=3, good=True, spans=[1, 2], best={'a': 1.5}, note='x')"
+    tell = "write('out', json.dumps([given, os.listdir(took['x']['uri'])])); say()"
+    given, files = told(tmp_path, made, tell)
+    (x,) = given["inputs"]["artifacts"]["x"]["artifacts"]
+    x["name"] = x["metadata"]["store_session_info"] = "..."
+    for side in ("inputs", "outputs"):
+        for entry in given[side]["artifacts"].values():
+            for one in entry["artifacts"]:
+                one["uri"] = one["uri"].rsplit("/", 1)[1]
+    given["outputs"]["outputFile"] = given["outputs"]["outputFile"].rsplit("/", 1)[1]
+    given["outputs"]["artifacts"]["executor-logs"]["artifacts"][0]["uri"] = (
+        "executor-logs-0"  # ours is log.txt
+    )
+    assert given == SEEN and files == ["data"]

@@ -45,7 +45,7 @@ def test_an_address_without_the_api_is_fatal(kfp: KfpServer) -> None:
 
 
 def test_credentials_that_are_refused_are_fatal(kfp: KfpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HARES_CLUSTER_TOKEN", "of yesterday")
+    monkeypatch.setenv("HARES_CLUSTER_TOKEN", "yesterdays")
     (found,) = findings(kfp.url)
     assert found.severity is Severity.FATAL and "401" in found.cause and "credentials" in found.remedy
 

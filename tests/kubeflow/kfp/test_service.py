@@ -231,10 +231,32 @@ def test_runs_are_listed_newest_first_over_pages(kfp: KfpServer, service: KfpSer
     assert kfp.got["POST", "runs"] == posts
 
 
-def test_a_failed_step_says_why(kfp: KfpServer, service: KfpService, compiled: Path) -> None:
-    kfp.outcome = "FAILED"
+@pytest.mark.parametrize("driver_fails", [False, True])
+def test_a_failed_step_says_where_to_look(
+    kfp: KfpServer, service: KfpService, compiled: Path, driver_fails: bool
+) -> None:
+    """The API says no reason; and a step whose driver failed has no state at all."""
+    kfp.outcome, kfp.driver_fails = "FAILED", driver_fails
     run = service.submit(compiled, "a", "key", {})
-    assert run.state is State.FAILED and run.steps[1].message == "out of memory"
+    assert run.state is State.FAILED and run.steps[1].state is State.FAILED
+    assert (
+        f"kubectl logs --namespace NAMESPACE --selector pipeline/runid={run.run_id}" in run.steps[1].message
+    )
+    assert ("its driver failed" in run.steps[1].message) == driver_fails
+
+
+def test_steps_that_an_ended_run_left_out_are_skipped(
+    kfp: KfpServer, service: KfpService, compiled: Path
+) -> None:
+    compiled.write_text(
+        PIPELINE.replace("      trainer:", "      pusher: {taskInfo: {name: pusher}}\n      trainer:")
+    )
+    assert [step.state for step in service.submit(compiled, "a", "key", {}).steps][1] is State.PENDING
+    kfp.outcome = "FAILED"
+    run = service.submit(compiled, "a", "other", {})
+    assert [(step.name, step.state) for step in run.steps] == [
+        ("ingest", State.SUCCEEDED), ("pusher", State.SKIPPED), ("trainer", State.FAILED),
+    ]  # fmt: skip
 
 
 def test_nothing_listens(compiled: Path) -> None:
