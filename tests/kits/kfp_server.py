@@ -213,6 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         if kind != "runs":
             return thing
         # One task ran, its driver beside it, and one is at work; no task says why it failed.
+        before = self.server.driver_fails
         details = [
             {"display_name": "root-driver", "state": "SUCCEEDED"},
             {"display_name": "ingest-driver", "state": "SUCCEEDED"},
