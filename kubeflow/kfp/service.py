@@ -237,8 +237,8 @@ class KfpService:
 def _steps(run: Mapping[str, Any], namespace: str) -> tuple[StepState, ...]:
     """The compiled file's tasks, without the drivers that Kubeflow lists beside them.
 
-    Kubeflow says neither why a task failed nor that one was left out, as after a failed driver (kubeflow/pipelines 2.17,
-    backend/src/apiserver/server/api_converter.go, toApiPipelineTaskDetail; model/run.go, ToV2).
+    Kubeflow says neither why a task failed nor that one was left out, as after a failed driver (2.17.0,
+    backend/src/apiserver/server/api_converter.go, toApiPipelineTaskDetail, and model/run.go, ToV2).
     """
     spec = run.get("pipeline_spec") or {}
     spec = spec.get("pipeline_spec", spec)

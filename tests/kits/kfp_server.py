@@ -213,19 +213,15 @@ class _Handler(BaseHTTPRequestHandler):
         if kind != "runs":
             return thing
         # One task ran, its driver beside it, and one is at work; no task says why it failed.
-        before = self.server.driver_fails
+        before, after = "SUCCEEDED", thing["state"]
+        if self.server.driver_fails:
+            before, after = "FAILED", "RUNTIME_STATE_UNSPECIFIED"
         details = [
             {"display_name": "root-driver", "state": "SUCCEEDED"},
             {"display_name": "ingest-driver", "state": "SUCCEEDED"},
             {"display_name": "ingest", "state": "SUCCEEDED"},
-            {
-                "display_name": "trainer-driver",
-                "state": "FAILED" if self.server.driver_fails else "SUCCEEDED",
-            },
-            {
-                "display_name": "trainer",
-                "state": "RUNTIME_STATE_UNSPECIFIED" if self.server.driver_fails else thing["state"],
-            },
+            {"display_name": "trainer-driver", "state": before},
+            {"display_name": "trainer", "state": after},
         ]
         return {**thing, "run_details": {"task_details": details}}
 
