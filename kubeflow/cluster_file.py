@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -170,7 +170,7 @@ class ClusterConfig:
     def step_service(self) -> ServiceConfig:
         """How a step reaches the API: with its own account's credentials, since it lacks the submitter's files."""
         assert self.service is not None  # __post_init__ has checked it
-        return replace(self.service, token_file="", ca_file="")
+        return self.service.without_own_files()
 
     @property
     def beam_flags(self) -> tuple[str, ...]:

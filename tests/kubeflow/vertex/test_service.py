@@ -290,7 +290,9 @@ def test_a_scheduled_run_that_is_due_too_early_waits_for_the_one_before(
     vertex: VertexServer, service: VertexService, compiled: Path
 ) -> None:
     """Neither two at once, nor one lost."""
-    clock = ScheduleClock(vertex, service.create_schedule(compiled, "nightly", "0 3 * * *", 1, {}).schedule_id)
+    clock = ScheduleClock(
+        vertex, service.create_schedule(compiled, "nightly", "0 3 * * *", 1, {}).schedule_id
+    )
     clock.comes()
     clock.comes()
     assert len(service.runs(9)) == 1
