@@ -183,7 +183,9 @@ class KfpApi:
             cause, remedy = "the host's certificate is not trusted", "set service.ca_file"
         elif "ALERT" in said.upper() or "EOF" in said:
             # It refuses ours; in TLS 1.3 only after we have sent the request, and then its word may get lost.
-            cause = "the host ended the connection, as one does that wants a client certificate that it trusts"
+            cause = (
+                "the host ended the connection, as one does that wants a client certificate that it trusts"
+            )
             remedy = "set service.client_certificate and client_key, or renew them"
         else:
             cause, remedy = "TLS failed", "check service.host and service.ca_file"

@@ -110,7 +110,7 @@ def test_a_redirection_is_the_answer_or_is_followed(web: Strangers) -> None:
     answer = Client(10.0, str(web.ca)).send("GET", "https://kfp.example/")
     assert (answer.status, answer.headers["location"]) == (302, "https://evil.example/x")
     assert Client(10.0, str(web.ca), redirects=1).send("GET", "https://kfp.example/").json() == {"a": 1}
-    with pytest.raises(requests.TooManyRedirects, match="kfp.example"):
+    with pytest.raises(requests.TooManyRedirects, match="more than 2"):
         web.answer = lambda asked: redirect("https://kfp.example/")
         Client(10.0, str(web.ca), redirects=2).send("GET", "https://kfp.example/")
 
