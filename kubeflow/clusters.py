@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from kubeflow.ways_in import check_ways_in, printed_token, read_secret
-from pipeline.hosts import meant_for, service_address
+from pipeline.hosts import meant_for, service_address, without_user
 from pipeline.settings import override
 
 ClusterKind = Literal["kubeflow", "vertex"]
@@ -49,6 +49,7 @@ _ONLY_FOR = {
         "headers",
         "client_certificate",
         "client_key",
+        "metadata_store",
     },
     "vertex": {"project", "region", "endpoint"},
 }
@@ -197,6 +198,7 @@ class ServiceConfig:
             read again for every call.
         client_certificate: file of our certificate for a host that asks for one; may hold the key too.
         client_key: file of its key; "" if it is in `client_certificate`.
+        metadata_store: address of Kubeflow's ML Metadata, as in grpc://127.0.0.1:8080; "" if it is not read.
         timeout_seconds: longest wait for an answer.
         retries: how often a failed call is repeated, if repeating it is safe.
         backoff_seconds: wait before the first retry; doubled for each further one.
@@ -218,6 +220,7 @@ class ServiceConfig:
     headers: Mapping[str, str] = field(default_factory=dict)
     client_certificate: str = ""
     client_key: str = ""
+    metadata_store: str = ""
     timeout_seconds: float = 30.0
     retries: int = 4
     backoff_seconds: float = 1.0
@@ -249,7 +252,20 @@ class ServiceConfig:
 def open_service(target: str, cluster: Path) -> PipelineService:
     """The service that a cluster file describes; nothing is sent to it yet.
 
-    Only its own client is imported: each takes seconds.
+    Only its own client is imported: each takes seconds. Raises ValueError, as `read_service`.
+    """
+    config, _ = read_service(target, cluster)
+    if target == "vertex":
+        from kubeflow.vertex.service import VertexService
+
+        return VertexService(config)
+    from kubeflow.kfp.service import KfpService
+
+    return KfpService(config)
+
+
+def read_service(target: str, cluster: Path) -> tuple[ServiceConfig, str]:
+    """The connection that a cluster file describes, and its `workspace`, which is "" if it has none.
 
     Args:
         target: "kubeflow" or "vertex".
@@ -264,17 +280,11 @@ def open_service(target: str, cluster: Path) -> PipelineService:
         raise ValueError(f"{cluster} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{cluster} is not YAML: {' '.join(str(error).split())}") from error
+    content = document if isinstance(document, dict) else {}
     try:
-        config = checked_service(document.get("service") if isinstance(document, dict) else None, target)
+        return checked_service(content.get("service"), target), str(content.get("workspace") or "")
     except ValueError as error:
         raise ValueError(f"{cluster}: {error}") from error
-    if target == "vertex":
-        from kubeflow.vertex.service import VertexService
-
-        return VertexService(config)
-    from kubeflow.kfp.service import KfpService
-
-    return KfpService(config)
 
 
 def checked_service(group: Any, target: str) -> ServiceConfig:
@@ -305,6 +315,10 @@ def checked_service(group: Any, target: str) -> ServiceConfig:
             "service.pipeline_root contains a user or password, which every log would show; remove it"
         )
     check_ways_in(config)
+    if config.metadata_store and not config.metadata_store.startswith("grpc://"):
+        raise ValueError(
+            f"service.metadata_store: got {without_user(config.metadata_store)!r}; accepted is grpc://HOST:PORT"
+        )
     for name in ("host", "endpoint"):
         if address := getattr(config, name):
             service_address(address, f"service.{name}")
