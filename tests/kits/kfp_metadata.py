@@ -16,6 +16,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 SESSION = '{"Provider":"minio","Params":{"fromEnv":"false","secretName":"mlpipeline-minio-artifact"}}'
+PUSHED = "/mnt/data/hares/pushed/7"
 _COUNTER = itertools.count(1)
 
 
@@ -229,6 +230,6 @@ def retraining(store: MetadataStore, run: str, evaluated: bool = True, **blessin
         {"report": ("components.ProbeReport", scores), "blessing": ("tfx.ModelBlessing", says)},
         run_key="k",
     )  # fmt: skip
-    pushed = {"pushed_model": ("tfx.PushedModel", {"pushed": says["blessed"]})}
+    pushed = {"pushed_model": ("tfx.PushedModel", {"pushed": says["blessed"], "pushed_destination": PUSHED})}
     made.step("pusher", {"model": "trainer/model", "model_blessing": "evaluator/blessing"}, pushed)
     return made

@@ -21,7 +21,7 @@ from pipeline.lineage.importing.kubeflow import list_runs, read_run
 from pipeline.lineage.importing.recorded import ImportFailedError, properties_of_json, type_of_title
 from pipeline.lineage.importing.writer import Imported, write_run
 from pipeline.lineage.runs import config_of, find_run
-from pipeline.lineage.store import latest_blessed_report
+from pipeline.lineage.store import latest_blessed_model, latest_blessed_report
 from pipeline.lineage.targets import find_target
 from pipeline.lineage.trace import trace
 from pipeline.lineage.why import why
@@ -102,6 +102,19 @@ def test_an_imported_run_answers_like_a_local_one(cluster: tuple[MetadataStore, 
     assert reasons.blessed is True and {s.node: s.outcome for s in reasons.steps}["trainer"] == "ran"
     report = latest_blessed_report(store, "hares", "another key")
     assert report == f"{made.root}/hares/{RUN}/evaluator/report", "the next run's baseline, by its address"
+
+
+@pytest.mark.parametrize("pushed", [1, 0])
+def test_the_latest_blessed_model_is_where_it_was_pushed(
+    cluster: tuple[MetadataStore, str], pushed: int
+) -> None:
+    """Its address is of the cluster's own object store, which TensorFlow cannot open; it was pushed to a volume."""
+    there, _ = cluster
+    made = retraining(there, RUN, blessed=pushed)
+    store = memory_store()
+    bring(store, there)
+    assert latest_blessed_model(store, "hares") == ("/mnt/data/hares/pushed/7" if pushed else "")
+    assert made.artifacts["trainer/model"].uri.startswith("minio://")
 
 
 def test_a_run_that_goes_on_is_brought_up_to_date(cluster: tuple[MetadataStore, str]) -> None:
