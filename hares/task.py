@@ -32,6 +32,7 @@ class Reason(str, Enum):
 
     ABSENT = "absent"  # the index lists it, the disk does not have it
     UNLISTED = "unlisted"  # the disk has it, no index lists it
+    LEFT_OUT = "left_out"  # the data set's own rule takes a part of such files, and not this one
     OUTSIDE = "outside_corpus"  # the path or a symbolic link leads out of the corpus folder
     BAD_ROW = "bad_row"  # an index row that cannot be understood
     UNKNOWN_LABEL = "unknown_label"  # a label that the task does not define
