@@ -142,6 +142,8 @@ class Task:
             training and a test split.
         augmented: whether probes train on shifted and amplified copies of whole clips.
         mixed: whether training crops are mixed with another clip's.
+        recordings: one name for data sets that share recordings, whose groups have the same names in each; "" for a
+            data set that shares none. Their scores are resampled together (`hares.statistics.draws_seed`).
     """
 
     name: str
@@ -171,6 +173,7 @@ class Task:
     folds: tuple[Split, ...] = ()
     augmented: bool = False
     mixed: bool = False
+    recordings: str = ""
 
     @property
     def num_classes(self) -> int:

@@ -52,6 +52,7 @@ TASK = Task(
     licence="CC-BY-4.0",
     url="https://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
     citation="P Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018",
+    recordings="speech_commands",
     shared_by_design="silence is cut from the same recordings of noise on both sides",
 )
 

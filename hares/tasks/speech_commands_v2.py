@@ -37,6 +37,7 @@ TASK = Task(
     licence="CC-BY-4.0",
     url="https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
     citation="P Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018",
+    recordings="speech_commands",
 )
 
 
