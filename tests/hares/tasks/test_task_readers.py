@@ -142,6 +142,35 @@ def test_a_split_file_of_the_user_comes_first(name: str, tmp_path: Path) -> None
     write(tmp_path / "hares_split.csv", f"path,split\n{paths[0]},evaluation\n")
     with pytest.raises(CorpusIndexError, match="line 2: split 'evaluation'"):
         read(name, tmp_path)
+    write(tmp_path / "hares_split.csv", f"path,split\n{paths[0]},test\n")
+    with pytest.raises(CorpusIndexError, match=r"no row of hares_split.csv is of train\."):
+        read(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["birdsong", "tut18"])
+def test_the_authors_split_is_the_papers(name: str, tmp_path: Path) -> None:
+    """Bare names, as a list made of the authors' folder may have them; the two files exclude each other."""
+    if name == "birdsong":
+        birdsong(tmp_path, 3)
+        names = ["0", "1", "2"]
+    else:
+        names = [f"park-paris-1-{number}-a" for number in range(3)]
+        rows = "".join(f"audio/{n}.wav\tpark\tparis-1\ta\n" for n in names)
+        write(tmp_path / "meta.csv", "filename\tscene_label\tidentifier\tsource_label\n" + rows)
+    module = load_task_module(name)
+    (without,) = module.index(tmp_path).deviations
+    assert "github.com/deepmind/slowfast_nfnets" in without and not module.index(tmp_path).split_is_official
+    rows = "".join(f"{n},{part}\n" for n, part in zip(names, ("test", "train", "test"), strict=True))
+    write(tmp_path / "authors_split.csv", "path,split\n" + rows)
+    assert [item.split for item in read(name, tmp_path)[:3]] == ["test", "train", "test"]
+    index = module.index(tmp_path)
+    assert index.split_is_official and "not comparable" not in "".join(
+        index.deviations + module.TASK.deviations
+    )
+    write(tmp_path / "hares_split.csv", "path,split\n" + rows)
+    for call in (module.index, lambda root: read(name, root)):
+        with pytest.raises(CorpusIndexError, match=r"authors_split.csv and hares_split.csv are both there"):
+            call(tmp_path)
 
 
 def test_tut18_without_lists_keeps_places_together(tmp_path: Path) -> None:
