@@ -158,5 +158,5 @@ def what_is_there(root: Path) -> str:
     if not names:
         return "the folder is empty"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    packed = "; what is packed must be unpacked first" if is_archive(names[0]) else ""
+    packed = "; what is packed must be unpacked first ('hares corpus unpack')" if is_archive(names[0]) else ""
     return f"the folder holds {', '.join(shown(name) for name in names[:_NAMED])}{more}{packed}"

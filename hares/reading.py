@@ -115,7 +115,7 @@ def _listed(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
             archives.setdefault(os.path.dirname(path), []).append(entry.name)
     for folder, names in archives.items():
         many = f"{len(names)} archives are" if len(names) > 1 else "an archive is"
-        detail = f"{many} not read: unpack what belongs to the data set, or move it elsewhere"
+        detail = f"{many} not read: 'hares corpus unpack' makes files of what belongs to the data set"
         yield Rejected(f"{folder}/{names[0]}" if folder else names[0], Reason.UNLISTED, detail)
 
 

@@ -185,11 +185,11 @@ def test_paired_test_is_fooled_one_time_in_twenty(clips, truth, shared):
     """Two encoders of equal accuracy, which agree on a share of the clips."""
     random = np.random.default_rng(clips)
     groups = named(clips)
-    rejected, simulations = 0, 3000
+    rejected, simulations = 0, 2000
     for number in range(simulations):
         base, *own = random.random((3, clips)) < truth
         same = random.random(clips) < shared
-        both = [resample(accuracy(np.where(same, base, one)), groups, 100, number) for one in own]
+        both = [resample(accuracy(np.where(same, base, one)), groups, 200, number) for one in own]
         rejected += paired_difference(difference_of(*both)).p_value < 0.05
     assert 0.04 <= rejected / simulations <= 0.06
 
