@@ -71,7 +71,7 @@ class Predictions:
         return np.asarray((self.answers() == np.asarray(self.labels)).all(axis=-1))
 
     def statistic(self) -> Statistic:
-        """The score, a mean over seeds, as a function of how much each group of clips weighs, (n, g)."""
+        """The score, a mean over seeds, as a function of how often each group of clips is drawn, (n, g)."""
         ids, _ = self._resampled_groups()
         if self.metric == "accuracy":
             return grouped_mean(self.correct().mean(axis=0), self.weights, ids)

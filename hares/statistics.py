@@ -1,10 +1,12 @@
 """How sure a score is: bootstrap intervals, and a paired test of two encoders on the same clips.
 
-Clips that share a speaker, recording or instrument are not independent, so whole groups are resampled; a clip
-without a group is its own. A resample is a vector of weights, one a group, drawn from an exponential distribution
-(Rubin's Bayesian bootstrap, 1981). A group's weight is a function of its name, the seed and the resample's number
-alone: a speaker of both versions of Speech Commands, or an instrument of both NSynth tasks, weighs the same in both
-tasks, and no resample leaves a class without a positive. The paper gives no intervals; these are an addition.
+Clips that share a speaker, recording or instrument are not independent, so whole groups are drawn; a clip without a
+group is its own. A resample is a vector of multiplicities, one a group, each drawn from a Poisson distribution of mean
+1 (the Poisson bootstrap). A group's multiplicity is a function of its name, the seed and the resample's number alone:
+a speaker of both versions of Speech Commands, or an instrument of both NSynth tasks, is drawn as often in both tasks.
+(The continuous weights of the Bayesian bootstrap would never leave a positive out. For mAP they gave two thirds of
+the true standard error on 100 clips and three quarters on 500, these nine tenths.) The paper gives no intervals; these
+are an addition.
 
 The resamples give the standard error, and from it come
 
@@ -30,16 +32,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # Student's t; `scipy.stats` takes half a second to import
+
+# Student's t and Poisson's distribution; `scipy.stats` takes half a second to import.
+from scipy.special import gammaln, pdtr, stdtr, stdtrit
 
 from hares.files import name_hash
 from hares.task import Task
 
 CONFIDENCE = 0.95
-BLOCK_NUMBERS = 200_000  # weights that are alive at once: bounds memory
+BLOCK_NUMBERS = 200_000  # multiplicities that are alive at once: bounds memory
+_TIMES_DRAWN = pdtr(np.arange(20), 1.0)  # at most so often, with this probability
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""Scores (n,) as a function of weights of groups (n, g)."""
+"""Scores (n,) as a function of multiplicities of groups (n, g); NaN where a resample leaves one undefined."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,8 @@ class Resampled:
 
     Attributes:
         score: on the clips themselves.
-        values: (n,) on the resamples, as far from `score` as makes their deviation the standard error: resampling g
-            groups that stand for many more shows too little of it, for a mean by the root of (g - 1) / (g + 1).
+        values: (n,) on the resamples, NaN where undefined, as far from `score` as makes their deviation the standard
+            error (`_factor`).
         groups: how many independent groups there are; of a mean, the fewest of a task.
         degrees: degrees of freedom of the standard error.
     """
@@ -61,8 +66,9 @@ class Resampled:
 
     @property
     def standard_error(self) -> float:
-        """Standard deviation of the resamples, NaN of fewer than two."""
-        return float(self.values.std(ddof=1)) if self.values.size > 1 else math.nan
+        """Standard deviation of the resamples, NaN where fewer than two are defined."""
+        defined = self.values[np.isfinite(self.values)]
+        return float(defined.std(ddof=1)) if defined.size > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,12 @@ def grouped_mean(values: np.ndarray, weights: np.ndarray, ids: np.ndarray) -> St
     """The weighted mean of `values` (c,) as a statistic of the groups `ids` (c,)."""
     total = np.bincount(ids, weights=values * weights)
     weight = np.bincount(ids, weights=weights)
-    return lambda counts: (counts @ total) / (counts @ weight)
+
+    def mean(counts: np.ndarray) -> np.ndarray:
+        drawn = counts @ weight
+        return np.divide(counts @ total, drawn, out=np.full(len(counts), np.nan), where=drawn > 0)
+
+    return mean
 
 
 def resample(statistic: Statistic, groups: Sequence[str], resamples: int, seed: int) -> Resampled | None:
@@ -113,7 +124,7 @@ def resample(statistic: Statistic, groups: Sequence[str], resamples: int, seed: 
         statistic: the score, in [0, 1].
         groups: g names, all different.
         resamples: n.
-        seed: of the draws; with the same seed a group of the same name weighs the same.
+        seed: of the draws; with the same seed a group of the same name is drawn as often.
 
     Returns:
         None with fewer than two groups: nothing can be resampled.
@@ -124,21 +135,34 @@ def resample(statistic: Statistic, groups: Sequence[str], resamples: int, seed: 
     block = max(1, BLOCK_NUMBERS // len(groups))
     values = np.concatenate(
         [
-            statistic(_weights(names, np.arange(first, min(first + block, resamples), dtype=np.uint64), seed))
+            statistic(
+                _multiplicities(names, np.arange(first, min(first + block, resamples), dtype=np.uint64), seed)
+            )
             for first in range(0, resamples, block)
         ]
     )
     score = float(statistic(np.ones((1, len(groups))))[0])
-    factor = math.sqrt((len(groups) + 1) / (len(groups) - 1))
-    return Resampled(score, score + factor * (values - score), len(groups), float(len(groups) - 1))
+    return Resampled(
+        score, score + _factor(len(groups)) * (values - score), len(groups), float(len(groups) - 1)
+    )
 
 
-def _weights(names: np.ndarray, numbers: np.ndarray, seed: int) -> np.ndarray:
-    """Exponential weights (n, g) of groups by the hashes of their names (g,), in the resamples `numbers` (n,)."""
+def _factor(groups: int) -> float:
+    """The standard error of a mean over its deviation on the resamples.
+
+    With S the sum of the groups' squared distances from their mean, the variance of the mean of N drawn of g groups
+    is S / g / N, that of g groups drawn of endlessly many S / (g - 1) / g. N is Poisson of mean g, and not 0.
+    """
+    drawn = np.arange(1, groups + 20 * math.isqrt(groups) + 50)
+    chance = np.exp(drawn * math.log(groups) - groups - gammaln(drawn + 1))
+    return math.sqrt(1 / ((groups - 1) * float((chance / drawn).sum() / chance.sum())))
+
+
+def _multiplicities(names: np.ndarray, numbers: np.ndarray, seed: int) -> np.ndarray:
+    """How often groups are drawn (n, g), by the hashes of their names (g,), in the resamples `numbers` (n,)."""
     resamples = _mixed(numbers * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed % 2**64))
-    mixed = _mixed(resamples[:, np.newaxis] ^ names)
-    uniform = (mixed >> np.uint64(11)) * 2.0**-53
-    return -np.log1p(-uniform)
+    uniform = (_mixed(resamples[:, np.newaxis] ^ names) >> np.uint64(11)) * 2.0**-53
+    return np.searchsorted(_TIMES_DRAWN, uniform, side="right").astype(np.float64)
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:

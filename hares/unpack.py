@@ -27,6 +27,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -264,7 +265,7 @@ class _Parquet(_Archive):
             for row in batch.to_pylist():
                 sound = row[self._sound] or {}
                 content = sound.get("bytes") or b""
-                yield self._name(row, sound, content), len(content), lambda file, c=content: _put(file, c)
+                yield self._name(row, sound, content), len(content), partial(_put, content)
 
     def _name(self, row: dict[str, Any], sound: dict[str, Any], content: bytes) -> str:
         """The row's own name, by which indexes know it, with the suffix that it was packed with or has by content."""
@@ -276,7 +277,7 @@ class _Parquet(_Archive):
         return f"{os.path.basename(stem)}{suffix}" if content and stem else ""
 
 
-def _put(file: IO[bytes], content: bytes) -> None:
+def _put(content: bytes, file: IO[bytes]) -> None:
     file.write(content)
 
 
@@ -306,9 +307,9 @@ class _Notes(_Archive):
                 **{name: _name_of(features, name) for name in _NOTE_NAMES if name in features},
             }
             samples = list(features["audio"].float_list.value)
-            yield f"audio/{note}.wav", 44 + 2 * len(samples), lambda file, s=samples: _put_wav(file, s)
+            yield f"audio/{note}.wav", 44 + 2 * len(samples), partial(_put_wav, samples)
         index = json.dumps(notes, indent=1).encode()
-        yield "examples.json", len(index), lambda file: _put(file, index)
+        yield "examples.json", len(index), partial(_put, index)
 
     def _records(self) -> Iterator[bytes]:
         try:
@@ -323,7 +324,7 @@ def _name_of(features: Any, name: str) -> str:
     return values[0].decode("utf-8", "backslashreplace") if values else ""
 
 
-def _put_wav(file: IO[bytes], samples: list[float]) -> None:
+def _put_wav(samples: list[float], file: IO[bytes]) -> None:
     import numpy as np
     import soundfile
 

@@ -173,6 +173,7 @@ AUDIOSET: dict[str, Callable[[str, str, float, float], str]] = {
     "parts": lambda part, video, start, end: f"{part}_segments/part00/{video}.flac",
     "flat": lambda part, video, start, end: f"{video}.mp3",
     "short": lambda part, video, start, end: f"{part.replace('balanced', 'bal')}/{video}.m4a",
+    "kaggle": lambda part, video, start, end: f"../{'valid' if part == 'eval' else 'train'}_wav/{video}.wav",
     "video": lambda part, video, start, end: f"{part}/{video}.mp4",
     "upper": lambda part, video, start, end: f"{part}/{video}.FLAC",
     "other root": lambda part, video, start, end: f"../audios/{part}/{video}.WAV",
