@@ -4,9 +4,8 @@ Clips that share a speaker, recording or instrument are not independent, so whol
 group is its own. A resample is a vector of multiplicities, one a group, each drawn from a Poisson distribution of mean
 1 (the Poisson bootstrap). A group's multiplicity is a function of its name, the seed and the resample's number alone:
 a speaker of both versions of Speech Commands, or an instrument of both NSynth tasks, is drawn as often in both tasks.
-(The continuous weights of the Bayesian bootstrap would never leave a positive out. For mAP they gave two thirds of
-the true standard error on 100 clips and three quarters on 500, these nine tenths.) The paper gives no intervals; these
-are an addition.
+(The continuous weights of the Bayesian bootstrap would never leave a positive out. For mAP they gave six tenths of
+the true standard error on 100 clips and seven on 500, these nine.) The paper gives no intervals; these are an addition.
 
 The resamples give the standard error, and from it come
 

@@ -254,12 +254,15 @@ def test_the_check_names_the_layout_that_it_found(name: str, template: Path, tmp
     assert sum(counts) == check.clips and counts == sorted(counts, reverse=True)
 
 
-@pytest.mark.parametrize("task", sorted({*BY_NAME, "birdsong", "nsynth_pitch"} - {"voxceleb1"}))
-def test_recordings_that_were_coded_again_are_found(task: str, template: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".FLAC", ".m4a"])
+@pytest.mark.parametrize("task", sorted({*BY_NAME, "birdsong", "nsynth_pitch"}))
+def test_recordings_that_were_coded_again_are_found(
+    task: str, suffix: str, template: Path, tmp_path: Path
+) -> None:
     root = copy(template, task, tmp_path)
     before = sorted(splits(task, root).values())
     for path in list(root.rglob("*.wav")) + list(root.rglob("*.mp3")):
-        path.rename(path.with_suffix(".FLAC"))
+        path.rename(path.with_suffix(suffix))
     assert sorted(splits(task, root).values()) == before
 
 
