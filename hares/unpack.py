@@ -25,7 +25,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -241,14 +240,21 @@ class _Parquet(_Archive):
     """Rows with a sound: the column `audio`, or the first that is a struct of `bytes`."""
 
     def __init__(self, path: Path) -> None:
-        with suppress(
-            ImportError
-        ):  # Arrow 10 would run code that a column's type holds; a later one does not
+        # The hotfix first: before 14.0.1 Arrow runs code that a column's type holds, unless it is told not to.
+        try:
             import pyarrow_hotfix  # noqa: F401
+
+            safe = True
+        except ImportError:
+            safe = False
         try:
             import pyarrow.parquet
         except ImportError as error:
             raise OSError("Parquet needs pyarrow: pip install pyarrow") from error
+        if not safe and int(pyarrow.__version__.partition(".")[0]) < 15:
+            raise OSError(
+                f"pyarrow {pyarrow.__version__} runs code that a Parquet file may hold: pip install pyarrow-hotfix"
+            )
         self._file = pyarrow.parquet.ParquetFile(path)
         columns = {field.name: field.type for field in self._file.schema_arrow}
         sounds = [name for name, type_ in columns.items() if "bytes" in str(type_) and "struct" in str(type_)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -21,6 +23,8 @@ from hares.files import walk_files
 from hares.reading import scan
 from hares.task import Clip, Rejected, load_task
 from hares.unpack import Unpacked, unpack
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +154,50 @@ def test_parquet_without_names_of_files_takes_ids_and_contents(tmp_path: Path) -
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "a.parquet")
     assert list(unpack(tmp_path)) == [Unpacked("a.parquet", "a", 1)]
     assert (tmp_path / "a/one.flac").read_bytes() == buffer.getvalue()
+
+
+MALICE = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+from hares.unpack import unpack
+{before}
+import pyarrow as pa, pyarrow.parquet as pq
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, (sys.argv[1] + "/ran",)
+
+class Typed(pa.PyExtensionType):
+    def __init__(self):
+        pa.PyExtensionType.__init__(self, pa.int8())
+    def __reduce__(self):
+        return Payload().__reduce__()
+
+column = pa.ExtensionArray.from_storage(Typed(), pa.array([1], pa.int8()))
+os.mkdir(sys.argv[1])
+pq.write_table(pa.table({{"audio": column}}), sys.argv[1] + "/a.parquet")
+try:
+    print([one.problem for one in unpack(__import__("pathlib").Path(sys.argv[1]))])
+except OSError as error:
+    print(error)
+print("ran", os.path.isdir(sys.argv[1] + "/ran"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("", "Disallowed deserialization"),
+        ("sys.modules['pyarrow_hotfix'] = None", "pip install pyarrow-hotfix"),
+    ],
+)
+def test_parquet_that_holds_code_is_refused(before: str, said: str, tmp_path: Path) -> None:
+    code = MALICE.format(before=before)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "data")],
+        cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert said in done.stdout and "ran False" in done.stdout, done.stdout + done.stderr
 
 
 def test_shards_of_webdataset(template: Path, tmp_path: Path) -> None:
