@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hares.decoding import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, AudioError, Limits, seconds
 from hares.files import (
+    UNPACKED,
     NameSet,
     clip_id_of,
     is_archive,
@@ -120,8 +121,10 @@ def _listed(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
 
 
 def _is_unpacked(root: Path, archive: str) -> bool:
-    """Whether a folder of the archive's name is beside it."""
+    """Whether a folder of the archive's name is beside it, or `hares corpus unpack`'s mark."""
     folder, _, name = archive.rpartition("/")
+    if (root / f"{archive}{UNPACKED}").exists():
+        return True
     return any((root / folder / name[:at]).is_dir() for at, letter in enumerate(name) if letter == "." and at)
 
 

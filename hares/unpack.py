@@ -6,11 +6,14 @@
 | Parquet with a column of sound, as Hugging Face writes it (`{bytes, path}`) | a file a row, as it was packed |
 | NSynth's TFRecords | `nsynth-<split>/audio/<note>.wav` and `nsynth-<split>/examples.json` |
 
-An archive is unpacked beside itself: into the folder that all its files are in, if that has the archive's name, else
-into a folder of the archive's name (`ff1010bird_wav.zip` holds `wav/` and becomes `ff1010bird_wav/wav/`). An archive of
-archives puts them beside itself. That is where the readers look. A file that is there with the same length is not
-written again, so a broken run goes on where it was; one of another length is the user's, and stays. The archives stay;
-they may be removed afterwards.
+Where it goes: an archive of the whole data set, whose names are those that the task's layout begins with (perhaps in
+one folder, as `ESC-50-master/`), into the data set's folder. Any other beside itself: into the folder that all its
+files are in, if that has the archive's name, else into a folder of the archive's name (`ff1010bird_wav.zip` holds
+`wav/` and becomes `ff1010bird_wav/wav/`). An archive of archives puts them beside itself. That is where the readers
+look.
+
+A file that is there with the same length is not written again, so a broken run goes on where it was; one of another
+length is the user's, and stays. The archives stay, each with an empty file `<name>.unpacked`; they may be removed.
 
 Members that lead out of that folder (an absolute path, `..`, a link) are refused by name: an archive may be anyone's.
 """
@@ -19,20 +22,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from hares.atomic_files import atomically
-from hares.files import is_archive, shown, walk_files
+from hares.atomic_files import atomically, write_atomically
+from hares.files import UNPACKED, is_archive, shown, walk_files
 from hares.reading import is_audio
+from hares.task import Task
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 _MAGIC = {b"fLaC": ".flac", b"RIFF": ".wav", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
@@ -67,11 +72,21 @@ class Unpacked:
     problem: str = ""
 
 
-def unpack(root: Path, on_file: Callable[[str], None] = lambda _: None) -> Iterator[Unpacked]:
+def first_names(task: Task) -> frozenset[str]:
+    """The files and folders that a task's layout begins with, without those that stand for many."""
+    pieces = (piece for line in task.layout for piece in re.sub(r"\(.*?\)", "", line).split(", "))
+    names = {piece.partition("/")[0].strip() for piece in pieces}
+    return frozenset(name for name in names if not set(name) & set("{}* :"))
+
+
+def unpack(
+    root: Path, first: Collection[str] = (), on_file: Callable[[str], None] = lambda _: None
+) -> Iterator[Unpacked]:
     """Unpacks all archives below a data set's folder, those that are in archives too.
 
     Args:
         root: the data set's own folder.
+        first: names that a whole data set begins with (`first_names`).
         on_file: called with the archive's path after each file, for a progress bar.
 
     Raises:
@@ -81,14 +96,18 @@ def unpack(root: Path, on_file: Callable[[str], None] = lambda _: None) -> Itera
     while fresh := [path for path, entry in walk_files(root) if _is_fresh(path, entry, done)]:
         for path in fresh:
             done.add(path)
-            yield _unpack_one(root, path, on_file)
+            found = _unpack_one(root, path, first, on_file)
+            mark = root / f"{path}{UNPACKED}"
+            if not found.problem and not mark.exists():  # a second one would be a change of the data set
+                write_atomically(mark, b"")
+            yield found
 
 
 def _is_fresh(path: str, entry: os.DirEntry[str], done: set[str]) -> bool:
     return path not in done and is_archive(path) and entry.is_file(follow_symlinks=False)
 
 
-def _unpack_one(root: Path, path: str, on_file: Callable[[str], None]) -> Unpacked:
+def _unpack_one(root: Path, path: str, first: Collection[str], on_file: Callable[[str], None]) -> Unpacked:
     kinds: dict[tuple[str, ...], Callable[[Path], _Archive]] = {
         (".zip",): _Zip,
         _TARS: _Tar,
@@ -102,9 +121,10 @@ def _unpack_one(root: Path, path: str, on_file: Callable[[str], None]) -> Unpack
     folder = os.path.dirname(path)
     try:
         with open_(root / path) as archive:
-            folder = _folder_of(path, archive.names())
+            folder, prefix = _place_of(path, archive.names(), first)
             home = os.path.realpath(root / folder)
-            for name, size, copy in archive.members():
+            for packed, size, copy in archive.members():
+                name = packed.removeprefix(prefix)
                 why = _why_not(home, name, size) if copy else "is a link"
                 if copy and not why:
                     _write(Path(home, name), size, copy)
@@ -119,16 +139,20 @@ def _unpack_one(root: Path, path: str, on_file: Callable[[str], None]) -> Unpack
     return Unpacked(path, folder, files, refused)
 
 
-def _folder_of(path: str, names: list[str]) -> str:
-    """Where an archive's files go, below the root: beside it if they bring the folder of its name with them."""
+def _place_of(path: str, names: list[str], first: Collection[str]) -> tuple[str, str]:
+    """Where an archive's files go, below the root, and the folder around them that is left off."""
     above, _, name = path.rpartition("/")
     tops = {member.partition("/")[0] for member in names}
     alone = next(iter(tops)) if len(tops) == 1 and all("/" in member for member in names) else ""
+    if not above and tops & set(first):
+        return "", ""
+    if not above and alone and {member.split("/")[1] for member in names} & set(first):
+        return "", f"{alone}/"
     if (alone and name.startswith(alone)) or (names and all(map(is_archive, names))):
-        return above
+        return above, ""
     suffix = next((s for s in (*_TARS, ".zip", ".parquet", ".tfrecord") if name.lower().endswith(s)), "")
     own = name[: len(name) - len(suffix)]
-    return f"{above}/{own}" if above else own
+    return (f"{above}/{own}" if above else own), ""
 
 
 def _why_not(home: str, name: str, size: int) -> str:

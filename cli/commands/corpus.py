@@ -107,6 +107,7 @@ def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
 
     from hares.corpus import dataset_root
     from hares.task import load_task, task_names
+    from hares.unpack import first_names
     from hares.unpack import unpack as unpack_folder
 
     corpus, placements = parse_corpus(directory)
@@ -117,14 +118,14 @@ def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
         names = tasks or tuple(
             name for name in task_names() if corpus or {name, load_task(name).dataset} & {*placements}
         )
-        roots = dict.fromkeys(dataset_root(corpus, load_task(name), placements) for name in names)
+        roots = {dataset_root(corpus, task, placements): task for task in map(load_task, names)}
         with Progress(
             *columns, console=terminal, transient=True, disable=not terminal.is_terminal
         ) as progress:
             bar = progress.add_task("unpacking", total=None)
-            for root in filter(os.path.isdir, roots):
-                on_file = lambda archive: progress.update(bar, advance=1, description=archive)  # noqa: E731
-                for found in unpack_folder(root, on_file):
+            on_file = lambda archive: progress.update(bar, advance=1, description=archive)  # noqa: E731
+            for root, task in roots.items():
+                for found in unpack_folder(root, first_names(task), on_file) if root.is_dir() else ():
                     place = os.path.join(root, found.archive)
                     click.echo(f"{place}: {found.files} files in {os.path.join(root, found.folder)}")
                     if found.problem:

@@ -22,8 +22,11 @@ from hares.corpus import check_corpus
 from hares.files import walk_files
 from hares.reading import scan
 from hares.task import Clip, Rejected, load_task
-from hares.unpack import Unpacked, unpack
+from hares.tasks._speech_commands import TEST_SETS
+from hares.tasks.speech_commands_v1 import CLASSES
+from hares.unpack import Unpacked, first_names, unpack
 
+TEST_SET = TEST_SETS["v0.01"]
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -94,7 +97,32 @@ def esc50(root: Path) -> None:
     (root / "audio.zip").unlink()
 
 
-PACKED = {pack.__name__: pack for pack in (birdsong, voxceleb1, voxforge, nsynth_pitch, esc50)}
+def tut18(root: Path) -> None:
+    """Zips of one folder, which is that of the whole data set."""
+    top = "TUT-urban-acoustic-scenes-2018-development"
+    put_into_zip(root / "audio", root / f"{top}.audio.1.zip", f"{top}/audio")
+    with zipfile.ZipFile(root / f"{top}.meta.zip", "w") as file:
+        for name in ("meta.csv", "evaluation_setup/fold1_train.txt", "evaluation_setup/fold1_evaluate.txt"):
+            file.write(root / name, f"{top}/{name}")
+            (root / name).unlink()
+
+
+def speech_commands_v1(root: Path) -> None:
+    """`speech_commands_v0.02.tar.gz` without a folder around it, and the archive of the test set beside it."""
+    for word in ("_silence_", "_unknown_", *CLASSES[:10]):
+        (root / TEST_SET / word).mkdir(parents=True)
+        shutil.copy(next(root.glob("yes/*.wav")), root / TEST_SET / word / "t_x0_nohash_0.wav")
+    put_into_tar(root / TEST_SET, root.parent / f"{TEST_SET}.tar.gz", ".")
+    put_into_tar(root, root.parent / "speech_commands_v0.01.tar.gz", ".")
+    root.mkdir()
+    for archive in root.parent.glob("*.tar.gz"):
+        archive.rename(root / archive.name)
+
+
+PACKED = {
+    pack.__name__: pack
+    for pack in (birdsong, voxceleb1, voxforge, nsynth_pitch, esc50, tut18, speech_commands_v1)
+}
 
 
 @pytest.mark.parametrize("task", sorted(PACKED))
@@ -103,13 +131,25 @@ def test_an_archive_becomes_the_folder_that_is_read(task: str, template: Path, t
     before = splits(task, root)
     PACKED[task](root)
     assert not any(isinstance(item, Clip) for item in scan(task, root))
-    found = list(unpack(root))
+    first = first_names(load_task(task))
+    found = list(unpack(root, first))
     assert found and not any(one.problem for one in found)
-    assert splits(task, root) == before
-    assert not [item for item in scan(task, root) if isinstance(item, Rejected)]  # no archive is "not read"
-    written = {path: entry.stat().st_mtime_ns for path, entry in walk_files(root)}
-    assert [one.files for one in unpack(root)] == [one.files for one in found]  # nothing is written twice
-    assert {path: entry.stat().st_mtime_ns for path, entry in walk_files(root)} == written
+    if task == "speech_commands_v1":  # its test set is another with the archive
+        before = [item for item in before if item[0] == "train" and item[1] != (11,)]
+        after = splits(task, root)
+        assert [item for item in after if item[0] == "train" and item[1] != (11,)] == before
+        assert sum(item[0] == "test" for item in after) == 12
+    else:
+        assert splits(task, root) == before
+        assert not [
+            item for item in scan(task, root) if isinstance(item, Rejected)
+        ]  # no archive is "not read"
+    written = {
+        path: entry.stat().st_mtime_ns for path, entry in walk_files(root) if not path.endswith(".unpacked")
+    }
+    assert [one.files for one in unpack(root, first)] == [one.files for one in found]
+    after = {path: entry.stat().st_mtime_ns for path, entry in walk_files(root)}
+    assert {path: after[path] for path in written} == written  # nothing is written twice
 
 
 def segments(root: Path) -> dict[str, Path]:
