@@ -93,7 +93,8 @@ CLOSURES = {
         hares.protocol hares.reading hares.report hares.report.mistakes hares.report.page
         hares.report.paper hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring
         hares.statistics hares.task hares.tasks hares.tasks._nsynth hares.tasks._places
-        hares.tasks._rows hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset
+        hares.tasks._rows hares.tasks._speech_commands hares.tasks._speech_commands_testing
+        hares.tasks._split hares.tasks.audioset
         hares.tasks.birdsong hares.tasks.esc50 hares.tasks.fluent_speech_commands
         hares.tasks.magnatagatune hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch
         hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2 hares.tasks.tut18

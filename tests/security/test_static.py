@@ -103,6 +103,7 @@ ALLOWED = {
         "hares/embedding/task_embedder.py": "embeddings, beside their place and then moved",
         "hares/lock.py": "locks, which follow no link",
         "hares/synthesis/corpus.py": "the made corpus, in a folder of its own",
+        "hares/unpack.py": "the files of an archive, through atomic_files, where no link leads out",
         "kubeflow/compiled/executor_input.py": "a step's output file, where the launcher says",
         "kubeflow/entrypoint.py": "a step's outputs, where the launcher says",
         "kubeflow/compiled/local_run.py": "the inputs and logs of steps, in a temporary folder",
