@@ -248,7 +248,7 @@ UPGRADES = {
     "scipy": {"evaluator"},
     "tensorflow-addons": {"trainer", "checkpoints"},
     "tensorflow-transform": {"transform", "trainer", "checkpoints"},
-    "apache-beam": {"transform", "trainer", "checkpoints"},
+    "apache-beam": set(),
     "soundfile": {"ingest_esc50", "ingest_pretraining", "span_window", "embed_esc50", "evaluator"},
 }
 
