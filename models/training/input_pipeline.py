@@ -161,11 +161,8 @@ def _rows(spec: InputSpec, start_step: int, rows: range, share: int) -> tf.data.
         step, row, records = tf.numpy_function(
             read, [number], [tf.int32, tf.int32, tf.string], stateful=False
         )
-        step, row, records = (
-            tf.ensure_shape(step, []),
-            tf.ensure_shape(row, [None]),
-            tf.ensure_shape(records, [None]),
-        )
+        step, row = tf.ensure_shape(step, []), tf.ensure_shape(row, [None])
+        records = tf.ensure_shape(records, [None])
         count = tf.size(row)
         others = tf.range(count)[:, tf.newaxis] + tf.range(1, views + 1)  # (rows, v)
         return {

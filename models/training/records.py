@@ -68,12 +68,16 @@ class Records:
         return content[_HEADER:]
 
 
+@functools.lru_cache(maxsize=2)  # batches that are made ahead may be of the next epoch
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     """A permutation of `count` records: (count,) integers, a function of these arguments alone.
 
     The bits of Philox are the same in every version of NumPy, which its `permutation` does not promise.
     """
-    return _epoch_order(count, seed, epoch)
+    drawn = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
+    order = np.argsort(drawn, kind="stable")
+    order.setflags(write=False)
+    return order
 
 
 def open_records(files: Sequence[str], index: str | None = None) -> Records:
@@ -107,14 +111,6 @@ def open_records(files: Sequence[str], index: str | None = None) -> Records:
     if index is not None:
         _save(index, records, names, sizes)
     return records
-
-
-@functools.lru_cache(maxsize=2)  # batches that are read ahead may be of the next epoch
-def _epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
-    drawn = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
-    order = np.argsort(drawn, kind="stable")
-    order.setflags(write=False)
-    return order
 
 
 def _read_bytes(path: str, offset: int, count: int) -> bytes:
