@@ -194,7 +194,7 @@ class SlowFastNFResNet(NormalizerFreeEncoder):
         x, survives = self._input(inputs), self._survivors(training, noise)
         slow_stages, fast_stages = (
             [
-                [functools.partial(block, survives=survives.get(block.name)) for block in stage]
+                [functools.partial(block.__call__, survives=survives.get(block.name)) for block in stage]
                 for stage in stages
             ]
             for stages in (self.slow_stages, self.fast_stages)

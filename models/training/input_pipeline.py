@@ -154,7 +154,7 @@ def _rows(spec: InputSpec, start_step: int, rows: range, share: int) -> tf.data.
         step, piece = divmod(int(number), len(pieces))
         wanted = np.arange(pieces[piece].start, pieces[piece].stop + views) % spec.batch_size
         found = spec.records.read(_batch(spec, step)[wanted])
-        return np.int32(step), np.array(pieces[piece], np.int32), np.array(found, object)
+        return np.array(step, np.int32), np.array(pieces[piece], np.int32), np.array(found, object)
 
     def piece_of(number: tf.Tensor) -> dict[str, tf.Tensor]:
         # It has no state: tf.data may call it for several numbers at once, in whatever order.
