@@ -4,6 +4,10 @@ Adam has the defaults of its paper (0.9, 0.999, epsilon 1e-8; Keras' own epsilon
 Addons', and this is one of the two files that import that package; it has no weight decay, so that it differs
 from Adam in the layer-wise step alone.
 
+LAMB gives a layer's step the length of its weights. What starts at zero would never leave it: the gains that open the
+residual branches of a normaliser-free network (paper, appendix C), the last kernels of branches that start closed.
+Such weights, and scalars and vectors (biases, gains) as in LARS and in LAMB's own BERT, take Adam's step.
+
 Both are Keras optimizers of the TF 2.0 kind: Adam's is one fused kernel a variable, LAMB exists in no other,
 and their slots can be made before a checkpoint is restored, so that damage in it is seen at once.
 """
@@ -11,9 +15,11 @@ and their slots can be made before a checkpoint is restored, so that damage in i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from models.training.config import TrainingConfig
@@ -60,6 +66,8 @@ def build_optimizer(
 ) -> tf.keras.optimizers.legacy.Optimizer:
     """The optimizer of `config`, with its slots for `variables`; call under the strategy's scope.
 
+    The variables must have their initial values: LAMB takes those of them that are zero in Adam's steps.
+
     Raises:
         ValueError: no optimizer has this name.
     """
@@ -70,8 +78,17 @@ def build_optimizer(
         # Imported on use: Addons warns at import that its development has ended.
         from tensorflow_addons.optimizers import LAMB
 
-        optimizer = LAMB(schedule)
+        optimizer = LAMB(schedule, exclude_from_layer_adaptation=_unadapted(variables))
     else:
         raise ValueError(f"training: optimizer={config.optimizer!r} is not accepted; give adam or lamb")
     create_slots(optimizer, variables)
     return optimizer
+
+
+def _unadapted(variables: Sequence[tf.Variable]) -> list[str]:
+    """Patterns of the names of weights whose length says nothing about how long their steps should be."""
+    return [
+        f"^{re.escape(variable.name)}$"
+        for variable in variables
+        if variable.shape.rank < 2 or not np.any(variable.numpy())
+    ]

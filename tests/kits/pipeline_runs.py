@@ -29,7 +29,6 @@ SHORT = (
     "training.warmup_steps=3",
     "training.steps_per_loop=5",
     "training.checkpoint_every_steps=5",
-    "training.shuffle_buffer=64",
     "protocol.max_steps=100",
     "protocol.crops_per_clip=1",
     "protocol.augmented_epochs=1",
