@@ -1,8 +1,7 @@
 """The optimizers of pretraining: Adam (paper, section 3) or LAMB for large batches, and their learning rate.
 
 Adam has the defaults of its paper (0.9, 0.999, epsilon 1e-8; Keras' own epsilon is 1e-7). LAMB is TensorFlow
-Addons', and this is one of the two files that import that package; it has no weight decay, so that it differs
-from Adam in the layer-wise step alone.
+Addons' (`workarounds.addons`); it has no weight decay, so that it differs from Adam in the layer-wise step alone.
 
 Both are Keras optimizers of the TF 2.0 kind: Adam's is one fused kernel a variable, LAMB exists in no other,
 and their slots can be made before a checkpoint is restored, so that damage in it is seen at once.
@@ -17,6 +16,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.training.config import TrainingConfig
+from workarounds.addons import lamb
 from workarounds.keras import create_slots
 
 
@@ -67,10 +67,7 @@ def build_optimizer(
     if config.optimizer == "adam":
         optimizer = tf.keras.optimizers.legacy.Adam(schedule, epsilon=1e-8)
     elif config.optimizer == "lamb":
-        # Imported on use: Addons warns at import that its development has ended.
-        from tensorflow_addons.optimizers import LAMB
-
-        optimizer = LAMB(schedule)
+        optimizer = lamb(schedule)
     else:
         raise ValueError(f"training: optimizer={config.optimizer!r} is not accepted; give adam or lamb")
     create_slots(optimizer, variables)

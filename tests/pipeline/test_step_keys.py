@@ -57,7 +57,7 @@ CLOSURES = {
         models.training.input_pipeline models.training.loop models.training.mixing
         models.training.optimizers models.training.step models.warm_start models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
-        workarounds workarounds.keras
+        workarounds workarounds.addons workarounds.keras
     """,
     "checkpoints": """
         hares
@@ -68,7 +68,7 @@ CLOSURES = {
         models.training.input_pipeline models.training.loop models.training.mixing
         models.training.optimizers models.training.step models.weights
         pipeline pipeline.preprocessing
-        workarounds workarounds.keras workarounds.tfx_bsl
+        workarounds workarounds.addons workarounds.keras workarounds.tfx_bsl
     """,
     "embed_esc50": """
         components.embedder components.embedder.executor components.model_layout

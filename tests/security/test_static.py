@@ -73,6 +73,7 @@ ALLOWED = {
         "hares/probes/__init__.py": "our own probes, when they are needed",
         "hares/task.py": "our own tasks, by the files of a package",
         "kubeflow/doctor/__init__.py": "our own checks, by the files of a package",
+        "models/__init__.py": "whether Keras 2 is installed",
         "models/encoder.py": "our own networks, by the files of a package",
         "models/import_weights.py": "our own readers of published weights, by the files of a package",
         "models/objective.py": "our own objectives, by the files of a package",
@@ -80,6 +81,7 @@ ALLOWED = {
         "models/weight_files.py": "PyTorch, which is optional",
         "pipeline/preset.py": "our own presets, by the files of a package",
         "pipeline/run.py": "the C library's malloc settings",
+        "workarounds/addons.py": "whether TensorFlow Addons is installed",
     },
     "network": {
         "cli/lineage_page.py": "the lineage page's server on loopback",

@@ -1,0 +1,103 @@
+"""What TensorFlow Addons gave: LAMB and instance normalisation. Tried with Addons 0.23 on TensorFlow 2.15.
+
+Addons' development has ended: its last wheels are for Python 3.11 and TensorFlow 2.15. Where it is installed its own
+classes are used, else those below, which compute the same bits and keep the same checkpoints. They are here because a
+Keras optimizer of the TF 2.0 kind is written by overriding its private methods. With an optimizer of Keras 3 for LAMB,
+and without a model that was trained with Addons' layer, this file is unnecessary.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import tensorflow as tf
+
+
+def installed() -> bool:
+    """Whether TensorFlow Addons is installed; it is imported on use, since it warns that its development has ended."""
+    return importlib.util.find_spec("tensorflow_addons") is not None
+
+
+def lamb(
+    learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule,
+) -> tf.keras.optimizers.legacy.Optimizer:
+    """LAMB without weight decay (You et al., "Large batch optimization for deep learning")."""
+    if installed():
+        from tensorflow_addons.optimizers import LAMB
+
+        return LAMB(learning_rate)
+    return Lamb(learning_rate)
+
+
+def instance_normalization(epsilon: float, initial_gamma: float) -> tf.keras.layers.Layer:
+    """A float32 layer that normalises each channel of each clip of (b, t, f, c), then scales and shifts it."""
+    gamma = tf.keras.initializers.Constant(initial_gamma)
+    if installed():
+        from tensorflow_addons.layers import InstanceNormalization as Addons
+
+        return Addons(epsilon=epsilon, gamma_initializer=gamma, dtype="float32")
+    return InstanceNormalization(epsilon, gamma)
+
+
+class Lamb(tf.keras.optimizers.legacy.Optimizer):
+    """Addons' `LAMB` with its defaults: betas 0.9 and 0.999, epsilon 1e-6."""
+
+    def __init__(self, learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule) -> None:
+        super().__init__("LAMB")
+        # Addons' checkpoints hold these numbers, the two that change nothing here among them.
+        hyper = {"weight_decay": 0.0, "decay": 0.0, "beta_1": 0.9, "beta_2": 0.999}
+        for name, value in {"learning_rate": learning_rate, **hyper}.items():
+            self._set_hyper(name, value)
+        self._epsilon = 1e-6
+
+    def _create_slots(self, var_list: list[tf.Variable]) -> None:
+        for slot in ("m", "v"):
+            for variable in var_list:
+                self.add_slot(variable, slot)
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Tensor:
+        kind = var.dtype.base_dtype
+        beta1, beta2 = (self._get_hyper(name, kind) for name in ("beta_1", "beta_2"))
+        step = tf.cast(self.iterations + 1, kind)
+        first, second = self.get_slot(var, "m"), self.get_slot(var, "v")
+        first = first.assign(first * beta1 + grad * (1 - beta1), use_locking=self._use_locking)
+        second = second.assign(second * beta2 + (grad * grad) * (1 - beta2), use_locking=self._use_locking)
+        mean = first / (1.0 - tf.pow(beta1, step))
+        square = second / (1.0 - tf.pow(beta2, step))
+        update = mean / (tf.sqrt(square) + tf.convert_to_tensor(self._epsilon, kind))
+        length, step_length = tf.norm(var, ord=2), tf.norm(update, ord=2)
+        ratio = tf.where((length > 0) & (step_length > 0), length / step_length, 1.0)
+        return var.assign(var - ratio * self._decayed_lr(kind) * update, use_locking=self._use_locking)
+
+    def _resource_apply_sparse(
+        self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor, apply_state: Any = None
+    ) -> tf.Tensor:
+        """Moments of rows without a gradient decay too, so the gradient might as well be dense."""
+        dense = tf.convert_to_tensor(tf.IndexedSlices(grad, indices, tf.shape(var)))
+        return self._resource_apply_dense(dense, var)
+
+    def get_config(self) -> dict[str, Any]:
+        """Arguments that build this optimizer again (asked for by Keras)."""
+        return {"learning_rate": self._serialize_hyperparameter("learning_rate")}
+
+
+class InstanceNormalization(tf.keras.layers.Layer):
+    """Addons' `InstanceNormalization` of (b, t, f, c); variables `gamma` and `beta` of (c,)."""
+
+    def __init__(self, epsilon: float, gamma_initializer: tf.keras.initializers.Initializer) -> None:
+        super().__init__(dtype="float32")
+        self._epsilon = epsilon
+        self._gamma_initializer = gamma_initializer
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        """Makes the variables (called by Keras)."""
+        channels = [input_shape[-1]]
+        self.gamma = self.add_weight("gamma", channels, initializer=self._gamma_initializer)
+        self.beta = self.add_weight("beta", channels, initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """(b, t, f, c) -> the same shape."""
+        mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+        return tf.nn.batch_normalization(x, mean, variance, self.beta, self.gamma, self._epsilon)
