@@ -56,26 +56,50 @@ class Lamb(tf.keras.optimizers.legacy.Optimizer):
             for variable in var_list:
                 self.add_slot(variable, slot)
 
+    def _prepare_local(self, var_device: str, var_dtype: tf.DType, apply_state: Any) -> None:
+        """What all variables share is computed once: with a copy for each, Grappler rounds differently."""
+        super()._prepare_local(var_device, var_dtype, apply_state)
+        step = tf.cast(self.iterations + 1, var_dtype)
+        for name in ("beta_1", "beta_2"):
+            decay = tf.identity(self._get_hyper(name, var_dtype))
+            apply_state[(var_device, var_dtype)][name] = decay, 1 - decay, tf.pow(decay, step)
+
+    def _shared(self, var: tf.Variable, apply_state: Any) -> dict[str, Any]:
+        place = var.device, var.dtype.base_dtype
+        found: dict[str, Any] = (apply_state or {}).get(place) or self._fallback_apply_state(*place)
+        return found
+
     def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable, apply_state: Any = None) -> tf.Tensor:
-        kind = var.dtype.base_dtype
-        beta1, beta2 = (self._get_hyper(name, kind) for name in ("beta_1", "beta_2"))
-        step = tf.cast(self.iterations + 1, kind)
-        first, second = self.get_slot(var, "m"), self.get_slot(var, "v")
-        first = first.assign(first * beta1 + grad * (1 - beta1), use_locking=self._use_locking)
-        second = second.assign(second * beta2 + (grad * grad) * (1 - beta2), use_locking=self._use_locking)
-        mean = first / (1.0 - tf.pow(beta1, step))
-        square = second / (1.0 - tf.pow(beta2, step))
-        update = mean / (tf.sqrt(square) + tf.convert_to_tensor(self._epsilon, kind))
-        length, step_length = tf.norm(var, ord=2), tf.norm(update, ord=2)
-        ratio = tf.where((length > 0) & (step_length > 0), length / step_length, 1.0)
-        return var.assign(var - ratio * self._decayed_lr(kind) * update, use_locking=self._use_locking)
+        shared, moments = self._shared(var, apply_state), []
+        for name, power, (decay, rest, _) in self._moments(grad, shared):
+            slot = self.get_slot(var, name)
+            moments.append(slot.assign(slot * decay + power * rest, use_locking=self._use_locking))
+        return self._changed(var, shared, *moments)
 
     def _resource_apply_sparse(
         self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor, apply_state: Any = None
     ) -> tf.Tensor:
-        """Moments of rows without a gradient decay too, so the gradient might as well be dense."""
-        dense = tf.convert_to_tensor(tf.IndexedSlices(grad, indices, tf.shape(var)))
-        return self._resource_apply_dense(dense, var)
+        """As with a dense gradient: the moments of rows without one decay too, and move them."""
+        shared, moments = self._shared(var, apply_state), []
+        for name, power, (decay, rest, _) in self._moments(grad, shared):
+            slot = self.get_slot(var, name)
+            with tf.control_dependencies([slot.assign(slot * decay, use_locking=self._use_locking)]):
+                moments.append(self._resource_scatter_add(slot, indices, power * rest))
+        return self._changed(var, shared, *moments)
+
+    def _moments(self, grad: tf.Tensor, shared: dict[str, Any]) -> tuple[tuple[str, tf.Tensor, Any], ...]:
+        """Of both moments: the slot's name, the power of the gradient that it averages, and how fast it decays."""
+        return ("m", grad, shared["beta_1"]), ("v", grad * grad, shared["beta_2"])
+
+    def _changed(
+        self, var: tf.Variable, shared: dict[str, Any], first: tf.Tensor, second: tf.Tensor
+    ) -> tf.Tensor:
+        """The variable after a step as long as it is itself times the learning rate."""
+        mean, square = first / (1.0 - shared["beta_1"][2]), second / (1.0 - shared["beta_2"][2])
+        update = mean / (tf.sqrt(square) + tf.convert_to_tensor(self._epsilon, var.dtype.base_dtype))
+        length, step_length = tf.norm(var, ord=2), tf.norm(update, ord=2)
+        ratio = tf.where((length > 0) & (step_length > 0), length / step_length, 1.0)
+        return var.assign(var - ratio * shared["lr_t"] * update, use_locking=self._use_locking)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that build this optimizer again (asked for by Keras)."""

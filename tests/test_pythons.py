@@ -1,0 +1,128 @@
+"""The benchmark alone, from its lock, in a fresh environment of every Python that it supports.
+
+Scores must be those of the pipeline's environment to the last digit, although the lock has another numpy.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+PYTHONS = [
+    pytest.param(version, marks=pytest.mark.slow if version == "3.13" else pytest.mark.full)
+    for version in ("3.10", "3.11", "3.12", "3.13")
+]
+# Tests of the benchmark that ask nothing of TensorFlow; what they check is what a Python or a numpy may change.
+CHOSEN = (
+    *("tests/hares/test_probes_training.py", "tests/hares/test_metrics_statistics.py", "tests/hares/test_api.py"),
+    *("tests/hares/test_audio_decode.py", "tests/hares/test_protocol_crops.py", "tests/hares/test_report_files.py"),
+    *("tests/hares/test_corpus_check.py", "tests/cli/test_report_command.py"),
+)
+PYTEST = ("pytest", "pytest-timeout")
+MEGABYTES = 300  # of all that is installed; 250 when this was written
+
+
+def interpreter(version: str) -> str | None:
+    """A Python of this version; a shim of pyenv's that has none behind it fails when it is run."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    for path in (shutil.which(f"python{version}"), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))):
+        if path and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+            return path
+    return None
+
+
+def run(*command: str | Path, cwd: Path = PROJECT) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The `bin` of an environment that holds the benchmark's lock and the benchmark."""
+    python = interpreter(request.param)
+    if python is None:
+        pytest.skip(f"no Python {request.param} on the PATH or among pyenv's versions")
+    folder = tmp_path_factory.mktemp("environment") / request.param
+    uv = (sys.executable, "-m", "uv")
+    into = ("--python", folder / "bin" / "python", "--quiet")
+    for step in (
+        (*uv, "venv", "--quiet", "--python", python, folder),
+        (*uv, "pip", "install", *into, "--require-hashes", "-r", "requirements-benchmark.lock"),
+        (*uv, "pip", "install", *into, "--no-deps", "."),
+    ):
+        done = run(*step)
+        assert done.returncode == 0, done.stderr
+    return folder / "bin"
+
+
+@functools.cache
+def scores_of(hares: tuple[str, ...], corpus: Path, output: Path) -> dict[str, object]:
+    """Every number in the report of an evaluation of `log_mel`."""
+    done = run(
+        *hares, "evaluate", "--encoder", "log_mel", "--corpus", corpus, "--protocol", "quick", "--output", output
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    report = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    kept = ("value", "interval", "seed_scores", "chance", "clips", "per_class")
+    return {name: {key: entry[key] for key in kept} for name, entry in report["tasks"].items()}
+
+
+@pytest.fixture
+def here(corpus: Path, tmp_path: Path) -> dict[str, object]:
+    return scores_of((sys.executable, "-m", "cli.main"), corpus, tmp_path / "here")
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_an_installation_from_the_lock_is_complete_and_light(environment: Path) -> None:
+    done = run(sys.executable, "-m", "uv", "pip", "check", "--python", environment / "python")
+    assert done.returncode == 0, done.stderr
+    home = environment.parent
+    assert sum(file.lstat().st_size for file in home.rglob("*") if file.is_file()) < MEGABYTES * 1e6
+    assert not list(home.glob("lib/*/site-packages/tensorflow*"))
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_scores_are_those_of_the_pipelines_environment(
+    environment: Path, corpus: Path, tmp_path: Path, here: dict[str, object]
+) -> None:
+    assert scores_of((str(environment / "hares"),), corpus, tmp_path / "there") == here
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+@pytest.mark.parametrize("command", ["run", "demo", "presets", "lineage runs", "doctor"])
+def test_a_command_of_the_pipeline_says_what_to_install(
+    environment: Path, command: str, tmp_path: Path
+) -> None:
+    done = run(environment / "hares", *command.split(), cwd=tmp_path)
+    assert done.returncode == 11, done.stderr
+    assert "install hares-tfx[pipeline]" in done.stderr and "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_an_encoder_of_a_library_that_is_missing(environment: Path, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").touch()
+    done = run(environment / "hares", "evaluate", "--encoder", "saved_model:model", "--corpus", corpus, cwd=tmp_path)
+    assert done.returncode == 3 and "tensorflow is not installed" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_the_benchmarks_tests_pass_there(environment: Path) -> None:
+    python = environment / "python"
+    done = run(
+        sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *PYTEST, "-c", "requirements.lock"
+    )
+    assert done.returncode == 0, done.stderr
+    done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not full", *CHOSEN)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
