@@ -4,10 +4,14 @@
 
 A linear probe of 35 classes on embeddings of 3456 numbers, batches of 64: Speech Commands v2 as the paper trains
 it, 400,000 steps. The contenders take turns, so that a slow spell of the machine touches all alike; medians are
-compared. TensorFlow's graph holds a whole chunk of steps, gathers in it and updates the weights by its fused kernel of
-Adam; what it has learnt is compared with ours. Keras is compiled as users compile it (Adam under the same warm-up and cosine, sparse cross entropy) and
-gets the batches that ours draws: through tf.data from the same array (what its guide recommends), and from a
-generator of gathered batches.
+compared.
+
+- TensorFlow's graph holds a chunk of steps, gathers in it, and updates the weights by its fused kernel of Adam; what it
+  has learnt is compared with ours.
+- Keras is compiled as users compile it (Adam under the same warm-up and cosine, sparse cross entropy) and gets the
+  batches that ours draws: through tf.data from the same array (what its guide recommends), and from a generator of
+  gathered batches.
+
 `--whole` also trains all 400,000 steps, where otherwise the time is extrapolated from the median.
 """
 
@@ -23,7 +27,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
-
 from threadpoolctl import threadpool_limits
 
 from hares.embedding.task_embeddings import TaskEmbeddings

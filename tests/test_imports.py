@@ -9,9 +9,26 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-TFX = {"tfx", "tfx_bsl", "tensorflow_transform", "tensorflow_data_validation", "apache_beam", "ml_metadata", "kfp"}
+TFX = {
+    "tfx",
+    "tfx_bsl",
+    "tensorflow_transform",
+    "tensorflow_data_validation",
+    "apache_beam",
+    "ml_metadata",
+    "kfp",
+}
 FRAMEWORKS = {
-    *("tensorflow", "keras", "tf_keras", "tensorflow_addons", "tensorflow_datasets", "torch", "jax", "onnxruntime"),
+    *(
+        "tensorflow",
+        "keras",
+        "tf_keras",
+        "tensorflow_addons",
+        "tensorflow_datasets",
+        "torch",
+        "jax",
+        "onnxruntime",
+    ),
     *("transformers", "pandas"),
 }
 OURS = {"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds", "hares_command"}
@@ -23,7 +40,11 @@ LOADED = (
 
 def loaded(code: str, cwd: Path = PROJECT) -> set[str]:
     """The top-level packages that a process loads, without Python's own and private ones."""
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n{LOADED.format(code)}"]
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n{LOADED.format(code)}",
+    ]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     (line,) = (line for line in done.stdout.splitlines() if line.startswith("loaded:"))
@@ -35,7 +56,9 @@ def test_import_hares_is_free() -> None:
     assert loaded("import hares") == {"hares"}
 
 
-@pytest.mark.parametrize("code", ["import hares; hares.evaluate", "import cli.main, cli.evaluation, cli.report_view"])
+@pytest.mark.parametrize(
+    "code", ["import hares; hares.evaluate", "import cli.main, cli.evaluation, cli.report_view"]
+)
 def test_the_benchmark_imports_no_framework(code: str) -> None:
     found = loaded(code)
     assert "numpy" in found and not found & {*TFX, *FRAMEWORKS}

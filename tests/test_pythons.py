@@ -22,8 +22,16 @@ PYTHONS = [
 ]
 # Tests of the benchmark that ask nothing of TensorFlow; what they check is what a Python or a numpy may change.
 CHOSEN = (
-    *("tests/hares/test_probes_training.py", "tests/hares/test_metrics_statistics.py", "tests/hares/test_api.py"),
-    *("tests/hares/test_audio_decode.py", "tests/hares/test_protocol_crops.py", "tests/hares/test_report_files.py"),
+    *(
+        "tests/hares/test_probes_training.py",
+        "tests/hares/test_metrics_statistics.py",
+        "tests/hares/test_api.py",
+    ),
+    *(
+        "tests/hares/test_audio_decode.py",
+        "tests/hares/test_protocol_crops.py",
+        "tests/hares/test_report_files.py",
+    ),
     *("tests/hares/test_corpus_check.py", "tests/cli/test_report_command.py"),
 )
 PYTEST = ("pytest", "pytest-timeout")
@@ -34,7 +42,10 @@ def interpreter(version: str) -> str | None:
     """A Python of this version; a shim of pyenv's that has none behind it fails when it is run."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     for path in (shutil.which(f"python{version}"), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python")))):
-        if path and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0:
+        if (
+            path
+            and subprocess.run([path, "-c", "import venv"], capture_output=True, check=False).returncode == 0
+        ):
             return path
     return None
 
@@ -69,7 +80,16 @@ def environment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 def scores_of(hares: tuple[str, ...], corpus: Path, output: Path) -> dict[str, object]:
     """Every number in the report of an evaluation of `log_mel`."""
     done = run(
-        *hares, "evaluate", "--encoder", "log_mel", "--corpus", corpus, "--protocol", "quick", "--output", output
+        *hares,
+        "evaluate",
+        "--encoder",
+        "log_mel",
+        "--corpus",
+        corpus,
+        "--protocol",
+        "quick",
+        "--output",
+        output,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((output / "report.json").read_text(encoding="utf-8"))
@@ -113,7 +133,9 @@ def test_a_command_of_the_pipeline_says_what_to_install(
 def test_an_encoder_of_a_library_that_is_missing(environment: Path, corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "saved_model.pb").touch()
-    done = run(environment / "hares", "evaluate", "--encoder", "saved_model:model", "--corpus", corpus, cwd=tmp_path)
+    done = run(
+        environment / "hares", "evaluate", "--encoder", "saved_model:model", "--corpus", corpus, cwd=tmp_path
+    )
     assert done.returncode == 3 and "tensorflow is not installed" in done.stderr, done.stderr
 
 
@@ -121,7 +143,17 @@ def test_an_encoder_of_a_library_that_is_missing(environment: Path, corpus: Path
 def test_the_benchmarks_tests_pass_there(environment: Path) -> None:
     python = environment / "python"
     done = run(
-        sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python, *PYTEST, "-c", "requirements.lock"
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "install",
+        "--quiet",
+        "--python",
+        python,
+        *PYTEST,
+        "-c",
+        "requirements.lock",
     )
     assert done.returncode == 0, done.stderr
     done = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not full", *CHOSEN)

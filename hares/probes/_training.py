@@ -92,7 +92,9 @@ def train(
             ]
             losses = [done.result() for done in waiting]
     if not all(math.isfinite(loss) for loss in losses):
-        raise ValueError(f"the probe's loss is {losses} after {schedule.steps} steps; lower the learning rate")
+        raise ValueError(
+            f"the probe's loss is {losses} after {schedule.steps} steps; lower the learning rate"
+        )
     return [learner.weights for learner in learners], losses
 
 

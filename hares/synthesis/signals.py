@@ -56,7 +56,9 @@ def band(x: Samples, low: float | None, high: float | None, order: int = 2) -> S
     """Butterworth filter between `low` and `high` Hz; None leaves that side open. (n,) -> (n,)."""
     if low is None and high is None:
         return x
-    kind, edges = ("lowpass", high) if low is None else ("highpass", low) if high is None else ("bandpass", (low, high))
+    kind, edges = (
+        ("lowpass", high) if low is None else ("highpass", low) if high is None else ("bandpass", (low, high))
+    )
     return signal.sosfilt(signal.butter(order, edges, kind, fs=SAMPLE_RATE, output="sos"), x)
 
 

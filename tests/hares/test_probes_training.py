@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -226,7 +227,7 @@ def test_one_step_is_kerass_adam():
 def test_gradients_are_the_slopes_of_the_loss(widths, kind):
     """Along a random direction, against a central difference in float64."""
     random = np.random.default_rng(0)
-    shapes = [shape for sizes in zip(widths, widths[1:], strict=False) for shape in (sizes, sizes[1:])]
+    shapes = [shape for sizes in pairwise(widths) for shape in (sizes, sizes[1:])]
     weights, direction = ([random.normal(size=shape) for shape in shapes] for _ in range(2))
     inputs = random.normal(size=(9, 7))
     targets = np.stack([random.integers(0, 3, 9), random.integers(0, 2, 9)], axis=1)
