@@ -67,6 +67,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tfx": (),
         "apache_beam": (),
         "pyarrow_hotfix": (),  # refuses files
+        "threadpoolctl": (),  # how many threads BLAS has
         "cffi": (),  # how soundfile and soxr reach their libraries
         # The looks of the report's page.
         "jinja2": (),
