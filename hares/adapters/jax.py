@@ -39,8 +39,8 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         sample_rate=chosen_rate(spec, declared, options),
         embedding_size=None,
         digest=combined_digest(
-            kind="jax", code=code_digest(__name__), source=source_digest(module), factory=factory, state=state.digest, output=output,
-            versions=library_versions("jax", "jaxlib"),
+            kind="jax", code=code_digest(__name__), source=source_digest(module), factory=factory,
+            state=state.digest, output=output, versions=library_versions("jax", "jaxlib"),
         ),
         embed=embed,
         output=output,

@@ -1,9 +1,9 @@
 """`keras:FILE.keras`: a Keras model of one float waveform (b, n), on whichever backend Keras finds.
 
-KERAS_BACKEND chooses the backend; without it, the first of TensorFlow, PyTorch and JAX that is installed. Code in the file
-(a Lambda layer) is refused, and custom layers have to be registered: for those give python:MODULE:FACTORY. Sample rate:
-16 kHz unless `--sample-rate` says otherwise. An embedding (b, t, d) is averaged over time; of several outputs
-`--output-name` chooses, by name or number.
+KERAS_BACKEND chooses the backend; without it, the first of TensorFlow, PyTorch and JAX that is installed. Code in the
+file (a Lambda layer) is refused, and custom layers have to be registered: for those give python:MODULE:FACTORY.
+Sample rate: 16 kHz unless `--sample-rate` says otherwise. An embedding (b, t, d) is averaged over time; of several
+outputs `--output-name` chooses by name.
 """
 
 from __future__ import annotations

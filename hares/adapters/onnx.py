@@ -1,8 +1,8 @@
 """`onnx:FILE`: an ONNX model of one float waveform (b, n) or (n,), by onnxruntime.
 
-Dimensions may be free or fixed; with a batch of 1 it is called once a waveform. It runs where onnxruntime's build and the
-machine let it: on a GPU with onnxruntime-gpu. Sample rate: 16 kHz unless `--sample-rate` says otherwise. An embedding
-(b, t, d) is averaged over time; of several outputs `--output-name` chooses.
+Dimensions may be free or fixed; with a batch of 1 it is called once a waveform. It runs where onnxruntime's build and
+the machine let it: on a GPU with onnxruntime-gpu. Sample rate: 16 kHz unless `--sample-rate` says otherwise. An
+embedding (b, t, d) is averaged over time; of several outputs `--output-name` chooses.
 
 Weights in files of their own beside FILE count where their names begin with FILE's (`model.onnx.data`,
 `model.onnx_data`).
@@ -46,8 +46,8 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         sample_rate=chosen_rate(spec, None, options),
         embedding_size=None,
         digest=combined_digest(
-            kind="onnx", code=code_digest(__name__), files=[file_digest(file) for file in (path, *beside)], output=output,
-            versions=library_versions("onnxruntime", "onnxruntime-gpu"),
+            kind="onnx", code=code_digest(__name__), files=[file_digest(file) for file in (path, *beside)],
+            output=output, versions=library_versions("onnxruntime", "onnxruntime-gpu"),
         ),
         embed=embed,
         input_samples=takes.samples,

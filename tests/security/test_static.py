@@ -69,6 +69,7 @@ ALLOWED = {
         "hares/decoding/process.py": "system calls that confine the process",
         "hares/code_digest.py": "where a module lies, without running it",
         "hares/adapters/__init__.py": "our own kinds of encoders, by the files of a package",
+        "hares/adapters/keras.py": "which backends are installed",
         "hares/user_code.py": "an encoder that the user names, which is code (docs/security.md)",
         "hares/probes/__init__.py": "our own probes, when they are needed",
         "hares/task.py": "our own tasks, by the files of a package",
