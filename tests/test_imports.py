@@ -29,7 +29,7 @@ FRAMEWORKS = {
         "jax",
         "onnxruntime",
     ),
-    *("transformers", "pandas"),
+    *("transformers"),
 }
 OURS = {"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds", "hares_command"}
 LOADED = (
@@ -81,7 +81,7 @@ def test_an_evaluation_imports_no_framework(corpus: Path, tmp_path: Path) -> Non
 @pytest.mark.slow
 def test_models_import_tensorflow_and_no_tfx() -> None:
     found = loaded("import models.training.loop, models.export, models.plugin")
-    assert "tensorflow" in found and not found & {*TFX, "hares", "pandas", "torch"}
+    assert "tensorflow" in found and not found & {*TFX, "hares", "torch"}
 
 
 def test_components_import_tfx_when_they_are_used() -> None:

@@ -42,7 +42,8 @@ def _names(context: click.Context, option: click.Parameter, text: str) -> tuple[
     "--sample-rate", type=int, help="The encoder's sample rate, if it does not say.  [default: 16000]"
 )
 @click.option(
-    "--output-name", help="Which output of several: NAME, NUMBER, SIGNATURE:NAME, or LAYER[:POOLING] of transformers."
+    "--output-name",
+    help="Which output of several: NAME, NUMBER, SIGNATURE:NAME, or LAYER[:POOLING] of transformers.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
