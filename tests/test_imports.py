@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,20 @@ def test_components_import_tfx_when_they_are_used() -> None:
 
 def test_the_command_imports_nothing_before_it_knows_what_to_do() -> None:
     assert not loaded("import cli.main") & {*TFX, *FRAMEWORKS, "numpy", "rich", "yaml"}
+
+
+@pytest.mark.parametrize(
+    ("code", "asked"), [("import models", "1"), ("import components", "1"), ("import hares", "None")]
+)
+def test_keras_2_is_asked_for_where_it_is_a_package_of_its_own(code: str, asked: str, tmp_path: Path) -> None:
+    """By what needs it; `tf.keras` of an encoder that is scored stays what it is."""
+    script = f"import os; {code}; print(os.environ.get('TF_USE_LEGACY_KERAS'))"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(PROJECT), str(tmp_path)])}
+    found = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+        found.append(done.stdout.strip())
+        (tmp_path / "tf_keras.py").touch()
+    assert found == ["None", asked]
