@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-# hares uses TensorFlow for its probes, never a model of ours; models know nothing of the benchmark.
+# hares uses TensorFlow for encoders and records, never a model of ours; models know nothing of the benchmark.
 MAY_IMPORT = {
     "workarounds": {"workarounds"},
     "hares": {"hares", "workarounds"},

@@ -130,6 +130,14 @@ def test_scores_are_those_of_the_pipelines_environment(
 
 
 @pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_code_has_one_digest_whichever_python_reads_it(environment: Path) -> None:
+    script = "from hares.code_digest import code_digest as d; print(d('hares.evaluation', 'hares.probes.mlp', pins={}))"
+    found, expected = (run(python, "-c", script) for python in (environment / "python", sys.executable))
+    assert found.returncode == 0, found.stderr
+    assert len(found.stdout.strip()) == 64 and found.stdout == expected.stdout
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
 @pytest.mark.parametrize("command", ["run", "demo", "presets", "lineage runs", "doctor"])
 def test_a_command_of_the_pipeline_says_what_to_install(
     environment: Path, command: str, tmp_path: Path

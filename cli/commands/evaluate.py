@@ -1,4 +1,4 @@
-"""`hares evaluate`: HARES of any encoder, without TFX."""
+"""`hares evaluate`: HARES of any encoder, without the pipeline."""
 
 from __future__ import annotations
 
