@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,6 @@ PYTHONS = [
 CHOSEN = [
     "tests/hares/test_probes_training.py",
     "tests/hares/test_metrics_statistics.py",
-    "tests/hares/test_api.py",
     "tests/hares/test_truncation.py",
     "tests/hares/test_protocol_crops.py",
     "tests/hares/test_report_files.py",
@@ -92,7 +92,7 @@ def environment(request: pytest.FixtureRequest, installed: Callable[[str], Path]
 
 
 @functools.cache
-def scores_of(hares: tuple[str, ...], corpus: Path, output: Path) -> dict[str, object]:
+def scores_of(hares: tuple[str, ...], corpus: Path, output: Path) -> dict[str, Any]:
     """Every number in the report of an evaluation of `log_mel`."""
     done = run(
         *hares,
@@ -113,7 +113,7 @@ def scores_of(hares: tuple[str, ...], corpus: Path, output: Path) -> dict[str, o
 
 
 @pytest.fixture
-def here(corpus: Path, tmp_path: Path) -> dict[str, object]:
+def here(corpus: Path, tmp_path: Path) -> dict[str, Any]:
     return scores_of((sys.executable, "-m", "cli.main"), corpus, tmp_path / "here")
 
 
@@ -128,9 +128,20 @@ def test_an_installation_from_the_lock_is_complete_and_light(environment: Path) 
 
 @pytest.mark.parametrize("environment", PYTHONS, indirect=True)
 def test_scores_are_those_of_the_pipelines_environment(
-    environment: Path, corpus: Path, tmp_path: Path, here: dict[str, object]
+    environment: Path, corpus: Path, tmp_path: Path, here: dict[str, Any]
 ) -> None:
     assert scores_of((str(environment / "hares"),), corpus, tmp_path / "there") == here
+
+
+@pytest.mark.parametrize("environment", PYTHONS, indirect=True)
+def test_from_python_too(environment: Path, corpus: Path, here: dict[str, Any], tmp_path: Path) -> None:
+    script = (
+        "import sys, hares; found = hares.evaluate('log_mel', sys.argv[1], tasks=['esc50'], protocol='quick')\n"
+        "print(found['esc50'].score, found['esc50'].low)"
+    )
+    done = run(environment / "python", "-c", script, corpus, cwd=tmp_path)
+    expected = here["esc50"]["value"], here["esc50"]["interval"][0]
+    assert done.stdout.split() == [str(value) for value in expected], done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("environment", PYTHONS, indirect=True)
