@@ -195,6 +195,7 @@ CHANGES = {
     "the workarounds for TFX": ("workarounds/tfx.py", ANOTHER, set()),
     "the size of batches": ("workarounds/tfx_bsl.py", ANOTHER, {"transform", "checkpoints"}),
     "the workaround for Keras": ("workarounds/keras.py", ANOTHER, {"trainer", "checkpoints"}),
+    "what stands in for Addons": ("workarounds/addons.py", ANOTHER, {"trainer", "checkpoints"}),
     "a comment in the training loop": ("models/training/loop.py", line("# The end."), set()),
     "a docstring of the encoder": (
         "models/encoders/sf_nfnet.py", lambda before: f'"""{before.removeprefix(chr(34) * 3)}', set(),
