@@ -9,6 +9,7 @@ Shapes: `b` batch, `d` embedding size, `k` logits.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -71,12 +72,13 @@ def sigmoid_loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.nda
 
 def softmax_loss(sizes: tuple[int, ...]) -> Loss:
     """The sum of one cross entropy a slot, for logits (b, sum of `sizes`) and class ids (b, slots)."""
+    columns = _slots(sizes)
 
     def loss(logits: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
         rows = np.arange(len(logits))
         value = np.float32(0.0)
-        for slot, part in enumerate(_slots(sizes, logits)):
-            right = rows, targets[:, slot]
+        for slot, own in enumerate(columns):
+            part, right = logits[:, own], (rows, targets[:, slot])
             part -= part.max(axis=1, keepdims=True)
             value -= part[right].sum()
             np.exp(part, out=part)
@@ -93,14 +95,14 @@ def softmax_loss(sizes: tuple[int, ...]) -> Loss:
 def softmax_probabilities(sizes: tuple[int, ...], logits: np.ndarray) -> np.ndarray:
     """One softmax a slot over logits (b, sum of `sizes`)."""
     found = logits.copy()
-    for part in _slots(sizes, found):
+    for own in _slots(sizes):
+        part = found[:, own]
         part -= part.max(axis=1, keepdims=True)
         np.exp(part, out=part)
         part /= part.sum(axis=1, keepdims=True)
     return found
 
 
-def _slots(sizes: tuple[int, ...], logits: np.ndarray) -> list[np.ndarray]:
-    """Views of the columns of each slot."""
-    ends = np.cumsum(sizes)
-    return [logits[:, end - size : end] for size, end in zip(sizes, ends, strict=True)]
+def _slots(sizes: tuple[int, ...]) -> list[slice]:
+    """The columns of each slot."""
+    return [slice(end - size, end) for size, end in zip(sizes, accumulate(sizes), strict=True)]

@@ -112,17 +112,24 @@ class _Learner:
         self._flat_gradients = np.empty_like(self._flat)
         self._first, self._second = np.zeros_like(self._flat), np.zeros_like(self._flat)
         self._scratch = np.empty(min(_BLOCK, self._flat.size), np.float32)
+        self._rows: np.ndarray | None = None  # a batch
         self.weights = _views(self._flat, initial)
         self._gradients = _views(self._flat_gradients, initial)
 
     def learn(self, chunk: Chunk, place: int, rates: np.ndarray) -> float:
         """Takes the steps of a chunk, as seed number `place` of it; returns the last one's loss."""
         loss = 0.0
+        if self._rows is None and self._resident is not None:
+            self._rows = np.empty((chunk.inputs.shape[2], self._resident.shape[1]), np.float32)
         with np.errstate(over="ignore", invalid="ignore"):  # `train` looks at the loss
             for inputs, targets, rate in zip(
                 chunk.inputs[:, place], chunk.targets[:, place], rates, strict=True
             ):
-                rows = inputs if self._resident is None else self._resident[inputs]
+                rows = inputs
+                if (
+                    self._resident is not None
+                ):  # into the same memory each time: new pages cost as much as the copy
+                    rows = np.take(self._resident, inputs, axis=0, out=self._rows, mode="clip")
                 loss = loss_and_gradients(self.weights, rows, targets, self._network.loss, self._gradients)
                 self._adam(*rate)
         return loss
