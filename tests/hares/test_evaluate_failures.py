@@ -71,7 +71,7 @@ FAILURES = {
 
 
 def past_preflight(floor: FrozenEncoder, then):
-    """`floor` with another function for crops of 5 s, from the first batch on that is not of four, as the pre-flight's."""
+    """`floor`, but `then` for crops of 5 s from the first batch on that is not of four, as the pre-flight's are."""
     begun = []
 
     @functools.wraps(floor.embed)
