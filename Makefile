@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo check test test-full lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full test-pythons lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,11 @@ test: setup
 test-full: setup
 	$(PY) -m pytest -m full
 
+# The benchmark alone, in a fresh environment of every Python that it supports and this machine has; and of one, beside
+# the libraries that encoders come in.
+test-pythons: setup
+	$(PY) -m pytest -m 'full or not full' tests/test_pythons.py --verbose
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -38,8 +43,10 @@ build/docs-env/.installed: requirements-docs.lock | setup
 	@touch $@
 
 lock: setup
-	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
+	$(VENV)/bin/uv pip compile setup.py --extra pipeline --extra dev --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
+	$(VENV)/bin/uv pip compile setup.py --universal --fork-strategy fewest --python-version 3.10 --generate-hashes \
+	  --no-header --no-emit-index-url --quiet -o requirements-benchmark.lock
 	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
 	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
 	$(PY) -c "import importlib.metadata as m; print(*m.requires('tensorflow'), sep='\n')" \

@@ -1,8 +1,7 @@
 """The optimizers of pretraining: Adam (paper, section 3) or LAMB for large batches, and their learning rate.
 
 Adam has the defaults of its paper (0.9, 0.999, epsilon 1e-8; Keras' own epsilon is 1e-7). LAMB is TensorFlow
-Addons', and this is one of the two files that import that package; it has no weight decay, so that it differs
-from Adam in the layer-wise step alone.
+Addons' (`workarounds.addons`); it has no weight decay, so that it differs from Adam in the layer-wise step alone.
 
 LAMB gives a layer's step the length of its weights. What starts at zero would never leave it: the gains that open the
 residual branches of a normaliser-free network (paper, appendix C), the last kernels of branches that start closed.
@@ -15,7 +14,6 @@ and their slots can be made before a checkpoint is restored, so that damage in i
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.training.config import TrainingConfig
+from workarounds.addons import lamb
 from workarounds.keras import create_slots
 
 
@@ -75,10 +74,7 @@ def build_optimizer(
     if config.optimizer == "adam":
         optimizer = tf.keras.optimizers.legacy.Adam(schedule, epsilon=1e-8)
     elif config.optimizer == "lamb":
-        # Imported on use: Addons warns at import that its development has ended.
-        from tensorflow_addons.optimizers import LAMB
-
-        optimizer = LAMB(schedule, exclude_from_layer_adaptation=_unadapted(variables))
+        optimizer = lamb(schedule, _unadapted(variables))
     else:
         raise ValueError(f"training: optimizer={config.optimizer!r} is not accepted; give adam or lamb")
     create_slots(optimizer, variables)
@@ -86,9 +82,5 @@ def build_optimizer(
 
 
 def _unadapted(variables: Sequence[tf.Variable]) -> list[str]:
-    """Patterns of the names of weights whose length says nothing about how long their steps should be."""
-    return [
-        f"^{re.escape(variable.name)}$"
-        for variable in variables
-        if variable.shape.rank < 2 or not np.any(variable.numpy())
-    ]
+    """Names of the weights whose length says nothing about how long their steps should be."""
+    return [v.name for v in variables if v.shape.rank < 2 or not np.any(v.numpy())]

@@ -58,7 +58,7 @@ CLOSURES = {
         models.training.optimizers models.training.records models.training.step models.warm_start
         models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
-        workarounds workarounds.keras
+        workarounds workarounds.addons workarounds.keras
     """,
     "checkpoints": """
         hares
@@ -69,7 +69,7 @@ CLOSURES = {
         models.training.input_pipeline models.training.loop models.training.mixing
         models.training.optimizers models.training.records models.training.step models.weights
         pipeline pipeline.preprocessing
-        workarounds workarounds.keras workarounds.tfx_bsl workarounds.tfx_transform
+        workarounds workarounds.addons workarounds.keras workarounds.tfx_bsl workarounds.tfx_transform
     """,
     "embed_esc50": """
         components.embedder components.embedder.executor components.model_layout
@@ -197,6 +197,7 @@ CHANGES = {
     "the workarounds for TFX": ("workarounds/tfx.py", ANOTHER, set()),
     "the size of batches": ("workarounds/tfx_bsl.py", ANOTHER, {"transform", "checkpoints"}),
     "the workaround for Keras": ("workarounds/keras.py", ANOTHER, {"trainer", "checkpoints"}),
+    "what stands in for Addons": ("workarounds/addons.py", ANOTHER, {"trainer", "checkpoints"}),
     "a comment in the training loop": ("models/training/loop.py", line("# The end."), set()),
     "a docstring of the encoder": (
         "models/encoders/sf_nfnet.py", lambda before: f'"""{before.removeprefix(chr(34) * 3)}', set(),
