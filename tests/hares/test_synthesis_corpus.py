@@ -20,7 +20,7 @@ from hares.synthesis import corpus as corpus_module
 from hares.synthesis import make_corpus
 from hares.synthesis.corpus import LAYOUTS
 from hares.synthesis.plan import write_recording
-from hares.task import Clip, Rejected, load_task_module, task_names
+from hares.task import Clip, Reason, Rejected, load_task_module, task_names
 
 pytestmark = pytest.mark.slow
 
@@ -89,9 +89,13 @@ def test_readers_take_every_clip_and_find_every_class_in_train_and_test(made: Pa
     module = load_task_module(task)
     found = list(module.read(made / module.TASK.dataset))
     refused = [item for item in found if isinstance(item, Rejected)]
-    assert all(task == "speech_commands_v2" and "_background_noise_" in item.path for item in refused), (
-        refused
-    )
+    # Version 1 without its test archive tests on a tenth of unknown words; version 2 has no class for noise.
+    expected = {
+        "speech_commands_v1": {Reason.LEFT_OUT},
+        "speech_commands_v2": {Reason.UNLISTED, Reason.LEFT_OUT},
+    }
+    assert {item.reason for item in refused} <= expected.get(task, set()), refused
+    assert all("_background_noise_" in item.path for item in refused if task == "speech_commands_v2")
     clips = [item for item in found if isinstance(item, Clip)]
     splits: dict[tuple[int, int], Counter[str]] = {}
     for clip in clips:

@@ -134,6 +134,7 @@ def test_nothing_but_the_answer_is_on_the_terminal(
     """Libraries write to the file descriptors, from C++ too; the tests' own environment must not hush them."""
     (tmp_path / "cluster.yaml").write_text(
         f"image: r.example/hares:1\npipeline_root: gs://b/h\nworkspace: {full_run.workspace}\n"
+        f"volumes: {{data: {full_run.workspace.parent}}}\n"  # where a step sees the blessed model's report
     )
     done = subprocess.run(
         [sys.executable, "-m", "cli.main", *shlex.split(line.format(w=full_run.workspace, c=made_corpus, t=tmp_path))],
