@@ -25,6 +25,7 @@ import os
 import re
 import shutil
 import stat
+import string
 import tarfile
 import zipfile
 import zlib
@@ -40,6 +41,7 @@ from hares.reading import is_audio
 from hares.task import Task
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_HEX_DIGITS = "{0-9,a-f}"  # as a layout names MagnaTagATune's folders
 _MAGIC = {b"fLaC": ".flac", b"RIFF": ".wav", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 _NAMES = (
     "video_id",
@@ -76,7 +78,8 @@ def first_names(task: Task) -> frozenset[str]:
     """The files and folders that a task's layout begins with, without those that stand for many."""
     pieces = (piece for line in task.layout for piece in re.sub(r"\(.*?\)", "", line).split(", "))
     names = {piece.partition("/")[0].strip() for piece in pieces}
-    return frozenset(name for name in names if not set(name) & set("{}* :"))
+    plain = frozenset(name for name in names if not set(name) & set("{}* :"))
+    return plain | frozenset(string.hexdigits.lower() if _HEX_DIGITS in names else ())
 
 
 def unpack(
