@@ -153,8 +153,8 @@ def _attempt(
         if total is not None and total - begin > free:
             raise OSError(errno.ENOSPC, f"{total - begin} bytes are to come, and {free} are free", str(part))
         write_atomically(_origin(part), json.dumps({"url": url, "version": _version(answer)}))
-        with open(part, "r+b" if begin else "wb", opener=no_link) as written:
-            written.seek(begin)
+        with open(part, "ab", opener=no_link) as written:
+            written.truncate(begin)
             _copy(answer, written, part, begin, file.size if total is None else total, on_bytes)
 
 
