@@ -207,3 +207,10 @@ def test_a_file_for_which_there_is_no_room_is_not_begun(
     ):
         fetch(NAMED, f"{server.url}/a", tmp_path / "a.bin", manner=ONCE)
     assert full.value.errno == errno.ENOSPC
+
+
+def test_chunks_without_a_length_are_seen_to_be_cut(tmp_path: Path) -> None:
+    with serving(a=Served(CONTENT, chunked=True, cuts=[300_000])) as server:
+        fetch(UNKNOWN, f"{server.url}/a", tmp_path / "a.bin", manner=QUICK)
+        assert server.ranges() == ["", "bytes=300000-"]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT

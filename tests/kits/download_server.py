@@ -32,6 +32,7 @@ class Served:
         leads_to: an address to redirect to, "" for none.
         headers: more of them.
         says_length: whether the answer has a Content-Length.
+        chunked: whether it has none and comes in chunks (RFC 9112, section 7.1).
         block: bytes sent at once, and `wait` seconds between them.
     """
 
@@ -45,6 +46,7 @@ class Served:
     leads_to: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     says_length: bool = True
+    chunked: bool = False
     block: int = 1 << 16
     wait: float = 0.0
 
@@ -96,11 +98,16 @@ class _Handler(BaseHTTPRequestHandler):
         if status == 206:
             headers["Content-Range"] = f"bytes {begin}-{len(whole) - 1}/{len(whole)}"
         body = whole[begin:]
-        self._head(status, headers, len(body) if served.says_length else None)
+        if served.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        self._head(status, headers, len(body) if served.says_length and not served.chunked else None)
         cut = served.cuts.pop(0) if served.cuts else len(body)
         for at in range(0, min(cut, len(body)), served.block):
-            self.wfile.write(body[at : min(at + served.block, cut)])
+            block = body[at : min(at + served.block, cut)]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block) if served.chunked else block)
             time.sleep(served.wait)
+        if served.chunked and cut >= len(body):
+            self.wfile.write(b"0\r\n\r\n")
         if cut < len(body):
             self.wfile.flush()
             self.server.ended.wait(served.stall)
