@@ -176,6 +176,12 @@ def _copy(
             error.filename = str(part)
             raise
         done += len(block)
+        if total is not None and done > total:
+            part.unlink()
+            raise WrongFileError(
+                f"{part.with_name(part.name.removesuffix(UNFINISHED))}: over {total} bytes come, and the publisher's "
+                "has no more; what has come is removed. Use a mirror (--mirror)"
+            )
     if total is not None and done < total:
         raise CutError(f"the connection was cut after {done} of {total} bytes")
 

@@ -43,7 +43,7 @@ def get(
     on_bytes: OnBytes = lambda _name, _done, _of: None,
     manner: Manner = PATIENT,
 ) -> Iterator[Got]:
-    """Fetches a data set's files that have an address, or all of them from a mirror.
+    """Fetches a data set's files that have an address, or all of them from a mirror; what is there is compared.
 
     Args:
         download: the record.
@@ -58,7 +58,7 @@ def get(
         FetchError: a server does not answer, or sends something else; what has come stays for the next try.
         OSError: the disk.
     """
-    files = [file for file in download.files if file.url or mirror]
+    files = [file for file in download.files if file.url or mirror or (root / file.name).exists()]
     for file in files:  # grows by what lists name
         place = root / file.name
         url = f"{mirror.rstrip('/')}/{quote(root.name)}/{quote(file.name)}" if mirror else file.url
@@ -76,7 +76,7 @@ def left_to_do(download: Download, root: Path) -> tuple[str, ...]:
     return tuple(
         part.what
         for part in download.by_hand
-        if not any(next(root.glob(pattern), None) for pattern in part.there)
+        if not all(any(next(root.glob(name), None) for name in one.split("|")) for one in part.there)
     )
 
 

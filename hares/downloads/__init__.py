@@ -41,7 +41,7 @@ class Part:
 
     Attributes:
         what: one sentence: what to fetch, and where to put it.
-        there: patterns of names below the data set's folder, any of which says that it is there.
+        there: patterns of names below the data set's folder; it is there if all are. `|` separates alternatives.
     """
 
     what: str

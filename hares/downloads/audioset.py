@@ -9,12 +9,12 @@ DOWNLOAD = Download(
         Part(
             "from the home page's Download, put eval_segments.csv, balanced_train_segments.csv and (for the paper's "
             "protocol) unbalanced_train_segments.csv into audioset/",
-            ("eval_segments.csv",),
+            ("eval_segments.csv", "balanced_train_segments.csv"),
         ),
         Part(
             "get the segments' sound, which Google does not give out, in any form that docs/data.md names (a "
             "downloader's folders, Hugging Face's Parquet), and put it below audioset/audio/",
-            ("audio/*", "audios/*", "*.parquet", "*/*.parquet"),
+            ("audio/*|audios/*|*.parquet|*/*.parquet",),
         ),
     ),
 )

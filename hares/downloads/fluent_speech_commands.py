@@ -9,7 +9,7 @@ DOWNLOAD = Download(
         Part(
             "accept the licence on the home page, fetch the archive there and put it into fluent_speech_commands/, or "
             "the folders data/ and wavs/ that it holds",
-            ("data/train_data.csv", "*.tar.gz", "*.zip"),
+            ("data/train_data.csv|*.tar.gz|*.zip",),
         ),
     ),
 )

@@ -14,7 +14,7 @@ DOWNLOAD = Download(
         Part(
             "from the same place fetch mp3.zip.001, mp3.zip.002 and mp3.zip.003, join them (cat mp3.zip.00? > mp3.zip) "
             "and put mp3.zip into magnatagatune/",
-            ("mp3.zip", "mp3.zip.unpacked", "0", "mp3"),
+            ("mp3.zip|0",),
         ),
     ),
 )

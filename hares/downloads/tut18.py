@@ -28,7 +28,9 @@ DOWNLOAD = Download(
         Part(
             "from the data set's record, which the home page links under Download, put "
             f"{_NAME}.meta.zip and .audio.1.zip to .audio.13.zip into tut18/",
-            (f"{_NAME}.audio.13.zip", f"{_NAME}.audio.13.zip.unpacked", "audio"),
+            tuple(
+                f"{_NAME}.{name}.zip|{'meta.csv' if name == 'meta' else 'audio'}" for name, *_ in _ARCHIVES
+            ),
         ),
     ),
     note="The paper's split is the authors' own list, authors_split.csv: docs/data.md says where it is.",

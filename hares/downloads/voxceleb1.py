@@ -17,7 +17,7 @@ DOWNLOAD = Download(
         Part(
             "ask for access by the form on the home page; join the parts of the development set "
             "(cat vox1_dev* > vox1_dev_wav.zip) and put vox1_dev_wav.zip and vox1_test_wav.zip into voxceleb1/",
-            ("vox1_dev_wav.zip", "vox1_dev_wav.zip.unpacked", "dev/wav", "wav", "vox1_dev_wav"),
+            tuple(f"vox1_{part}_wav.zip|vox1_{part}_wav|{part}/wav|wav" for part in ("dev", "test")),
         ),
     ),
 )

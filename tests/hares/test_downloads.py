@@ -6,16 +6,21 @@ import re
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from urllib.parse import urlsplit
 
 import pytest
 
+from fuzz.fuzz_layouts import make_layouts
+from hares import downloads
 from hares.connection import refuse_address
 from hares.downloads import load_download
+from hares.get import left_to_do
 from hares.task import load_task, task_names
 from hares.unpack import first_names
 
-DATASETS = sorted({load_task(name).dataset for name in task_names()})
+RECORDS = sorted(info.name for info in iter_modules(downloads.__path__) if not info.name.startswith("_"))
+DATASETS = sorted({load_task(name).dataset for name in task_names()} & {*RECORDS})
 # TensorFlow Datasets names files by these.
 OF_TFDS = {
     "nsynth": "datasets/nsynth/checksums.tsv",
@@ -33,6 +38,10 @@ def sums_of_tfds(path: str) -> Iterator[tuple[str, int, str]]:
     for line in (Path(spec.origin).parent / path).read_text().splitlines():
         url, size, sha256, _ = line.split("\t")
         yield url, int(size), sha256
+
+
+def test_a_record_is_of_a_tasks_data_set_and_the_papers_tasks_have_all() -> None:
+    assert RECORDS == DATASETS and len(RECORDS) == 11  # twelve tasks, of which two share NSynth
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -53,6 +62,14 @@ def test_addresses_sizes_and_digests_are_those_of_tensorflow_datasets(dataset: s
     assert record is not None and record.source.startswith("TensorFlow Datasets")
     served = {(file.url, file.size, file.sha256) for file in record.files}
     assert served and served <= set(sums_of_tfds(OF_TFDS[dataset]))
+
+
+def test_nothing_is_left_to_do_where_a_corpus_is(tmp_path: Path) -> None:
+    make_layouts(tmp_path)
+    for dataset in DATASETS:
+        record = load_download(dataset)
+        assert record is not None and left_to_do(record, tmp_path / dataset) == ()
+        assert len(left_to_do(record, tmp_path / "nowhere")) == len(record.by_hand)
 
 
 def test_only_one_address_is_from_elsewhere() -> None:

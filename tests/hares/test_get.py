@@ -91,5 +91,27 @@ def test_a_mirror_serves_files_without_an_address_and_is_not_believed(tmp_path: 
 
 def test_without_an_address_or_a_mirror_nothing_is_asked_for(tmp_path: Path) -> None:
     record = Download("", "", (RemoteFile("a.zip"),), (Part("put a.zip there", ("a.zip",)),))
-    assert list(get(record, tmp_path / "set", manner=QUICK)) == []
-    assert not (tmp_path / "set").exists()
+    root = tmp_path / "set"
+    assert list(get(record, root, manner=QUICK)) == []
+    assert not root.exists()
+
+
+def test_what_was_put_there_by_hand_is_compared(tmp_path: Path) -> None:
+    record = Download(
+        "", "", (RemoteFile("a.zip", md5=hashlib.md5(A).hexdigest()),), (Part("a", ("a.zip",)),)
+    )
+    (tmp_path / "a.zip").write_bytes(A)
+    (right,) = get(record, tmp_path, manner=QUICK)
+    assert right.compared == f"md5 {hashlib.md5(A).hexdigest()}" and not right.fetched
+    (tmp_path / "a.zip").write_bytes(B)
+    (wrong,) = get(record, tmp_path, manner=QUICK)
+    assert "has the md5" in wrong.problem
+
+
+def test_a_part_is_there_if_all_its_files_or_their_alternatives_are(tmp_path: Path) -> None:
+    record = Download("", "", by_hand=(Part("both", ("a.zip|a", "b.*")),))
+    assert left_to_do(record, tmp_path) == ("both",)
+    (tmp_path / "a").mkdir()
+    assert left_to_do(record, tmp_path) == ("both",)
+    (tmp_path / "b.zip").touch()
+    assert left_to_do(record, tmp_path) == ()

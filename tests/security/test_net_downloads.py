@@ -68,6 +68,14 @@ def test_another_file_than_the_publishers_is_refused(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_more_bytes_than_the_publishers_file_has_are_not_written(tmp_path: Path) -> None:
+    endless = Served(CONTENT * 1000, chunked=True)
+    with serving(a=endless) as server, pytest.raises(WrongFileError, match="over 5000 bytes come"):
+        file = RemoteFile("a.bin", size=len(CONTENT), sha256=FILE.sha256)
+        fetch(file, f"{server.url}/a", tmp_path / "a.bin", manner=ONCE)
+    assert not (tmp_path / "a.bin.part").exists()
+
+
 @pytest.mark.parametrize(
     "line",
     [
