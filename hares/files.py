@@ -27,7 +27,6 @@ _NOT_TEXT = {
     b"PAR1": "Parquet",
 }
 UNPACKED = ".unpacked"  # suffix of the empty file that says that an archive's files are there
-_UNFINISHED = (".part", ".part.from")  # of a file that is still being fetched
 _NAMED = 6  # names that a message lists
 
 _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
@@ -149,7 +148,7 @@ def index_problem(root: Path, path: str) -> str | None:
 def is_archive(name: str) -> bool:
     """Whether a file's name is that of recordings packed into one file, which no reader of a folder opens."""
     low = name.lower()
-    return low.endswith(_ARCHIVES) or (".tfrecord" in low and not low.endswith((UNPACKED, *_UNFINISHED)))
+    return low.endswith(_ARCHIVES) or (".tfrecord" in low and not low.endswith(UNPACKED))
 
 
 def what_is_there(root: Path) -> str:

@@ -35,7 +35,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from hares.atomic_files import atomically, write_atomically
+from hares.atomic_files import UNFINISHED, atomically, write_atomically
 from hares.files import UNPACKED, is_archive, shown, walk_files
 from hares.reading import is_audio
 from hares.task import Task
@@ -107,7 +107,8 @@ def unpack(
 
 
 def _is_fresh(path: str, entry: os.DirEntry[str], done: set[str]) -> bool:
-    return path not in done and is_archive(path) and entry.is_file(follow_symlinks=False)
+    unfinished = path.endswith((UNFINISHED, f"{UNFINISHED}.from"))  # still being fetched (`hares.fetch`)
+    return path not in done and not unfinished and is_archive(path) and entry.is_file(follow_symlinks=False)
 
 
 def _unpack_one(root: Path, path: str, first: Collection[str], on_file: Callable[[str], None]) -> Unpacked:

@@ -368,3 +368,9 @@ def test_an_archive_of_another_kind_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.rar").write_bytes(b"Rar!")
     (found,) = unpack(tmp_path)
     assert "by its own program" in found.problem
+
+
+@pytest.mark.parametrize("name", ["x.tfrecord.tar.part", "x.tfrecord.tar.part.from", "x.zip.part"])
+def test_what_is_still_being_fetched_is_let_be(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"half")
+    assert list(unpack(tmp_path)) == []
