@@ -29,7 +29,7 @@ class ExitCode(IntEnum):
     INTERRUPTED = 6  # stopped by a signal; run it again to go on
     NOT_BLESSED = 7  # the run is complete, the model did not pass
     STORE = 8  # the metadata store does not answer, or refuses us
-    SERVICE = 9  # the cluster's API does not answer, or refuses us
+    SERVICE = 9  # the cluster's API, or a server of data sets, does not answer, or refuses us
     BUSY = 10  # another run is at work in the workspace, or another evaluation in the output folder
     NOT_INSTALLED = 11  # a package that the command needs is not installed
 

@@ -38,6 +38,7 @@ def hares() -> None:
 
     \b
     hares demo                                          everything, on a corpus it makes itself
+    hares corpus get TASK... --to DIR                   fetch, verify and unpack data sets
     hares corpus check DIR                              what is in a folder of data sets
     hares run --config demo --corpus DIR --workspace W  the pipeline, on this machine
     hares workspace gc --workspace W                    remove what nothing in a workspace refers to
@@ -54,8 +55,8 @@ def hares() -> None:
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
     7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
-    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace or output folder,
-    11 the command needs a package that is not installed.
+    9 the cluster's API or a server of data sets refuses or cannot be reached, 10 another run is at work in the
+    workspace or output folder, 11 the command needs a package that is not installed.
     """
 
 

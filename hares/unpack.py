@@ -25,6 +25,7 @@ import os
 import re
 import shutil
 import stat
+import string
 import tarfile
 import zipfile
 import zlib
@@ -34,12 +35,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from hares.atomic_files import atomically, write_atomically
+from hares.atomic_files import UNFINISHED, atomically, write_atomically
 from hares.files import UNPACKED, is_archive, shown, walk_files
 from hares.reading import is_audio
 from hares.task import Task
 
 _TARS = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
+_HEX_DIGITS = "{0-9,a-f}"  # as a layout names MagnaTagATune's folders
 _MAGIC = {b"fLaC": ".flac", b"RIFF": ".wav", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 _NAMES = (
     "video_id",
@@ -76,7 +78,8 @@ def first_names(task: Task) -> frozenset[str]:
     """The files and folders that a task's layout begins with, without those that stand for many."""
     pieces = (piece for line in task.layout for piece in re.sub(r"\(.*?\)", "", line).split(", "))
     names = {piece.partition("/")[0].strip() for piece in pieces}
-    return frozenset(name for name in names if not set(name) & set("{}* :"))
+    plain = frozenset(name for name in names if not set(name) & set("{}* :"))
+    return plain | frozenset(string.hexdigits.lower() if _HEX_DIGITS in names else ())
 
 
 def unpack(
@@ -104,7 +107,8 @@ def unpack(
 
 
 def _is_fresh(path: str, entry: os.DirEntry[str], done: set[str]) -> bool:
-    return path not in done and is_archive(path) and entry.is_file(follow_symlinks=False)
+    unfinished = path.endswith((UNFINISHED, f"{UNFINISHED}.from"))  # still being fetched (`hares.fetch`)
+    return path not in done and not unfinished and is_archive(path) and entry.is_file(follow_symlinks=False)
 
 
 def _unpack_one(root: Path, path: str, first: Collection[str], on_file: Callable[[str], None]) -> Unpacked:

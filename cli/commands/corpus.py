@@ -1,15 +1,16 @@
-"""`hares corpus`: what is in a folder of data sets, and unpacking what is packed there."""
+"""`hares corpus`: fetching data sets, unpacking what is packed, and what is in a folder of them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, claim_folder
 from cli.options import LONGEST_CLIP, parse_corpus
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Look at data sets before a run reads them."""
+    """Fetch data sets, and look at them before a run reads them."""
 
 
 @command.command()
@@ -136,6 +137,50 @@ def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
         raise CommandError(str(error), ExitCode.STEP) from error
     if problems:
         raise CommandError("\n".join(problems), ExitCode.DATA)
+
+
+@command.command()
+@click.argument("tasks", metavar="TASK...", nargs=-1)
+@click.option(
+    "--to", "folder", type=click.Path(path_type=Path), help="The folder of data sets; made if missing."
+)
+@click.option(
+    "--mirror", default="", metavar="URL", help="Fetch URL/DATASET/FILE and not the publishers' addresses."
+)
+@click.option("--keep-packed", is_flag=True, help="Do not unpack what has come.")
+def get(tasks: tuple[str, ...], folder: Path | None, mirror: str, keep_packed: bool) -> None:
+    """Fetch, verify and unpack the data sets of tasks; say what is to be fetched by hand.
+
+    Without --to, only print each data set's licence, size, home and steps; without TASK, of all.
+    A broken download goes on where it was when the command is run again.
+
+    \b
+    hares corpus get
+    hares corpus get esc50 nsynth_pitch --to corpora
+
+    Exit code 4 if something is left to do by hand, is not on the server, or is not what its publisher says;
+    9 if a server does not answer, or refuses.
+    """
+    from cli.download import get_data_sets, print_steps
+    from hares.connection import refuse_address
+    from hares.task import load_task, task_names
+
+    try:
+        records = {task.dataset: task for task in map(load_task, tasks or task_names())}
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    if mirror and (why := refuse_address(mirror)):
+        raise CommandError(f"--mirror {why}", ExitCode.SETTINGS)
+    if folder is None:
+        print_steps(records.values())
+    elif not tasks:
+        raise CommandError(
+            f"--to {folder}: name the tasks whose data to fetch; there are {', '.join(task_names())}",
+            ExitCode.SETTINGS,
+        )
+    else:
+        claim_folder(folder, "--to")
+        get_data_sets(records.values(), folder, mirror, unpacked=not keep_packed)
 
 
 def _show(checks: tuple[TaskCheck, ...]) -> None:

@@ -67,6 +67,7 @@ ALLOWED = {
         "cli/main.py": "our own commands, by the files of a package",
         "hares/__init__.py": "our own API, when it is first used",
         "hares/decoding/worker.py": "system calls that confine the process",
+        "hares/downloads/__init__.py": "our own records of data sets, by the files of a package",
         "hares/decoding/process.py": "system calls that confine the process",
         "hares/code_digest.py": "where a module lies, without running it",
         "hares/adapters/__init__.py": "our own kinds of encoders, by the files of a package",
@@ -87,6 +88,7 @@ ALLOWED = {
     },
     "network": {
         "cli/lineage_page.py": "the lineage page's server on loopback",
+        "hares/connection.py": "files of data sets, for `hares corpus get`",
         "kubeflow/doctor/credentials.py": "Google's credentials of this machine",
         "kubeflow/image/fetch.py": "the image's build: two files, by digest, before anything of ours is installed",
         "kubeflow/vertex/api.py": "Google's clients of Vertex AI",
@@ -103,6 +105,7 @@ ALLOWED = {
         "dependencies/sbom.py": "the bill of materials, for the developer",
         "hares/decoding/worker.py": "the decoder's answers, a pipe",
         "hares/atomic_files.py": "every file that is written whole, under a name of its own",
+        "hares/fetch.py": "a file that is being fetched, beside its place, through no link",
         "hares/embedding/task_embedder.py": "embeddings, beside their place and then moved",
         "hares/lock.py": "locks, which follow no link",
         "hares/synthesis/corpus.py": "the made corpus, in a folder of its own",
