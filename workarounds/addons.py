@@ -83,7 +83,9 @@ class Lamb(tf.keras.optimizers.legacy.Optimizer):
         shared, moments = self._shared(var, apply_state), []
         for name, power, (decay, rest, _) in self._moments(grad, shared):
             slot = self.get_slot(var, name)
-            scaled = power * rest  # here: under a control dependency Grappler would leave the product as it is
+            scaled = (
+                power * rest
+            )  # here: under a control dependency Grappler would leave the product as it is
             with tf.control_dependencies([slot.assign(slot * decay, use_locking=self._use_locking)]):
                 moments.append(self._resource_scatter_add(slot, indices, scaled))
         return self._changed(var, shared, *moments)
