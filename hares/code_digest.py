@@ -63,9 +63,9 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "soundfile": ("soundfile",),
         "soxr": ("soxr",),
         "tensorflow_datasets": ("tensorflow-datasets",),
-        # Records pass through Arrow, and Beam settles their order in the files that training reads.
-        "tensorflow_transform": ("tensorflow-transform", "tfx", "tfx-bsl", "apache-beam", "pyarrow"),
-        "tfx_bsl": ("tfx-bsl", "apache-beam", "pyarrow"),
+        # Records pass through Arrow. Beam decides which file they are in, and training asks for no file.
+        "tensorflow_transform": ("tensorflow-transform", "tfx", "tfx-bsl", "pyarrow"),
+        "tfx_bsl": ("tfx-bsl", "pyarrow"),
         # Our own steps: TFX hands them folders, and Beam hands out shards whose content is a function of the listing.
         "tfx": (),
         "apache_beam": (),

@@ -9,6 +9,8 @@ and without a model that was trained with Addons' layer, this file is unnecessar
 from __future__ import annotations
 
 import importlib.util
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -20,14 +22,20 @@ def installed() -> bool:
 
 
 def lamb(
-    learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule,
+    learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule, unadapted: Sequence[str] = ()
 ) -> tf.keras.optimizers.legacy.Optimizer:
-    """LAMB without weight decay (You et al., "Large batch optimization for deep learning")."""
+    """LAMB without weight decay (You et al., "Large batch optimization for deep learning").
+
+    Args:
+        learning_rate: of each step.
+        unadapted: names of the variables whose steps are Adam's, whatever their own length.
+    """
     if installed():
         from tensorflow_addons.optimizers import LAMB
 
-        return LAMB(learning_rate)
-    return Lamb(learning_rate)
+        patterns = [f"^{re.escape(name)}$" for name in unadapted]
+        return LAMB(learning_rate, exclude_from_layer_adaptation=patterns)
+    return Lamb(learning_rate, unadapted)
 
 
 def instance_normalization(epsilon: float, initial_gamma: float) -> tf.keras.layers.Layer:
@@ -43,8 +51,13 @@ def instance_normalization(epsilon: float, initial_gamma: float) -> tf.keras.lay
 class Lamb(tf.keras.optimizers.legacy.Optimizer):
     """Addons' `LAMB` with its defaults: betas 0.9 and 0.999, epsilon 1e-6."""
 
-    def __init__(self, learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule) -> None:
+    def __init__(
+        self,
+        learning_rate: tf.keras.optimizers.schedules.LearningRateSchedule,
+        unadapted: Sequence[str] = (),
+    ) -> None:
         super().__init__("LAMB")
+        self._unadapted = frozenset(unadapted)
         # Addons' checkpoints hold these numbers, the two that change nothing here among them.
         hyper = {"weight_decay": 0.0, "decay": 0.0, "beta_1": 0.9, "beta_2": 0.999}
         for name, value in {"learning_rate": learning_rate, **hyper}.items():
@@ -97,16 +110,19 @@ class Lamb(tf.keras.optimizers.legacy.Optimizer):
     def _changed(
         self, var: tf.Variable, shared: dict[str, Any], first: tf.Tensor, second: tf.Tensor
     ) -> tf.Tensor:
-        """The variable after a step as long as it is itself times the learning rate."""
+        """The variable after its step: times the learning rate as long as it is itself, where its length counts."""
         mean, square = first / (1.0 - shared["beta_1"][2]), second / (1.0 - shared["beta_2"][2])
         update = mean / (tf.sqrt(square) + tf.convert_to_tensor(self._epsilon, var.dtype.base_dtype))
-        length, step_length = tf.norm(var, ord=2), tf.norm(update, ord=2)
-        ratio = tf.where((length > 0) & (step_length > 0), length / step_length, 1.0)
+        ratio = 1.0
+        if var.name not in self._unadapted:
+            length, step_length = tf.norm(var, ord=2), tf.norm(update, ord=2)
+            ratio = tf.where((length > 0) & (step_length > 0), length / step_length, 1.0)
         return var.assign(var - ratio * shared["lr_t"] * update, use_locking=self._use_locking)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that build this optimizer again (asked for by Keras)."""
-        return {"learning_rate": self._serialize_hyperparameter("learning_rate")}
+        rate = self._serialize_hyperparameter("learning_rate")
+        return {"learning_rate": rate, "unadapted": sorted(self._unadapted)}
 
 
 class InstanceNormalization(tf.keras.layers.Layer):

@@ -21,11 +21,13 @@ import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from kubeflow.cluster_file import ClusterConfig, step_kind
-from kubeflow.compiled.executor_input import SYSTEM_TYPES
+from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_address, as_path
 from kubeflow.compiled.file import compiled_text, parameter_defaults, with_argo_names
+from kubeflow.kfp.report_import import with_baseline_import
 from kubeflow.kfp.volume_import import with_volume_imports
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun
+from pipeline.settings import SettingError
 
 _COMMAND = ("python", "-m", "kubeflow.entrypoint")
 # Steps whose results the cluster may cache. The pusher and the importers are cheap, and must see the current state.
@@ -36,6 +38,10 @@ _BEAM_KINDS = ("ingest", "statistics", "transform", "embed")
 # file may set others.
 _PARAMETERS = {"ingest": ("sources", "fingerprint"), "evaluator": ("baseline", "run_key")}
 _BACKOFF = "30s"
+# Argo tries again only within this time of the first attempt's start, and a trainer may run for days before it fails.
+# Where the file says nothing, Kubeflow since 2.14 says 0, and no step is ever retried (kubeflow/pipelines,
+# backend/src/v2/compiler/argocompiler/container.go, addParameterDefault). Vertex has a limit of its own, one hour.
+_RETRIED_FOR = "2592000s"
 _UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, the unit of the schema
 
 
@@ -75,11 +81,15 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
 
     Raises:
         ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
+        SettingError: the baseline or the model to start from is where no step of the cluster sees it.
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
     if cluster.target == "kubeflow":
-        with_volume_imports(spec, cluster.image)
+        with_volume_imports(spec, cluster.image, cluster.volumes.values())
+        with_baseline_import(spec, cluster.volumes.values())
+    else:
+        _read_from_buckets(spec)
     labels = {
         **{key: str(value) for key, value in cluster.labels.items()},
         **{key: _label(value) for key, value in facts.items()},
@@ -96,6 +106,9 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
         if "container" in executor:
             executor["container"]["image"] = cluster.image_of(kind)
             executor["container"]["args"] += cluster.beam_flags if kind in _BEAM_KINDS else ()
+            needed = cluster.resources_of(kind).accelerator_kind
+            if needed and executor["container"]["command"] == list(_COMMAND):
+                executor["container"]["args"] += [f"{ACCELERATOR_FLAG}={needed}"]
             _add_resources(executor["container"], cluster, kind)
             executor["container"] = _on_vertex(
                 executor["container"], cluster, kind, spec["pipelineInfo"]["name"], labels
@@ -105,6 +118,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
                 task["retryPolicy"] = {
                     "maxRetryCount": retries, "backoffDuration": _BACKOFF, "backoffFactor": 2.0,
                 }  # fmt: skip
+                if cluster.target == "kubeflow":
+                    task["retryPolicy"]["backoffMaxDuration"] = _RETRIED_FOR
         for key in _PARAMETERS.get(kind, ()):
             if key not in task["inputs"]["parameters"]:
                 continue  # the node of the window joins what others ingested, and has no such parameter
@@ -124,6 +139,36 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     if defaults:
         done["runtimeConfig"]["parameterValues"] = defaults
     return done
+
+
+def _read_from_buckets(spec: dict[str, Any]) -> None:
+    """Importers of Vertex take addresses only, and steps read below /gcs.
+
+    Raises:
+        SettingError: the baseline or the model to start from is in no bucket.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    baseline = (
+        tasks["evaluator"]["inputs"]["parameters"]["baseline"]["runtimeValue"] if "evaluator" in tasks else {}
+    )
+    if report := baseline.get("constant"):
+        baseline["constant"] = as_path(report)
+        if not baseline["constant"].startswith("/gcs/"):
+            raise SettingError(
+                f"--metadata: the store's latest blessed model has its report in {report}, which is in no bucket, so "
+                "no step sees it; give the store of the cluster's workspace"
+            )
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "importer" not in executor:
+            continue
+        at = executor["importer"]["artifactUri"]
+        address = as_address(at["constant"])
+        if not address.startswith("gs://"):
+            raise SettingError(
+                f"pretraining.warm_start: {at['constant']} is in no bucket, so Vertex cannot see it; copy the model to "
+                "one, and give it as gs://BUCKET/... or /gcs/BUCKET/..."
+            )
+        at["constant"] = address
 
 
 def _platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
@@ -180,7 +225,7 @@ def _on_vertex(
     if registers:
         container = and_register(container, RegistryStep(cluster.step_service, registers, pipeline, labels))
     if hardware:
-        step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind))
+        step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind), labels=labels)
         container = in_custom_job({**container, "image": cluster.image}, step)
     return container
 

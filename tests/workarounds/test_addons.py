@@ -40,11 +40,15 @@ def trained(optimizer, steps: int, variables: list[tf.Variable]) -> list[np.ndar
     return [variable.numpy() for variable in (*variables, *optimizer.variables())]
 
 
-def test_lamb_is_that_of_addons() -> None:
-    theirs = addons.lamb(SCHEDULE)
+@pytest.mark.parametrize("unadapted", [(), ("v1:0", "v2:0")])
+def test_lamb_is_that_of_addons(unadapted: tuple[str, ...]) -> None:
+    def variables() -> list[tf.Variable]:
+        return [tf.Variable(value, name=f"v{place}") for place, value in enumerate(first_values())]
+
+    theirs = addons.lamb(SCHEDULE, unadapted)
     assert type(theirs).__module__.startswith("tensorflow_addons")
-    expected = trained(theirs, 50, [tf.Variable(value) for value in first_values()])
-    found = trained(addons.Lamb(SCHEDULE), 50, [tf.Variable(value) for value in first_values()])
+    expected = trained(theirs, 50, variables())
+    found = trained(addons.Lamb(SCHEDULE, unadapted), 50, variables())
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
     assert not np.array_equal(found[0], first_values()[0])
