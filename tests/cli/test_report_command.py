@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -137,3 +138,30 @@ def test_what_is_no_report_is_said_so(tmp_path, content, message):
 def test_one_run_twice_is_refused(folders):
     with pytest.raises(CommandError, match="given twice"):
         invoke(folders / "other", folders / "other")
+
+
+def test_a_bundle_is_taken_wherever_a_run_is(folders, tmp_path):
+    said = invoke(folders / "w", "--bundle", tmp_path / "new" / "w.zip").stdout
+    content = (tmp_path / "new" / "w.zip").read_bytes()
+    assert f"sha256 {hashlib.sha256(content).hexdigest()}" in said
+    both = json.loads(invoke(tmp_path / "new" / "w.zip", folders / "other", "--json").stdout)
+    plain = json.loads(invoke(folders / "w", folders / "other", "--json").stdout)
+    for found in (both, plain):
+        found["runs"][0].pop("name"), found["differences"][0].pop("against")
+    assert both == plain and both["differences"][0]["rows"][-1]["difference"] is not None
+
+
+def test_a_damaged_bundle_ends_with_one_line(folders, tmp_path):
+    invoke(folders / "other", "--bundle", tmp_path / "b.zip")
+    (tmp_path / "b.zip").write_bytes((tmp_path / "b.zip").read_bytes()[:-1])
+    with pytest.raises(CommandError, match=r"b\.zip: not a whole zip archive") as raised:
+        invoke(tmp_path / "b.zip")
+    assert raised.value.code == ExitCode.DATA
+
+
+def test_what_cannot_be_bundled(folders, tmp_path):
+    invoke(folders / "other", "--bundle", tmp_path / "b.zip")
+    for runs in ([folders / "w", folders / "other"], [tmp_path / "b.zip"]):
+        with pytest.raises(CommandError, match="--bundle takes one run") as raised:
+            invoke(*runs, "--bundle", tmp_path / "c.zip")
+        assert raised.value.code == ExitCode.SETTINGS and not (tmp_path / "c.zip").exists()
