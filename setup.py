@@ -96,7 +96,7 @@ setup(
     py_modules=["hares_command"],
     include_package_data=True,
     package_data={
-        "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
+        "hares": ["**/*.json", "**/*.j2", "**/*.js", "**/*.csv"],
         "pipeline": ["**/*.pbtxt", "**/*.yaml", "lineage/page/*", "lineage/page/vendor/*"],
         "kubeflow": ["**/*.yaml", "image/Dockerfile"],
     },

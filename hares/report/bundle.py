@@ -37,6 +37,7 @@ from hares.arrays import npz_arrays
 from hares.averages import means
 from hares.predictions import Predictions, decode_predictions
 from hares.report import PAGE_FILE
+from hares.report.board import build_board, render_board
 from hares.report.page import render_page
 from hares.report.places import without_places
 from hares.report.runs import (
@@ -163,6 +164,7 @@ def load_bundle(path: Path, name: str) -> Run:
     _check_scores(run, str(path))
     try:
         render_page([run])
+        render_board(build_board([run]))
     except (
         ArithmeticError,
         AttributeError,

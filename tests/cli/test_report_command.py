@@ -6,40 +6,25 @@ import hashlib
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cli.commands.report import command
 from cli.errors import CommandError, ExitCode
 from hares.benchmark import build_report
-from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, write_report
 from hares.report.paper import paper_column
 from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import load_task, task_names
+from kits.scored_tasks import answers
 
 SETTINGS = ProtocolSettings(bootstrap_resamples=100)
 
 
-def answers(task, share, seed):
-    """Test clips of which about a `share` is answered right, in two seeds of a probe."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, 60)
-    right = np.random.default_rng(seed).random((2, 60)) < share
-    scores = np.zeros((2, 60, task.num_classes), np.float32)
-    edges = np.cumsum([0] + [len(slot.classes) for slot in task.slots])[:-1]
-    for place, clip in np.ndindex(2, 60):
-        scores[place, clip, edges + (labels[clip] if right[place, clip] else 1 - labels[clip])] = 1
-    ids = tuple((int(v),) * len(task.slots) for v in labels)
-    names = tuple(f"{i}.wav" for i in range(60))
-    return Predictions(task.metric, task.slots, names, ("",) * 60, ids, scores, np.ones(60))
-
-
 def scored(task, share, seed):
-    predictions = answers(task, share, seed)
+    predictions = answers(task, share, seed=seed)
     return TaskScore(
         task=task, value=predictions.score(), chance=0.5,
         resampled=predictions.resampled(100, draws_seed(task, 0)), seed_scores=tuple(predictions.seed_scores()),
