@@ -54,6 +54,6 @@ def _text(text: str, places: Mapping[str, str]) -> str:
         return spec[1] + os.path.basename(spec[2].rstrip("/"))
     for place, name in places.items():
         found = rf"(?<![\w.~-]){re.escape(place)}(?=[/\s'\"`,;:()<>|]|$)"
-        text = re.sub(found, lambda _, name=name: name, text)
+        text = re.sub(found, name.replace("\\", r"\\"), text)
     text = _HOME.sub("~", _USER_OF_URL.sub("", text))
     return _WINDOWS.sub(r"\1", _ABSOLUTE.sub(r"\1", text))
