@@ -1,6 +1,6 @@
 """Installs the `hares` command and the packages behind it.
 
-    pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `hares.evaluate`
+    pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `board`, `hares.evaluate`
     pip install .[pipeline]     all of it
 
 Ranges live here; `requirements.lock` pins every version of the whole with hashes and is what the README, CI and
