@@ -94,13 +94,17 @@ def parse_report(content: bytes, path: str) -> dict[str, Any]:
         ValueError: not JSON, or not a report of ours; the message names `path`.
     """
     try:
-        report = json.loads(content)
+        report = json.loads(content, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}). Score the encoder again") from error
     missing = sorted(_KEYS - set(report)) if isinstance(report, dict) else sorted(_KEYS)
     if missing:
         raise ValueError(f"{path}: no {', '.join(missing)}. Is this a report of HARES, of this version?")
     return dict(report)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def unpack_pictures(arrays: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:

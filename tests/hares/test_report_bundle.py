@@ -225,7 +225,8 @@ def test_bombs_do_not_go_off(runs: Path, tmp_path: Path) -> None:
     tall = npz_bytes({"scores": np.zeros((1, 9, 1), np.uint8)}).replace(
         b"'shape': (1, 9, 1),", b"'shape': (9**9**9,)"
     )
-    for damaged in (huge, tall, b"PK", b""):
+    torn = huge.replace(b"'shape': (", b"'sh\xe0pe: ((")  # no literal of Python's, nor its tokens
+    for damaged in (huge, tall, torn, b"PK", b""):
         with pytest.raises(ValueError, match=r"predictions/tut18\.npz"):
             load_bundle(rewrite(tmp_path / "b.zip", {**content, "predictions/tut18.npz": damaged}), "b")
 
@@ -245,12 +246,21 @@ def test_an_array_larger_than_its_bytes(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r["tasks"].pop("esc50"), "task esc50 is missing"),
+        (lambda r: r["tasks"].pop("esc50"), "no report of this version .LookupError: task .*esc50"),
         (lambda r: r["tasks"]["esc50"].pop("title"), "cannot be shown"),
         (lambda r: r.pop("partial_mean"), "no report of this version"),
         (lambda r: r.update(tasks=[]), "no report of this version"),
         (lambda r: r["tasks"]["tut18"].update(interval=["<", 1]), "cannot be shown"),
         (lambda r: r["tasks"]["tut18"].update(value="0.5"), "it says 0.5 for tut18"),
+        (
+            lambda r: r["tasks"]["esc50"].update(domain="music"),
+            "no report of this version .LookupError: task .*esc50",
+        ),
+        (lambda r: r["tasks"].update(tut18=r["tasks"].pop("tut18")), "tasks in another order"),
+        (lambda r: r["tasks"]["tut18"].update(chance=float("nan")), "not JSON .it holds NaN"),
+        (lambda r: r["protocol"]["choices"].append("\ud800"), "cannot be shown .UnicodeEncodeError"),
+        (lambda r: r["intervals"].update(hares=[10**400, 1]), "cannot be shown .OverflowError"),
+        (lambda r: r["tasks"]["tut18"]["manifest"].update(present="9"), "cannot be shown .TypeError"),
         (lambda r: r.clear(), "Is this a report of HARES"),
     ],
 )
