@@ -312,4 +312,7 @@ def _check_scores(run: Run, where: str) -> None:
 def _same(first: Any, second: Any) -> bool:
     if first is None or second is None:
         return first is second
-    return isinstance(first, int | float) and math.isclose(first, second, rel_tol=0, abs_tol=_SAME)
+    try:
+        return isinstance(first, int | float) and math.isclose(first, second, rel_tol=0, abs_tol=_SAME)
+    except OverflowError:  # a whole number that no float holds
+        return False

@@ -261,6 +261,10 @@ def test_an_array_larger_than_its_bytes(runs: Path, tmp_path: Path) -> None:
         (lambda r: r["protocol"]["choices"].append("\ud800"), "cannot be shown .UnicodeEncodeError"),
         (lambda r: r["intervals"].update(hares=[10**400, 1]), "cannot be shown .OverflowError"),
         (lambda r: r["tasks"]["tut18"]["manifest"].update(present="9"), "cannot be shown .TypeError"),
+        (
+            lambda r: r["partial_mean"].update(hares=10**400),
+            "for partial mean, hares, and its predictions give",
+        ),
         (lambda r: r.clear(), "Is this a report of HARES"),
     ],
 )
