@@ -1,6 +1,6 @@
 """Installs the `hares` command and the packages behind it.
 
-    pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `hares.evaluate`
+    pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `board`, `hares.evaluate`
     pip install .[pipeline]     all of it
 
 Ranges live here; `requirements.lock` pins every version of the whole with hashes and is what the README, CI and
@@ -96,7 +96,7 @@ setup(
     py_modules=["hares_command"],
     include_package_data=True,
     package_data={
-        "hares": ["**/*.json", "**/*.j2", "**/*.csv"],
+        "hares": ["**/*.json", "**/*.j2", "**/*.js", "**/*.csv"],
         "pipeline": ["**/*.pbtxt", "**/*.yaml", "lineage/page/*", "lineage/page/vendor/*"],
         "kubeflow": ["**/*.yaml", "image/Dockerfile"],
     },

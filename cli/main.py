@@ -45,6 +45,7 @@ def hares() -> None:
     hares report W                                      its scores again, beside the paper's
     hares lineage trace SCORE --workspace W             which bytes, code and settings made a number
     hares evaluate --encoder SPEC --corpus DIR          HARES for any encoder, without TFX
+    hares board W theirs.zip --html board.html          a leaderboard of many runs
     hares doctor --target vertex --cluster FILE         what would fail there, before it is submitted
     hares presets                                       every row of the paper's tables as a preset
     hares study --grid tiny --corpus DIR --workspace W  a grid of presets, and table 2 from it

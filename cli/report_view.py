@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from cli.errors import CommandError, ExitCode, writing_to
 from cli.fitted_table import FittedTable
 from cli.terminal import Terminal, joined, styled
 from hares.atomic_files import write_atomically
+from hares.report.bundle import bundle_bytes, is_bundle, load_bundle
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
 from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
@@ -25,16 +27,19 @@ _WORKSPACE_REPORTS = ("artifacts", "evaluator", "report")  # `pipeline.workspace
 
 
 def load_runs(paths: Sequence[Path]) -> list[Run]:
-    """Loads the reports of workspaces and folders, each under a unique name.
+    """Loads the reports of workspaces, folders and bundles, each under a unique name.
 
     Raises:
         CommandError: there is no report, or it cannot be read.
     """
     try:
-        folders = [_report_folder(path) for path in paths]
-        return [load_run(folder, name) for folder, name in zip(folders, _names(paths), strict=True)]
+        return [_load(path, name) for path, name in zip(paths, _names(paths), strict=True)]
     except ValueError as error:
         raise CommandError(str(error), ExitCode.DATA) from error
+
+
+def _load(path: Path, name: str) -> Run:
+    return load_bundle(path, name) if is_bundle(path) else load_run(_report_folder(path), name)
 
 
 def _report_folder(path: Path) -> Path:
@@ -66,6 +71,28 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
     """Writes the page of all runs."""
     with writing_to(path, "--html"):
         write_atomically(path, render_page(runs))
+
+
+def write_bundle(runs: Sequence[Path], path: Path) -> str:
+    """Writes the only run as a bundle.
+
+    Returns:
+        The bundle's SHA-256.
+
+    Raises:
+        CommandError: several runs, a bundle, or a run that cannot be bundled.
+    """
+    if len(runs) != 1 or is_bundle(runs[0]):
+        raise CommandError(
+            "--bundle takes one run, and a folder, not a bundle; call it once for each", ExitCode.SETTINGS
+        )
+    try:
+        content = bundle_bytes(_report_folder(runs[0]))
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.DATA) from error
+    with writing_to(path, "--bundle"):
+        write_atomically(path, content)
+    return hashlib.sha256(content).hexdigest()
 
 
 def show_runs(runs: Sequence[Run], as_json: bool) -> None:

@@ -32,7 +32,10 @@ CHOSEN = [
     "tests/hares/test_protocol_crops.py",
     "tests/hares/test_report_files.py",
     "tests/hares/test_corpus_check.py",
+    "tests/hares/test_report_bundle.py",
+    "tests/hares/test_report_board.py",
     "tests/cli/test_report_command.py",
+    "tests/cli/test_board_command.py",
 ]
 FRAMEWORKS = ("torch", "onnx", "onnxruntime", "jax", "keras", "transformers")
 MEGABYTES = 300  # of all that is installed; 250 when this was written

@@ -1,9 +1,9 @@
 """The loop that trains a probe by gradient descent, and the scores of its test clips (paper appendix A).
 
 Adam with a linear warm-up from 0 and a cosine to 0, in float32. A step is a gather, two matrix products a layer and ten
-passes over the weights, none of which makes an array of the weights' size. A compiled graph of TensorFlow needs about
-0.6 of the processor time (docs/measurements/probes.md); this gives the same numbers on every installation. Each seed
-trains on its own batches, on a core of its own as far as there are cores: BLAS itself computes on one
+passes over the weights, none of which makes an array of the weights' size. A compiled graph of TensorFlow needs 0.4
+to 0.65 of the processor time (docs/measurements/probes.md); this gives the same numbers on every installation. Each
+seed trains on its own batches, on a core of its own as far as there are cores: BLAS itself computes on one
 (`hares.probes.load_probe`), so that their number decides no digit. Where the embeddings are too large for memory,
 batches come gathered (`hares.probes._batches`).
 

@@ -71,16 +71,12 @@ def load_run(folder: Path, name: str) -> Run:
     """
     path = folder / REPORT_FILE
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ValueError(f"{path}: there is no such file. Has the run ended?") from error
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; the report cannot be read") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}). Score the encoder again") from error
-    missing = sorted(_KEYS - set(report)) if isinstance(report, dict) else sorted(_KEYS)
-    if missing:
-        raise ValueError(f"{path}: no {', '.join(missing)}. Is this a report of HARES, of this version?")
+    report = parse_report(content, str(path))
     found = {task: folder / PREDICTIONS_FOLDER / f"{task}.npz" for task in task_names()}
     pictures = folder / PICTURES_FILE
     return Run(
@@ -89,6 +85,26 @@ def load_run(folder: Path, name: str) -> Run:
         {task: load_predictions(file) for task, file in found.items() if file.is_file()},
         unpack_pictures(npz_arrays(pictures.read_bytes(), str(pictures))) if pictures.is_file() else {},
     )
+
+
+def parse_report(content: bytes, path: str) -> dict[str, Any]:
+    """The report in the bytes of a `report.json`.
+
+    Raises:
+        ValueError: not JSON, or not a report of ours; the message names `path`.
+    """
+    try:
+        report = json.loads(content, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON ({error}). Score the encoder again") from error
+    missing = sorted(_KEYS - set(report)) if isinstance(report, dict) else sorted(_KEYS)
+    if missing:
+        raise ValueError(f"{path}: no {', '.join(missing)}. Is this a report of HARES, of this version?")
+    return dict(report)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def unpack_pictures(arrays: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:

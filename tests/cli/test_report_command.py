@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from cli.commands.report import command
 from cli.errors import CommandError, ExitCode
 from hares.benchmark import build_report
-from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import percent, write_report
 from hares.report.paper import paper_column
 from hares.scoring import TaskScore
 from hares.statistics import draws_seed
 from hares.task import load_task, task_names
+from kits.scored_tasks import answers
 
 SETTINGS = ProtocolSettings(bootstrap_resamples=100)
 
 
-def answers(task, share, seed):
-    """Test clips of which about a `share` is answered right, in two seeds of a probe."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, 2, 60)
-    right = np.random.default_rng(seed).random((2, 60)) < share
-    scores = np.zeros((2, 60, task.num_classes), np.float32)
-    edges = np.cumsum([0] + [len(slot.classes) for slot in task.slots])[:-1]
-    for place, clip in np.ndindex(2, 60):
-        scores[place, clip, edges + (labels[clip] if right[place, clip] else 1 - labels[clip])] = 1
-    ids = tuple((int(v),) * len(task.slots) for v in labels)
-    names = tuple(f"{i}.wav" for i in range(60))
-    return Predictions(task.metric, task.slots, names, ("",) * 60, ids, scores, np.ones(60))
-
-
 def scored(task, share, seed):
-    predictions = answers(task, share, seed)
+    predictions = answers(task, share, seed=seed)
     return TaskScore(
         task=task, value=predictions.score(), chance=0.5,
         resampled=predictions.resampled(100, draws_seed(task, 0)), seed_scores=tuple(predictions.seed_scores()),
@@ -137,3 +123,30 @@ def test_what_is_no_report_is_said_so(tmp_path, content, message):
 def test_one_run_twice_is_refused(folders):
     with pytest.raises(CommandError, match="given twice"):
         invoke(folders / "other", folders / "other")
+
+
+def test_a_bundle_is_taken_wherever_a_run_is(folders, tmp_path):
+    said = invoke(folders / "w", "--bundle", tmp_path / "new" / "w.zip").stdout
+    content = (tmp_path / "new" / "w.zip").read_bytes()
+    assert f"sha256 {hashlib.sha256(content).hexdigest()}" in said
+    both = json.loads(invoke(tmp_path / "new" / "w.zip", folders / "other", "--json").stdout)
+    plain = json.loads(invoke(folders / "w", folders / "other", "--json").stdout)
+    for found in (both, plain):
+        found["runs"][0].pop("name"), found["differences"][0].pop("against")
+    assert both == plain and both["differences"][0]["rows"][-1]["difference"] is not None
+
+
+def test_a_damaged_bundle_ends_with_one_line(folders, tmp_path):
+    invoke(folders / "other", "--bundle", tmp_path / "b.zip")
+    (tmp_path / "b.zip").write_bytes((tmp_path / "b.zip").read_bytes()[:-1])
+    with pytest.raises(CommandError, match=r"b\.zip: not a whole zip archive") as raised:
+        invoke(tmp_path / "b.zip")
+    assert raised.value.code == ExitCode.DATA
+
+
+def test_what_cannot_be_bundled(folders, tmp_path):
+    invoke(folders / "other", "--bundle", tmp_path / "b.zip")
+    for runs in ([folders / "w", folders / "other"], [tmp_path / "b.zip"]):
+        with pytest.raises(CommandError, match="--bundle takes one run") as raised:
+            invoke(*runs, "--bundle", tmp_path / "c.zip")
+        assert raised.value.code == ExitCode.SETTINGS and not (tmp_path / "c.zip").exists()
