@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kubeflow.clusters import ClusterKind, ServiceConfig, checked_service
+from kubeflow.kubernetes_names import check_label, check_volumes
 from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from pipeline.beam_args import DASK, checked_beam_args
 from pipeline.hosts import without_user
@@ -141,7 +142,10 @@ class ClusterConfig:
                     )
         if self.volumes and self.target == "vertex":
             raise SettingError("volumes: Vertex mounts none; remove it, its steps see buckets below /gcs")
+        check_volumes(self.volumes)
         for kind, resources in self.resources.items():
+            for key, value in resources.node_selector.items():
+                check_label(f"resources.{kind}.node_selector", key, value)
             if resources.node_selector and self.target == "vertex":
                 raise SettingError(
                     f"resources.{kind}.node_selector: Vertex has no nodes to select; give an accelerator"

@@ -28,12 +28,12 @@ class ScheduleRequest:
     marker: str
     assignments: tuple[str, ...]
 
-    def checked_cron(self) -> str:
-        """When runs start. Raises CommandError for options that are wrong or do not go together."""
+    def checked_cron(self, target: str) -> str:
+        """When runs start on a target. Raises CommandError for options that are wrong or do not go together."""
         from kubeflow.cron import checked_cron
 
         try:
-            cron = checked_cron(self.cron)
+            cron = checked_cron(self.cron, target)
         except ValueError as error:
             raise CommandError(str(error), ExitCode.SETTINGS) from error
         if (self.window is None) != (not self.source):
@@ -74,7 +74,8 @@ def command() -> None:
 @command.command()
 @cluster_options
 @COMPILED
-@click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: '0 3 * * *'.")
+@click.option("--cron", required=True, help="Minute, hour, day of month, month, day of week: "
+              "'0 3 * * *'; on Vertex after a time zone: 'TZ=Europe/Berlin 0 3 * * *'.")  # fmt: skip
 @click.option("--max-concurrent", type=click.IntRange(1, 10), default=1, show_default=True,
               help="How many runs may be at work at once.")  # fmt: skip
 @click.option("--name", default="", help="Its unique name; by default the file's name.")
@@ -101,7 +102,7 @@ def create(target: str, cluster: Path, compiled: Path, as_json: bool, **options:
     from cli.terminal import say
 
     request = ScheduleRequest(compiled, **options)
-    cron = request.checked_cron()
+    cron = request.checked_cron(target)
     parameters = parse_parameters(request.assignments)
     name = shown_name(request.name, compiled)
     with opened(target, cluster) as service, tempfile.TemporaryDirectory() as folder:

@@ -36,6 +36,10 @@ _BEAM_KINDS = ("ingest", "statistics", "transform", "embed")
 # file may set others.
 _PARAMETERS = {"ingest": ("sources", "fingerprint"), "evaluator": ("baseline", "run_key")}
 _BACKOFF = "30s"
+# Argo tries again only within this time of the first attempt's start, and a trainer may run for days before it fails.
+# Where the file says nothing, Kubeflow since 2.14 says 0, and no step is ever retried (kubeflow/pipelines,
+# backend/src/v2/compiler/argocompiler/container.go, addParameterDefault). Vertex has a limit of its own, one hour.
+_RETRIED_FOR = "2592000s"
 _UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, the unit of the schema
 
 
@@ -105,6 +109,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
                 task["retryPolicy"] = {
                     "maxRetryCount": retries, "backoffDuration": _BACKOFF, "backoffFactor": 2.0,
                 }  # fmt: skip
+                if cluster.target == "kubeflow":
+                    task["retryPolicy"]["backoffMaxDuration"] = _RETRIED_FOR
         for key in _PARAMETERS.get(kind, ()):
             if key not in task["inputs"]["parameters"]:
                 continue  # the node of the window joins what others ingested, and has no such parameter
@@ -180,7 +186,7 @@ def _on_vertex(
     if registers:
         container = and_register(container, RegistryStep(cluster.step_service, registers, pipeline, labels))
     if hardware:
-        step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind))
+        step = CustomJobStep(cluster.step_service, hardware, cluster.image_of(kind), labels=labels)
         container = in_custom_job({**container, "image": cluster.image}, step)
     return container
 

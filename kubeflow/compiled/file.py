@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -13,11 +12,9 @@ from typing import Any
 
 import yaml
 
+from kubeflow.kubernetes_names import ARGO_TASK_NAME
+
 SCHEMA = "2.1.0"
-# Kubeflow passes task names on to Argo, whose validator takes no others; a run with another name is never created
-# (argo-workflows, workflow/validate/validate.go, workflowFieldNameFmt; kubeflow/pipelines,
-# backend/src/apiserver/resource/resource_manager.go, which validates before it creates).
-ARGO_TASK_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 
 
 class CompiledFileError(ValueError):
@@ -59,6 +56,20 @@ class CompiledStep:
         """How often a failed step is repeated."""
         return int(self.task.get("retryPolicy", {}).get("maxRetryCount", 0))
 
+    def retried_by_argo(self, attempts: int, seconds: float) -> bool:
+        """Whether Argo starts another attempt on Kubeflow.
+
+        The wait before it must end within `backoffMaxDuration` of the first attempt's start (argo-workflows 3.5.14 and
+        4.0.5, workflow/controller/operator.go, processNodeRetries). Kubeflow 2.14 to 2.17 take 0 where it is missing.
+
+        Args:
+            attempts: that failed so far.
+            seconds: since the first one's start.
+        """
+        policy = self.task.get("retryPolicy", {})
+        wait = _seconds(policy.get("backoffDuration")) * (policy.get("backoffFactor") or 1) ** (attempts - 1)
+        return attempts <= self.retries and seconds + wait <= _seconds(policy.get("backoffMaxDuration"))
+
 
 @dataclass(frozen=True)
 class CompiledPipeline:
@@ -89,7 +100,7 @@ def read_compiled(path: Path) -> CompiledPipeline:
     job = documents[0] if documents and isinstance(documents[0], dict) else {}
     try:
         if "pipelineSpec" not in job:
-            _check_argo_names(path, job["root"]["dag"]["tasks"])
+            check_argo_names(path, job["root"]["dag"]["tasks"])
             job = with_node_names(job)
         spec = job.get("pipelineSpec", job)
         executors = spec["deploymentSpec"]["executors"]
@@ -97,6 +108,8 @@ def read_compiled(path: Path) -> CompiledPipeline:
             name: _step(path, name, task, spec["components"], executors)
             for name, task in spec["root"]["dag"]["tasks"].items()
         }
+        if "pipelineSpec" not in job:
+            _check_shared_containers(path, steps.values())
         name, schema = spec["pipelineInfo"]["name"], spec["schemaVersion"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CompiledFileError(
@@ -160,6 +173,16 @@ def with_node_names(spec: Mapping[str, Any]) -> dict[str, Any]:
     return done
 
 
+def check_argo_names(path: Path, tasks: Mapping[str, Any]) -> None:
+    """Raises CompiledFileError if Argo refuses the name of a task."""
+    bad = [name for name in tasks if not ARGO_TASK_NAME.fullmatch(name)]
+    if bad:
+        raise CompiledFileError(
+            f"{path}: Argo refuses the step names {', '.join(bad)}; it takes letters, digits and -. Compile the file "
+            "again with `hares compile --target kubeflow`"
+        )
+
+
 def rename_tasks(spec: dict[str, Any], names: Mapping[str, str]) -> None:
     """Renames tasks in place, also where other tasks refer to them; components keep their names."""
     tasks = spec["root"]["dag"]["tasks"]
@@ -201,13 +224,27 @@ def parameter_defaults(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: entry["defaultValue"] for key, entry in defined.items() if "defaultValue" in entry}
 
 
-def _check_argo_names(path: Path, tasks: Mapping[str, Any]) -> None:
-    bad = [name for name in tasks if not ARGO_TASK_NAME.fullmatch(name)]
-    if bad:
-        raise CompiledFileError(
-            f"{path}: Argo refuses the step names {', '.join(bad)}; it takes letters, digits and -. Compile the file "
-            "again with `hares compile --target kubeflow`"
-        )
+def _seconds(duration: str | None) -> float:
+    """Seconds of a duration as protobuf writes it in JSON, as in "30s"."""
+    return float(duration.removesuffix("s")) if duration else 0.0
+
+
+def _check_shared_containers(path: Path, steps: Iterable[CompiledStep]) -> None:
+    """Refuses steps with one container and different definitions.
+
+    Kubeflow keeps a component's definitions under the digest of its container, so both would get those of one of them
+    (kubeflow/pipelines 2.2 to 2.17, backend/src/v2/compiler/argocompiler/argo.go, hashComponentContainer).
+    """
+    first: dict[str, CompiledStep] = {}
+    for step in steps:
+        if step.container is None:
+            continue
+        other = first.setdefault(json.dumps(step.container, sort_keys=True), step)
+        if {**other.component, "executorLabel": ""} != {**step.component, "executorLabel": ""}:
+            raise CompiledFileError(
+                f"{path}: steps {other.name} and {step.name} have equal containers and different inputs or outputs: "
+                "Kubeflow would give both those of one"
+            )
 
 
 def _step(

@@ -4,15 +4,14 @@ Each step's own command is executed as a process. `{{$}}` in it is replaced by t
 put there, and the names of run and task are replaced likewise; drivers (`lifecycle.preCacheCheck`) run first. `python`
 becomes this interpreter, since no image is pulled. A step's outputs are read from its output file, as the cluster does.
 
-The steps of a Kubeflow file get what Kubeflow would give them and no more: input artifacts without a type, the log
-among the outputs, importers of addresses with a scheme only (`executor_input.as_tfx_expects` and `_import` name the
-sources).
+The steps of a Kubeflow file get what Kubeflow would give them and no more (`kfp_launcher` has the list), and are
+retried as Argo counts (`CompiledStep.retried_by_argo`).
 
 The folder of a run holds:
 
 | path | what |
 |---|---|
-| STEP/attempt-N/ | one attempt: its outputs, `executor_input.json`, `executor_output.json`, `log.txt` |
+| STEP/attempt-N/ | one attempt: its outputs and output file, `executor_input.json`, `log.txt` |
 | STEP/task-DIGEST/ | of a Vertex file: outputs and `executor_output.json` of all attempts at the same input |
 | STEP/published.json | which attempt counts, its artifacts and parameters, and the digest of its executor input |
 
@@ -27,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -34,12 +34,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from hares.atomic_files import no_link, refuse_links, write_atomically
+from kubeflow.compiled import kfp_launcher
 from kubeflow.compiled.executor_input import EXECUTOR_LOGS
 from kubeflow.compiled.file import CompiledFileError, CompiledPipeline, CompiledStep
 
@@ -70,10 +71,15 @@ class AttemptObserver(Protocol):
 
 @dataclass(frozen=True)
 class _AttemptPaths:
-    """Where an attempt writes: log and input into its own folder, the rest into the task's."""
+    """Where an attempt writes: log and input into its own folder, the rest into the task's.
 
+    `run` is the folder of the whole run; of a Vertex file attempts share their task's folder.
+    """
+
+    run: Path
     attempt: Path
     task: Path
+    for_vertex: bool
 
     @property
     def input_file(self) -> Path:
@@ -84,11 +90,12 @@ class _AttemptPaths:
         return self.attempt / LOG_FILE
 
     @property
-    def output_file(self) -> Path:
-        return self.task / OUTPUT_FILE
+    def outputs(self) -> Path:
+        return self.task / "outputs"
 
-    def uri(self, key: str) -> Path:
-        return self.task / "outputs" / key
+    @property
+    def output_file(self) -> Path:
+        return self.task / OUTPUT_FILE if self.for_vertex else self.outputs / kfp_launcher.OUTPUT_FILE
 
 
 Artifacts = dict[str, list[dict[str, Any]]]
@@ -133,11 +140,13 @@ def run_compiled(
         if step.container is None:
             done[step.name] = _Outputs(_import(step, pipeline.for_vertex))
             continue
+        run = folder.resolve()
         inputs = _inputs(step, pipeline, done)
         if not pipeline.for_vertex:
-            inputs["artifacts"] = _without_types(inputs["artifacts"])
+            with _refusals(step):
+                inputs = kfp_launcher.handed_over(step, inputs, run)
         digest = _digest(step, inputs)
-        home = folder.resolve() / step.name
+        home = run / step.name
         published = _published(home, digest)
         outcome = "kept" if published is not None else "ran"
         if published is None:
@@ -159,14 +168,13 @@ def _run_step(
     environment: Mapping[str, str],
 ) -> _Outputs:
     """Tries a step as often as its policy says; `task` is the folder that its attempts share, if they do."""
-    began, code, log = time.monotonic(), 0, home
-    for _ in range(step.retries + 1):
+    began = time.monotonic()
+    for count in itertools.count(1):
         attempt = _next_attempt(home)
         folder = home / f"attempt-{attempt}"
         folder.mkdir(parents=True)
-        paths = _AttemptPaths(folder, task or folder)
+        paths = _AttemptPaths(home.parent, folder, task or folder, for_vertex=task is not None)
         paths.task.mkdir(exist_ok=True)
-        log = paths.log_file
         started = functools.partial(observer.start, step.name, attempt)
         code = _run_attempt(step, inputs, paths, started, environment)
         if code == 0:
@@ -174,11 +182,14 @@ def _run_step(
             record = {"attempt": attempt, "digest": digest, **asdict(given)}
             write_atomically(home / PUBLISHED, json.dumps(record, indent=1, sort_keys=True))
             return given
-    observer.finish(step.name, "failed", time.monotonic() - began)
+        passed = time.monotonic() - began
+        if not (count <= step.retries if paths.for_vertex else step.retried_by_argo(count, passed)):
+            break
+    observer.finish(step.name, "failed", passed)
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     raise CompiledStepError(
         step.name,
-        f"step {step.name} ended with {how} in {step.retries + 1} attempts; the last one's log is {log}",
+        f"step {step.name} ended with {how} in {count} attempts; the last one's log is {paths.log_file}",
     )
 
 
@@ -268,7 +279,7 @@ def _read_output(paths: _AttemptPaths) -> dict[str, Any]:
 def _merged(planned: dict[str, Any], written: dict[str, Any], key: str) -> dict[str, Any]:
     """An artifact with the address and properties of the output file; its type stays."""
     (own,) = written.get("artifacts", {}).get(key, {}).get("artifacts", [{}])
-    metadata = {**planned["metadata"], **own.get("metadata", {})}
+    metadata = {**planned.get("metadata", {}), **own.get("metadata", {})}
     return {**planned, "uri": own.get("uri") or planned["uri"], "metadata": metadata}
 
 
@@ -291,25 +302,26 @@ def _inputs(step: CompiledStep, pipeline: CompiledPipeline, done: Mapping[str, _
     return {"artifacts": artifacts, "parameterValues": values}
 
 
-def _without_types(artifacts: Mapping[str, Any]) -> dict[str, Any]:
-    """Inputs as Kubeflow's driver passes them on."""
-    return {
-        key: {"artifacts": [{**one, "type": {"instanceSchema": ""}} for one in entry["artifacts"]]}
-        for key, entry in artifacts.items()
-    }
+@contextlib.contextmanager
+def _refusals(step: CompiledStep) -> Iterator[None]:
+    """What Kubeflow would refuse is a failure of the step."""
+    try:
+        yield
+    except kfp_launcher.RefusedByKubeflowError as error:
+        raise CompiledStepError(
+            step.name, f"step {step.name}: Kubeflow would fail it, because {error}"
+        ) from error
 
 
 def _planned_outputs(step: CompiledStep, paths: _AttemptPaths) -> dict[str, Any]:
+    if not paths.for_vertex:
+        return kfp_launcher.planned_outputs(step, paths.outputs, paths.log_file)
     artifacts: dict[str, Any] = {}
-    if paths.task == paths.attempt:  # of a Kubeflow file
-        kind = {"schemaTitle": "system.Artifact"}
-        log = {"name": EXECUTOR_LOGS, "type": kind, "uri": str(paths.log_file), "metadata": {}}
-        artifacts[EXECUTOR_LOGS] = {"artifacts": [log]}
     for key, definition in step.component.get("outputDefinitions", {}).get("artifacts", {}).items():
         one = {
             "name": f"{step.name}/{key}/{paths.task.name}",
             "type": definition["artifactType"],
-            "uri": str(paths.uri(key)),
+            "uri": str(paths.outputs / key),
             "metadata": {**definition.get("metadata", {})},
         }
         artifacts[key] = {"artifacts": [one]}
@@ -328,6 +340,10 @@ def _collect(step: CompiledStep, paths: _AttemptPaths) -> _Outputs:
         for key, entry in planned.items()
         if key != EXECUTOR_LOGS
     }
+    if not paths.for_vertex:
+        with _refusals(step):
+            kfp_launcher.check_output(written)
+            artifacts = {key: [kfp_launcher.kept(one, paths.run)] for key, (one,) in artifacts.items()}
     wanted = step.component.get("outputDefinitions", {}).get("parameters", {})
     parameters = {key: written.get("parameterValues", {}).get(key) for key in wanted}
     missing = sorted(key for key, value in parameters.items() if value is None)
@@ -347,7 +363,7 @@ def _import(step: CompiledStep, for_vertex: bool) -> Artifacts:
             f"step {step.name}: Kubeflow imports only from gs://, s3:// and minio://, and this is {value}"
         )
     one = {
-        "name": f"{step.name}/result",
+        "name": f"{step.name}/result" if for_vertex else "result",
         "type": importer["typeSchema"],
         "uri": value,
         "metadata": importer.get("metadata", {}),

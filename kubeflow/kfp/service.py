@@ -19,7 +19,7 @@ from typing import Any
 import kfp_server_api as api
 
 from kubeflow.clusters import ClusterRun, Failure, Schedule, ServiceConfig, ServiceError, State, StepState
-from kubeflow.compiled.file import CompiledFileError, read_documents
+from kubeflow.compiled.file import CompiledFileError, check_argo_names, read_documents
 from kubeflow.kfp.api import KfpApi, LostAnswerError
 
 _MARK = "hares-key:"
@@ -228,22 +228,34 @@ class KfpService:
             name=run.get("display_name", ""),
             state=_STATES.get(run.get("state", ""), State.PENDING),
             created=run.get("created_at", ""),
-            steps=_steps(run) if with_steps else (),
+            steps=_steps(run, self._config.namespace) if with_steps else (),
             url=f"{self._config.host.rstrip('/')}/#/runs/details/{run_id}",
             message=run.get("error", {}).get("message", ""),
         )
 
 
-def _steps(run: Mapping[str, Any]) -> tuple[StepState, ...]:
-    """The compiled file's tasks, without the drivers that Kubeflow lists beside them."""
+def _steps(run: Mapping[str, Any], namespace: str) -> tuple[StepState, ...]:
+    """The compiled file's tasks, without the drivers that Kubeflow lists beside them.
+
+    Kubeflow says neither why a task failed nor that one was left out, as after a failed driver (2.17.0,
+    backend/src/apiserver/server/api_converter.go, toApiPipelineTaskDetail, and model/run.go, ToV2).
+    """
     spec = run.get("pipeline_spec") or {}
     spec = spec.get("pipeline_spec", spec)
     begun = {task.get("display_name"): task for task in run.get("run_details", {}).get("task_details", [])}
+    left = State.SKIPPED if _STATES.get(run.get("state", ""), State.PENDING).ended else State.PENDING
+    where = f"kubectl logs --namespace {namespace or 'NAMESPACE'} --selector pipeline/runid={run['run_id']} --prefix"
     steps = []
     for name in spec.get("root", {}).get("dag", {}).get("tasks", {}):
-        task = begun.get(name, {})
-        state = _STATES.get(task.get("state", ""), State.PENDING)
-        steps.append(StepState(name, state, task.get("error", {}).get("message", "")))
+        state, driver = (
+            _STATES.get(begun.get(task, {}).get("state", ""), left) for task in (name, f"{name}-driver")
+        )
+        message = begun.get(name, {}).get("error", {}).get("message", "")
+        if driver is State.FAILED:
+            state, message = driver, f"it did not begin, as its driver failed; see `{where}`"
+        elif state is State.FAILED and not message:
+            message = f"see `{where}`"
+        steps.append(StepState(name, state, message))
     return tuple(steps)
 
 
@@ -269,6 +281,10 @@ def _specification(compiled: Path) -> dict[str, Any]:
             Failure.INVALID,
             f"{compiled} is not a pipeline for Kubeflow; write one with `hares compile --target kubeflow`",
         )
+    try:
+        check_argo_names(compiled, documents[0]["root"].get("dag", {}).get("tasks", {}))
+    except CompiledFileError as error:
+        raise ServiceError(Failure.INVALID, str(error)) from error
     if len(documents) == 1:
         return documents[0]
     return {"pipeline_spec": documents[0], "platform_spec": documents[1]}

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,14 @@ class CustomJobStep:
         hardware: what the job runs on.
         image: of the job; the step itself only waits, and keeps its own image.
         poll_seconds: between two queries of the job's state.
+        labels: the run's; a custom job inherits none, and its cost is counted by its own.
     """
 
     service: ServiceConfig
     hardware: HardwareSpec
     image: str
     poll_seconds: float = 30.0
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def in_custom_job(container: Mapping[str, Any], step: CustomJobStep) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     job = custom_job(
         f"hares {key.rsplit('/', 1)[-1]}", step.hardware, step.image, command, step.service.service_account
     )
+    job.labels = dict(step.labels)
     try:
         done = run_custom_job(VertexApi(step.service), key, job, stopped, step.poll_seconds)
     except CustomJobCancelled as cancelled:

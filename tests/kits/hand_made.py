@@ -15,15 +15,25 @@ PROLOGUE = """
 import json, os, pathlib, signal, sys
 given = json.loads(sys.argv[1])
 uri = {k: v["artifacts"][0]["uri"] for k, v in given["outputs"]["artifacts"].items()}
-took = {k: v["artifacts"][0] for k, v in given["inputs"].get("artifacts", {}).items()}
-values = given["inputs"]["parameterValues"]
+took = {k: v["artifacts"][0] for k, v in given.get("inputs", {}).get("artifacts", {}).items()}
+values = given.get("inputs", {}).get("parameterValues", {})
 def write(key, text):
     pathlib.Path(uri[key]).mkdir(parents=True, exist_ok=True)
     (pathlib.Path(uri[key]) / "data").write_text(text)
 def say(**metadata):
     artifacts = {k: {"artifacts": [{"uri": uri[k], "metadata": metadata}]} for k in uri}
-    pathlib.Path(given["outputs"]["outputFile"]).write_text(json.dumps({"artifacts": artifacts}))
+    file = pathlib.Path(given["outputs"]["outputFile"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"artifacts": artifacts}))
 """
+
+
+class Quiet:
+    """An observer of attempts that says nothing."""
+
+    def start(self, step: str, attempt: int, process: int) -> None: ...
+
+    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
 
 
 def step(code: str, takes: dict[str, tuple[str, str]] | None = None, gives: tuple[str, ...] = ("out",),
@@ -50,7 +60,7 @@ def step(code: str, takes: dict[str, tuple[str, str]] | None = None, gives: tupl
         "dependentTasks": sorted({p for p, _ in (takes or {}).values()}),
     }
     if retries:
-        task["retryPolicy"] = {"maxRetryCount": retries}
+        task["retryPolicy"] = {"maxRetryCount": retries, "backoffMaxDuration": "3600s"}
     return {"container": container, "task": task, "gives": gives}
 
 

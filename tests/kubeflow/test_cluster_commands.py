@@ -47,7 +47,7 @@ def test_submit_waits_and_says_how_it_ended(kfp: KfpServer, folder: Path) -> Non
     assert code(result) == 0 and "done      ingest" in result.output and "succeeded" in result.output
     kfp.outcome = "FAILED"
     result = call("submit hares.yaml --wait --poll 0.01 --again")
-    assert code(result) == ExitCode.STEP and "trainer: out of memory" in str(result.exception)
+    assert code(result) == ExitCode.STEP and "trainer: see `kubectl logs" in str(result.exception)
     assert "FAILED    trainer" in result.output
 
 

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from cli.commands.run_compiled import _without_secrets
 from cli.errors import CommandError
 from cli.main import hares
-from kits.hand_made import step, write_file
+from kits.hand_made import Quiet, step, write_file
 from kubeflow.compiled.file import read_compiled
 from kubeflow.compiled.local_run import run_compiled
 from kubeflow.compiled.trust import untrusted_parts
@@ -157,13 +157,7 @@ def test_steps_get_no_token_and_no_folder_of_the_users(
         "importlib.util.find_spec('stranger') is None, sys.stdin.read()])); say()"
     )
     path = write_file(tmp_path / "p.yaml", {"one": step(told)})
-
-    class Silent:
-        def start(self, *_: object) -> None: ...
-
-        def finish(self, *_: object) -> None: ...
-
-    done = run_compiled(read_compiled(path), tmp_path / "run", Silent(), _without_secrets())
+    done = run_compiled(read_compiled(path), tmp_path / "run", Quiet(), _without_secrets())
     environment, folder, hidden, read = json.loads(Path(done["one"]["out"][0]["uri"], "data").read_text())
     assert not set(TOKENS) & set(environment) and "a secret" not in environment.values()
     assert environment["PATH"] == os.environ["PATH"]

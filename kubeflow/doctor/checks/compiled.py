@@ -14,8 +14,8 @@ from typing import Any
 import yaml
 
 from kubeflow.compiled.executor_input import FOLDERS
-from kubeflow.compiled.file import ARGO_TASK_NAME
 from kubeflow.doctor.finding import Finding, Severity, Subject
+from kubeflow.kubernetes_names import ARGO_TASK_NAME
 
 # What the Kubeflow Pipelines compiler accepts as a type's name.
 _TYPE_NAME = re.compile(r"^[a-z][a-z0-9-_]{2,20}[.][A-Z][a-zA-Z0-9-_]{2,49}$")
@@ -83,6 +83,20 @@ def check_task_names(subject: Subject) -> Iterator[Finding]:
             yield Finding(
                 "task_name", Severity.FATAL, f"{subject.compiled_file}: {name}",
                 "Argo refuses the name of the step; accepted are letters, digits and -",
+                "compile the file again with `hares compile --target kubeflow`",
+            )  # fmt: skip
+
+
+def check_retries(subject: Subject) -> Iterator[Finding]:
+    """On Kubeflow, a step that may be retried says for how long; without it Kubeflow 2.14 and later never retry it."""
+    if subject.target != "kubeflow":
+        return
+    for name, task in subject.compiled.get("root", {}).get("dag", {}).get("tasks", {}).items():
+        policy = task.get("retryPolicy", {})
+        if policy.get("maxRetryCount") and "backoffMaxDuration" not in policy:
+            yield Finding(
+                "retries", Severity.WARNING, f"{subject.compiled_file}: {name}",
+                "it has no backoffMaxDuration, so Kubeflow 2.14 and later do not retry it",
                 "compile the file again with `hares compile --target kubeflow`",
             )  # fmt: skip
 

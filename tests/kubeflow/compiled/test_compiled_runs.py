@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from kits.compiled_kit import CLUSTER, NAMES, compiled, files_of, hares, published, report_of
+from kits.hand_made import Quiet
 from kits.pipeline_runs import FEW_TASKS, SHORT, Finished
 from kits.vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
 from kits.vertex_server import VertexServer
@@ -27,14 +28,6 @@ from kubeflow.compiled.local_run import run_compiled
 from kubeflow.compiled.newest_spans_step import with_newest_spans
 
 pytestmark = pytest.mark.slow
-
-
-class Quiet:
-    """Is told, and says nothing."""
-
-    def start(self, step: str, attempt: int, process: int) -> None: ...
-
-    def finish(self, step: str, outcome: str, seconds: float) -> None: ...
 
 
 class KillsTheTrainer(Quiet):

@@ -60,7 +60,12 @@ def test_steps_run_behind_what_they_take_from_and_get_its_properties(tmp_path: P
     done = run(write_file(tmp_path / "p.yaml", steps), tmp_path / "run", seen)
     assert seen.started[0] == ("z_first", 1)
     assert data(done, "m_copy") == "made and copied"
-    assert yaml.safe_load(data(done, "a_last")) == {"rows": 3, "note": "of three"}
+    given = yaml.safe_load(data(done, "a_last"))
+    assert (given["rows"], given["note"], given["display_name"]) == (
+        3,
+        "of three",
+        "out",
+    )  # the last is the store's
     assert done["z_first"]["out"][0]["type"]["instanceSchema"].startswith("title: tfx.File")
 
 
@@ -91,7 +96,7 @@ had = given["outputs"]["artifacts"]["out"]["artifacts"][0]["metadata"]
 write('out', json.dumps([values, had])); say(rows=1)
 """
     steps = {"one": step(code, parameters={"kept": {"runtimeValue": {"constant": "k"}}}, driver=driver)}
-    done = run(write_file(tmp_path / "p.yaml", steps), tmp_path / "run")
+    done = run(write_file(tmp_path / "p.json", steps), tmp_path / "run")
     assert yaml.safe_load(data(done, "one")) == [{"kept": "k", "span": 7.0}, {"span": 7.0}]
     assert done["one"]["out"][0]["metadata"] == {
         "span": 7.0,
@@ -102,13 +107,13 @@ write('out', json.dumps([values, had])); say(rows=1)
 def test_a_driver_that_fails_fails_the_attempt(tmp_path: Path) -> None:
     steps = {"one": step(MAKE, driver="sys.exit(3)")}
     with pytest.raises(CompiledStepError, match="exit code 3 in 1 attempts"):
-        run(write_file(tmp_path / "p.yaml", steps), tmp_path / "run")
-    assert not (tmp_path / "run" / "one" / "attempt-1" / "outputs").exists()
+        run(write_file(tmp_path / "p.json", steps), tmp_path / "run")
+    assert not list((tmp_path / "run" / "one").glob("*/outputs"))
 
 
 # Writes half of its output, with an output file that claims it, and dies; the second time it finds none of it.
 DIES_ONCE = """
-first = given["outputs"]["outputFile"].split(os.sep)[-2] == "attempt-1"
+first = given["outputs"]["outputFile"].split(os.sep)[-3] == "attempt-1"
 assert not pathlib.Path(uri["out"]).exists()
 write('out', 'half' if first else 'whole'); say()
 if first:
@@ -248,7 +253,7 @@ def test_an_importer_gives_its_address_type_and_properties(tmp_path: Path) -> No
     }
     path.write_text(yaml.safe_dump(spec))
     given = yaml.safe_load(data(run(path, tmp_path / "run"), "reads"))
-    assert (given["uri"], given["metadata"]) == ("gs://models/7", {"weights_digest": "w"})
+    assert (given["uri"], given["metadata"]["weights_digest"]) == ("gs://models/7", "w")
     spec["deploymentSpec"]["executors"]["model_executor"]["importer"]["artifactUri"]["constant"] = "/models/7"
     path.write_text(yaml.safe_dump(spec))
     with pytest.raises(CompiledFileError, match="gs:"):
@@ -268,6 +273,17 @@ def test_a_step_is_handed_what_each_cluster_hands_over(tmp_path: Path, suffix: s
         assert of_input == {"instanceSchema": ""} and outputs == ["executor-logs", "out"]
         assert set(done["reads"]) == {"out"}
         assert "said" in (tmp_path / "run" / "reads" / "attempt-1" / "log.txt").read_text()
+
+
+def test_equal_containers_with_different_outputs_are_an_error(tmp_path: Path) -> None:
+    """Kubeflow would give both steps the outputs of one."""
+    path = write_file(tmp_path / "p.yaml", {"one": step(MAKE), "two": step(MAKE), "three": step(COPY)})
+    read_compiled(path)
+    spec = yaml.safe_load(path.read_text())
+    spec["components"]["two"]["outputDefinitions"]["artifacts"]["more"] = {"artifactType": {}}
+    path.write_text(yaml.safe_dump(spec))
+    with pytest.raises(CompiledFileError, match="steps one and two have equal containers"):
+        read_compiled(path)
 
 
 def test_a_name_that_argo_refuses_is_an_error(tmp_path: Path) -> None:

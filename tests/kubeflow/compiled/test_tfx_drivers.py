@@ -20,16 +20,9 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner as tfx_compiler
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2
 
+from kits.hand_made import Quiet
 from kubeflow.compiled.file import read_compiled
 from kubeflow.compiled.local_run import run_compiled
-
-
-class Silent:
-    def start(self, step: str, attempt: int, process: int) -> None:
-        pass
-
-    def finish(self, step: str, outcome: str, seconds: float) -> None:
-        pass
 
 
 @pytest.mark.full
@@ -58,7 +51,7 @@ def test_tfxs_own_driver_finds_the_span_that_its_step_reads(tmp_path: Path) -> N
     containers = [e["container"] for e in executors(file).values()]
     assert sum("preCacheCheck" in c.get("lifecycle", {}) for c in containers) == 1
 
-    done = run_compiled(read_compiled(file), tmp_path / "run", Silent())
+    done = run_compiled(read_compiled(file), tmp_path / "run", Quiet())
     (examples,) = done["CsvExampleGen"]["examples"]
     assert examples["metadata"]["custom:span"] == 2.0
     assert examples["metadata"]["input_fingerprint"].startswith("split:all,num_files:1,")

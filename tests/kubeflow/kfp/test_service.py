@@ -69,6 +69,27 @@ def test_one_key_is_one_run_and_another_key_another(
 
 
 @pytest.mark.parametrize("kind", ["runs", "recurringruns"])
+def test_a_step_whose_name_argo_refuses_is_said_before_any_request(
+    kfp: KfpServer, service: KfpService, compiled: Path, kind: str
+) -> None:
+    """A schedule with such a name would be taken, and each of its runs refused."""
+    compiled.write_text(PIPELINE.replace("trainer", "embed_esc50"))
+    with pytest.raises(ServiceError, match="Argo refuses the step names embed_esc50") as caught:
+        create(service, kind, compiled)
+    assert caught.value.failure is Failure.INVALID and not kfp.got["POST", kind]
+
+
+def test_the_server_on_loopback_refuses_what_argo_refuses(
+    kfp: KfpServer, service: KfpService, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled.write_text(PIPELINE.replace("trainer", "embed_esc50"))
+    monkeypatch.setattr("kubeflow.kfp.service.check_argo_names", lambda *_: None)
+    with pytest.raises(ServiceError, match="Failed to validate workflow: 'embed_esc50'"):
+        service.submit(compiled, "nightly", "key", {})
+    assert not kfp.things["runs"]
+
+
+@pytest.mark.parametrize("kind", ["runs", "recurringruns"])
 @pytest.mark.parametrize(("status", "failure"), STATUSES)
 def test_a_refused_creation_is_one_error(
     kfp: KfpServer, service: KfpService, compiled: Path, kind: str, status: int, failure: Failure
@@ -210,10 +231,32 @@ def test_runs_are_listed_newest_first_over_pages(kfp: KfpServer, service: KfpSer
     assert kfp.got["POST", "runs"] == posts
 
 
-def test_a_failed_step_says_why(kfp: KfpServer, service: KfpService, compiled: Path) -> None:
-    kfp.outcome = "FAILED"
+@pytest.mark.parametrize("driver_fails", [False, True])
+def test_a_failed_step_says_where_to_look(
+    kfp: KfpServer, service: KfpService, compiled: Path, driver_fails: bool
+) -> None:
+    """The API says no reason; and a step whose driver failed has no state at all."""
+    kfp.outcome, kfp.driver_fails = "FAILED", driver_fails
     run = service.submit(compiled, "a", "key", {})
-    assert run.state is State.FAILED and run.steps[1].message == "out of memory"
+    assert run.state is State.FAILED and run.steps[1].state is State.FAILED
+    assert (
+        f"kubectl logs --namespace NAMESPACE --selector pipeline/runid={run.run_id}" in run.steps[1].message
+    )
+    assert ("its driver failed" in run.steps[1].message) == driver_fails
+
+
+def test_steps_that_an_ended_run_left_out_are_skipped(
+    kfp: KfpServer, service: KfpService, compiled: Path
+) -> None:
+    compiled.write_text(
+        PIPELINE.replace("      trainer:", "      pusher: {taskInfo: {name: pusher}}\n      trainer:")
+    )
+    assert [step.state for step in service.submit(compiled, "a", "key", {}).steps][1] is State.PENDING
+    kfp.outcome = "FAILED"
+    run = service.submit(compiled, "a", "other", {})
+    assert [(step.name, step.state) for step in run.steps] == [
+        ("ingest", State.SUCCEEDED), ("pusher", State.SKIPPED), ("trainer", State.FAILED),
+    ]  # fmt: skip
 
 
 def test_nothing_listens(compiled: Path) -> None:
