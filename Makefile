@@ -42,6 +42,9 @@ lock: setup
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
 	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
 	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
+	$(PY) -c "import importlib.metadata as m; print(*m.requires('tensorflow'), sep='\n')" \
+	  | sed -n "s/^\(nvidia[^ ]*\) (\(.*\)) ; extra == 'and-cuda'$$/\1\2/p" | $(VENV)/bin/uv pip compile - \
+	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-gpu.lock
 	sed -n 's/^DOCS = \[\(.*\)\]$$/\1/p' setup.py | tr -d '"' | sed 's/, m/\nm/g' | $(VENV)/bin/uv pip compile - \
 	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-docs.lock
 

@@ -24,12 +24,12 @@ from typing import Any
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from dependencies.lock import LOCK, TORCH_LOCK, Pin, read_lock
+from dependencies.lock import GPU_LOCK, LOCK, TORCH_LOCK, Pin, read_lock
 
 SNAPSHOT = Path(__file__).with_name("advisories.yaml")
 ANSWERS = Path(__file__).with_name("answers.yaml")
 SERVICES = ("pypi", "osv")
-LOCKS = (LOCK, TORCH_LOCK)
+LOCKS = (LOCK, TORCH_LOCK, GPU_LOCK)
 
 
 class ServiceError(RuntimeError):

@@ -10,6 +10,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 LOCK = PROJECT / "requirements.lock"
 # What the extra `torch` adds to it: gigabytes that only an import of PyTorch's archives needs.
 TORCH_LOCK = PROJECT / "requirements-torch.lock"
+# What the image for GPUs adds to it.
+GPU_LOCK = PROJECT / "requirements-gpu.lock"
 _PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;\\]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -84,6 +84,13 @@ class Resources:
             )
         if not 0 <= self.retries <= 10:
             raise SettingError(f"retries: got {self.retries}; accepted are 0 to 10")
+
+    @property
+    def accelerator_kind(self) -> str:
+        """The accelerator that the step asks for, GPU or TPU; "" for none."""
+        job = self.custom_job
+        named = self.accelerator or (job and (job.accelerator or ("TPU" if job.tpu_topology else ""))) or ""
+        return "" if not named else "TPU" if "tpu" in named.lower() else "GPU"
 
 
 @dataclass(frozen=True)
@@ -174,7 +181,7 @@ class ClusterConfig:
     def step_service(self) -> ServiceConfig:
         """How a step reaches the API: with its own account's credentials, since it lacks the submitter's files."""
         assert self.service is not None  # __post_init__ has checked it
-        return replace(self.service, token_file="", ca_file="")
+        return self.service.without_own_files()
 
     @property
     def beam_flags(self) -> tuple[str, ...]:
@@ -239,7 +246,7 @@ def _cluster(values: dict[str, Any], service: Any, target: ClusterKind) -> Clust
     groups = given.get("resources", {})
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
         raise SettingError("resources: accepted are settings by kind of step, as in {trainer: {cpu: '8'}}")
-    given["resources"] = {kind: _resources(kind, group) for kind, group in groups.items()}
+    given["resources"] = {kind: read_resources(kind, group) for kind, group in groups.items()}
     if "model_registry" in given:
         given["model_registry"] = _model_registry(given["model_registry"])
     speaks = "model_registry" in given or any(r.custom_job for r in given["resources"].values())
@@ -250,8 +257,8 @@ def _cluster(values: dict[str, Any], service: Any, target: ClusterKind) -> Clust
     return override(blank, {**dict.fromkeys(_EXAMPLES, ""), **given})
 
 
-def _resources(kind: str, group: dict[str, Any]) -> Resources:
-    """A step's resources; an empty `custom_job` asks for one with the defaults."""
+def read_resources(kind: str, group: dict[str, Any]) -> Resources:
+    """A step's resources; an empty `custom_job` asks for one with the defaults. Raises SettingError."""
     given = dict(group)
     where = f"resources.{kind}."
     if "custom_job" in given:

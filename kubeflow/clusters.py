@@ -25,7 +25,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -33,13 +33,24 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pipeline.hosts import meant_for, service_address
+from kubeflow.ways_in import check_ways_in, printed_token, read_secret
+from pipeline.hosts import meant_for, service_address, without_user
 from pipeline.settings import override
 
 ClusterKind = Literal["kubeflow", "vertex"]
 _NAMESPACE = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")  # Kubernetes' rule
 _ONLY_FOR = {
-    "kubeflow": {"host", "namespace", "experiment", "ca_file"},
+    "kubeflow": {
+        "host",
+        "namespace",
+        "experiment",
+        "ca_file",
+        "cookie_file",
+        "headers",
+        "client_certificate",
+        "client_key",
+        "metadata_store",
+    },
     "vertex": {"project", "region", "endpoint"},
 }
 _NEEDED = {"kubeflow": ("host",), "vertex": ("project", "region", "pipeline_root")}
@@ -177,8 +188,17 @@ class ServiceConfig:
             server on loopback.
         service_account: account that the steps run as; "" for the cluster's default.
         pipeline_root: URI under which the steps write; "" for Kubeflow's default.
-        token_env: environment variable with the bearer token; it goes before `token_file`.
+        token_env: environment variable with the bearer token; it goes before `token_file` and `token_command`.
         token_file: file with the bearer token, read again for every call because clusters rotate tokens.
+        token_command: program and arguments that print the bearer token, run again for every call because tokens
+            expire; no shell.
+        cookie_file: file with the cookies of a session, read again for every call: a line `NAME=VALUE; NAME=VALUE`, or
+            a cookie jar as `curl --cookie-jar` writes it.
+        headers: further headers of every call. A value is the text itself, `env:VARIABLE`, or `file:PATH`, which is
+            read again for every call.
+        client_certificate: file of our certificate for a host that asks for one; may hold the key too.
+        client_key: file of its key; "" if it is in `client_certificate`.
+        metadata_store: address of Kubeflow's ML Metadata, as in grpc://127.0.0.1:8080; "" if it is not read.
         timeout_seconds: longest wait for an answer.
         retries: how often a failed call is repeated, if repeating it is safe.
         backoff_seconds: wait before the first retry; doubled for each further one.
@@ -195,36 +215,57 @@ class ServiceConfig:
     pipeline_root: str = ""
     token_env: str = "HARES_CLUSTER_TOKEN"
     token_file: str = ""
+    token_command: tuple[str, ...] = ()
+    cookie_file: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    client_certificate: str = ""
+    client_key: str = ""
+    metadata_store: str = ""
     timeout_seconds: float = 30.0
     retries: int = 4
     backoff_seconds: float = 1.0
 
     def token(self) -> str:
-        """The bearer token, or "" if neither the variable nor the file is set.
+        """The bearer token, or "" if no setting gives one.
 
         Raises:
-            ValueError: `token_file` cannot be read, or is empty.
+            ValueError: `token_file` cannot be read or is empty, or `token_command` fails or prints nothing.
         """
         from_environment = os.environ.get(self.token_env, "").strip() if self.token_env else ""
-        if from_environment or not self.token_file:
+        if from_environment:
             return from_environment
-        try:
-            token = Path(self.token_file).expanduser().read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ValueError(
-                f"service.token_file: {self.token_file} cannot be read: {error.strerror}"
-            ) from error
-        if not token:
-            raise ValueError(
-                f"service.token_file: {self.token_file} is empty; write the bearer token into it"
-            )
-        return token
+        if self.token_command:
+            return printed_token(self.token_command, self.timeout_seconds)
+        return read_secret("service.token_file", self.token_file) if self.token_file else ""
+
+    @property
+    def brings_secrets(self) -> bool:
+        """Whether calls carry something that nobody else may see."""
+        files = self.token_file or self.cookie_file or self.token_command
+        return bool(files or self.headers or os.environ.get(self.token_env))
+
+    def without_own_files(self) -> ServiceConfig:
+        """For a step, which lacks the submitter's files and programs."""
+        return replace(self, token_file="", ca_file="", token_command=())
 
 
 def open_service(target: str, cluster: Path) -> PipelineService:
     """The service that a cluster file describes; nothing is sent to it yet.
 
-    Only its own client is imported: each takes seconds.
+    Only its own client is imported: each takes seconds. Raises ValueError, as `read_service`.
+    """
+    config, _ = read_service(target, cluster)
+    if target == "vertex":
+        from kubeflow.vertex.service import VertexService
+
+        return VertexService(config)
+    from kubeflow.kfp.service import KfpService
+
+    return KfpService(config)
+
+
+def read_service(target: str, cluster: Path) -> tuple[ServiceConfig, str]:
+    """The connection that a cluster file describes, and its `workspace`, which is "" if it has none.
 
     Args:
         target: "kubeflow" or "vertex".
@@ -239,17 +280,11 @@ def open_service(target: str, cluster: Path) -> PipelineService:
         raise ValueError(f"{cluster} cannot be read: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{cluster} is not YAML: {' '.join(str(error).split())}") from error
+    content = document if isinstance(document, dict) else {}
     try:
-        config = checked_service(document.get("service") if isinstance(document, dict) else None, target)
+        return checked_service(content.get("service"), target), str(content.get("workspace") or "")
     except ValueError as error:
         raise ValueError(f"{cluster}: {error}") from error
-    if target == "vertex":
-        from kubeflow.vertex.service import VertexService
-
-        return VertexService(config)
-    from kubeflow.kfp.service import KfpService
-
-    return KfpService(config)
 
 
 def checked_service(group: Any, target: str) -> ServiceConfig:
@@ -279,10 +314,15 @@ def checked_service(group: Any, target: str) -> ServiceConfig:
         raise ValueError(
             "service.pipeline_root contains a user or password, which every log would show; remove it"
         )
+    check_ways_in(config)
+    if config.metadata_store and not config.metadata_store.startswith("grpc://"):
+        raise ValueError(
+            f"service.metadata_store: got {without_user(config.metadata_store)!r}; accepted is grpc://HOST:PORT"
+        )
     for name in ("host", "endpoint"):
         if address := getattr(config, name):
             service_address(address, f"service.{name}")
-            if config.token_file or os.environ.get(config.token_env):
+            if config.brings_secrets:
                 try:
                     meant_for(address)
                 except ValueError as error:

@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubeflow.compiled.executor_input import (
+    ACCELERATOR_FLAG,
     FOLDERS,
     SYSTEM_TYPES,
     as_address,
@@ -30,6 +31,7 @@ from kubeflow.compiled.executor_input import (
     executor_input,
     with_executor_input,
 )
+from kubeflow.kfp.report_import import with_baseline_path
 
 
 def main() -> None:
@@ -39,7 +41,8 @@ def main() -> None:
     from workarounds.tfx import container_entry_point
 
     execute, parse_flags = container_entry_point({system: own for own, system in SYSTEM_TYPES.items()})
-    given = as_tfx_expects(sys.argv[1:])
+    words = checked_accelerator(sys.argv[1:])
+    given = as_tfx_expects(with_executor_input(words, with_baseline_path))
     on_files = works_on_files(given)
     arguments = with_paths(given) if on_files else given
 
@@ -51,6 +54,21 @@ def main() -> None:
             _give_addresses_back(outputs["outputFile"])
 
     app.run(run, argv=[sys.argv[0], *arguments], flags_parser=parse_flags)
+
+
+def checked_accelerator(arguments: Sequence[str]) -> list[str]:
+    """The arguments without `ACCELERATOR_FLAG`.
+
+    Raises:
+        ValueError: TensorFlow does not see what the flag names.
+    """
+    flag = f"{ACCELERATOR_FLAG}="
+    for word in arguments:
+        if word.startswith(flag):
+            from models.training.distribution import require_accelerator
+
+            require_accelerator(word.removeprefix(flag))
+    return [word for word in arguments if not word.startswith(flag)]
 
 
 def works_on_files(arguments: Sequence[str]) -> bool:

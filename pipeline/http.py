@@ -21,20 +21,26 @@ from pipeline.hosts import CredentialRefusedError, host_of, is_loopback, may_rec
 _MOST = 256 << 20  # bytes of an answer; the largest are pages of a run's lineage, of megabytes
 _BLOCK = 1 << 16
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=:|-]+")
+_HEADER_VALUE = re.compile(r"[!-~]([ !-~]*[!-~])?")
 
 S = TypeVar("S", bound=requests.Session)
 
 
 class Credential(requests.auth.AuthBase):
-    """Puts a header on requests to the service that it is meant for, and on no other."""
+    """Puts headers on requests to the service that they are meant for, and on no other."""
 
-    def __init__(self, header: str, meant: str):
-        """Raises CredentialRefusedError: the service may get none."""
-        self._header, self._meant = header, meant_for(meant) if header else ""
+    def __init__(self, headers: Mapping[str, str], meant: str):
+        """Raises CredentialRefusedError: the service may get none, or a value cannot stand in a header."""
+        self._headers, self._meant = dict(headers), meant_for(meant) if headers else ""
+        for name, value in headers.items():
+            if not _HEADER_VALUE.fullmatch(value):
+                raise CredentialRefusedError(
+                    f"the value of the header {name} has characters that no header has; was another file named?"
+                )
 
     @classmethod
-    def bearer(cls, token: str, meant: str) -> Credential:
-        """A bearer token, or nothing where it is "".
+    def bearer(cls, token: str, meant: str, others: Mapping[str, str] | None = None) -> Credential:
+        """A bearer token, or none where it is "", and other headers beside it.
 
         Raises:
             CredentialRefusedError: the service may get none, or the text is not a token, as of a wrong file.
@@ -43,21 +49,22 @@ class Credential(requests.auth.AuthBase):
             raise CredentialRefusedError(
                 "the bearer token has characters that no token has; was another file named?"
             )
-        return cls(f"Bearer {token}" if token else "", meant)
+        return cls({**(others or {}), **({"Authorization": f"Bearer {token}"} if token else {})}, meant)
 
     @classmethod
     def basic(cls, user: str, password: str, meant: str) -> Credential:
         """A user and password. Raises CredentialRefusedError."""
-        return cls(f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}", meant)
+        encoded = base64.b64encode(f"{user}:{password}".encode()).decode()
+        return cls({"Authorization": f"Basic {encoded}"}, meant)
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """As requests calls it, once for each request."""
-        if self._header and may_receive(str(request.url), self._meant):
-            request.headers["Authorization"] = self._header
+        if self._headers and may_receive(str(request.url), self._meant):
+            request.headers.update(self._headers)
         return request
 
 
-NO_CREDENTIAL = Credential("", "")
+NO_CREDENTIAL = Credential({}, "")
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,24 @@ class Answer:
         return json.loads(self.body)
 
 
+class _OwnRedirections(requests.Session):
+    """A session that looks at no redirection: requests would raise at the first, followed or not."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
 class Client:
     """Sends requests and keeps connections open between them."""
 
-    def __init__(self, timeout: float, ca_file: str = "", redirects: int = 0, most: int = _MOST):
+    def __init__(
+        self,
+        timeout: float,
+        ca_file: str = "",
+        redirects: int = 0,
+        most: int = _MOST,
+        certificate: tuple[str, str] | None = None,
+    ):
         """Opens nothing yet.
 
         Args:
@@ -85,9 +106,12 @@ class Client:
             ca_file: certificates that sign the hosts' own; the system's where empty.
             redirects: how many of a GET are followed; where none are, the redirection itself is the answer.
             most: bytes of an answer.
+            certificate: files of our own certificate and its key, for hosts that ask for one. Every host that a
+                redirection leads to may see them.
         """
         self._timeout, self._ca_file, self._redirects, self._most = timeout, ca_file, redirects, most
-        self._session = careful(requests.Session())
+        self._session = careful(_OwnRedirections())
+        self._session.cert = certificate
 
     def send(self, method: str, url: str, credential: Credential = NO_CREDENTIAL, **sent: Any) -> Answer:
         """Sends a request and returns the answer, whatever its status.

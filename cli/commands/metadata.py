@@ -16,9 +16,12 @@ from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ml_metadata.metadata_store import MetadataStore
 
     from pipeline.lineage.connection import StoreAddress
+    from pipeline.lineage.importing.recorded import RecordedRun
     from pipeline.lineage.importing.writer import Imported
 
 
@@ -106,10 +109,9 @@ class ImportRequest:
     """The options of `hares metadata import`, as the command describes them."""
 
     vertex: str
-    kubeflow: Path | None
+    kubeflow: str
     run: str
     everything: bool
-    pipeline: str
     endpoint: str
     token_file: Path | None
     token_env: str
@@ -119,16 +121,19 @@ class ImportRequest:
     def check(self) -> None:
         """Raises CommandError for options that do not go together."""
         problem = ""
-        if bool(self.vertex) == (self.kubeflow is not None):
+        if bool(self.vertex) == bool(self.kubeflow):
             problem = "give one of --vertex and --kubeflow"
-        elif self.vertex and bool(self.run) == self.everything:
-            problem = "--vertex: give one of --run RUN and --all"
+        elif bool(self.run) == self.everything:
+            problem = f"--{'vertex' if self.vertex else 'kubeflow'}: give one of --run RUN and --all"
         elif self.token_file is not None and self.token_env:
             problem = "give one of --token-file and --token-env"
-        elif self.kubeflow is not None and (
-            self.everything or self.endpoint or self.token_file or self.token_env
-        ):
-            problem = "--all, --endpoint, --token-file and --token-env go with --vertex"
+        elif self.kubeflow and (self.endpoint or self.token_file or self.token_env):
+            problem = "--endpoint, --token-file and --token-env go with --vertex"
+        elif self.kubeflow and not self.kubeflow.startswith("grpc://"):
+            problem = (
+                f"--kubeflow: got {self.kubeflow}; expected the address of Kubeflow's ML Metadata, as in "
+                "grpc://127.0.0.1:8080"
+            )
         if problem:
             raise CommandError(problem, ExitCode.SETTINGS)
 
@@ -138,13 +143,19 @@ class ImportRequest:
         Raises:
             ImportFailedError: a run cannot be imported; those before it are.
         """
-        return (
-            self._from_vertex(address) if self.kubeflow is None else self._from_folder(address, self.kubeflow)
-        )
+        from pipeline.lineage.importing.writer import write_runs
 
-    def _from_vertex(self, address: StoreAddress) -> dict[str, Imported]:
+        names, read = self._kubeflow() if self.kubeflow else self._vertex()
+        return write_runs(_made(address), names, read, again=bool(self.run))
+
+    def _kubeflow(self) -> tuple[list[str], Callable[[str], RecordedRun]]:
+        from pipeline.lineage.importing.kubeflow import list_runs, read_run
+
+        there = metadata_address(self.kubeflow, Path()).open()
+        return [self.run] if self.run else list_runs(there), lambda run: read_run(there, run)
+
+    def _vertex(self) -> tuple[list[str], Callable[[str], RecordedRun]]:
         from pipeline.lineage.importing.rest import GivenToken, GoogleToken, Patience, RestClient
-        from pipeline.lineage.importing.writer import imported_whole, write_run
 
         with warnings.catch_warnings():
             # Google's libraries announce at their import which Python versions they will drop.
@@ -156,37 +167,16 @@ class ImportRequest:
         tokens = GivenToken(self.token_file, self.token_env) if given else GoogleToken()
         patience = Patience(timeout=self.timeout, attempts=self.attempts)
         client = RestClient(self.endpoint or found.endpoint, tokens, patience)
-        store = _made(address)
-        listed = [self.run] if self.run else list_runs(client, found)
-        names = [name for name in listed if self.run or not imported_whole(store, name)]
-        done = {}
-        for name in names:
-            read = read_run(client, found, name)
-            done[read.run.name] = write_run(store, read)
-        return done
-
-    def _from_folder(self, address: StoreAddress, folder: Path) -> dict[str, Imported]:
-        from pipeline.lineage.importing.kubeflow import read_run
-        from pipeline.lineage.importing.writer import write_run
-
-        read = read_run(folder, self.run or folder.resolve().name, self.pipeline)
-        return {read.run.name: write_run(_made(address), read)}
+        return [self.run] if self.run else list_runs(client, found), lambda run: read_run(client, found, run)
 
 
 @command.command("import")
 @click.option("--vertex", default="", metavar="PROJECT/REGION[/METADATA_STORE]",
               help="Import from the metadata service of Vertex AI.")  # fmt: skip
-@click.option("--kubeflow", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-              help="Import the executor inputs and outputs of one run.")  # fmt: skip
-@click.option("--run", "run", default="", metavar="RUN",
-              help="With --vertex the run's id; with --kubeflow a name, by default the folder's.")  # fmt: skip
-@click.option(
-    "--all",
-    "everything",
-    is_flag=True,
-    help="With --vertex: every run that was not imported completely before.",
-)
-@click.option("--pipeline", default="hares", show_default=True, help="With --kubeflow: name of the pipeline.")
+@click.option("--kubeflow", default="", metavar="grpc://HOST:PORT",
+              help="Import from the ML Metadata of Kubeflow Pipelines.")  # fmt: skip
+@click.option("--run", "run", default="", metavar="RUN", help="The run's id.")
+@click.option("--all", "everything", is_flag=True, help="Every run that was not imported completely before.")
 @click.option("--endpoint", default="", metavar="URL", help="With --vertex: another address of the service.")
 @click.option(
     "--token-file", type=click.Path(path_type=Path, dir_okay=False), help="File with an access token."
@@ -206,10 +196,10 @@ def import_runs(workspace: Path, metadata: str, as_json: bool, **options: Any) -
     \b
     hares metadata import --vertex my-project/europe-west4 --run hares-20261124100000 --workspace W
     hares metadata import --vertex my-project/europe-west4 --all --metadata mysql://hares@127.0.0.1/hares
-    hares metadata import --kubeflow RUN_FOLDER --workspace W
+    hares metadata import --kubeflow grpc://127.0.0.1:8080 --all --workspace W
 
-    The next import completes one that was stopped. Without --token-file and --token-env it uses Google's application
-    default credentials.
+    The next import completes one that was stopped. On Vertex it uses Google's application default credentials unless
+    --token-file or --token-env is given.
     """
     from cli.terminal import say
     from pipeline.lineage.importing.recorded import ImportFailedError

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from cli.cluster import cluster_options, opened
-from cli.errors import CommandError, ExitCode
+from cli.errors import CommandError, ExitCode, store_failures
+from cli.options import METADATA, metadata_address
 
 
 @click.command()
@@ -24,6 +26,7 @@ from cli.errors import CommandError, ExitCode
 @click.option("--poll", type=click.FloatRange(min=0.01), default=60.0, show_default=True, metavar="SECONDS",
               help="How often to look at the source.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, submit what is due, and end.")
+@METADATA
 @click.argument("compile_command", metavar="-- COMMAND", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
     target: str,
@@ -33,17 +36,21 @@ def command(
     workspace: Path,
     poll: float,
     once: bool,
+    metadata: str,
     compile_command: tuple[str, ...],
 ) -> None:
     """Compile and submit when a span is complete, once per span, however often this is restarted.
 
-    COMMAND compiles; in it {SPAN} becomes the span's number and {OUTPUT} the file to write.
+    COMMAND compiles; in it {SPAN} becomes the span's number and {OUTPUT} the file to write. Before it, the runs that
+    the cluster has recorded are imported into the metadata store (by default that of the cluster file's workspace), so
+    that it finds the latest blessed model. On Kubeflow this needs service.metadata_store in the cluster file.
 
     \b
     hares watch --target kubeflow --cluster cluster.yaml --source '/data/span-{SPAN}' --workspace W -- \\
         hares compile --target kubeflow --cluster cluster.yaml --set 'pretraining.span={SPAN}' --output '{OUTPUT}'
 
-    Exit code 9 if the cluster refused, 5 if COMMAND failed; started again, it goes on at that span.
+    Exit code 9 if the cluster refused, 8 if a metadata store does not answer, 5 if COMMAND failed; started again, it
+    goes on at that span.
     """
     from cli.terminal import say
     from kubeflow.watch import Watch, WatchError
@@ -52,10 +59,12 @@ def command(
         watch = Watch(source, marker, workspace.resolve(), compile_command)
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    import_them = _import(target, cluster, metadata)
     try:
         with opened(target, cluster) as service, watch.locked():
             while True:
                 for span in watch.due():
+                    import_them()
                     run = watch.submit(span, service)
                     say(f"span {span}: run {run.run_id}, {run.state.value}")
                 if once:
@@ -65,3 +74,42 @@ def command(
         raise CommandError(str(error), ExitCode.DATA) from error
     except WatchError as error:
         raise CommandError(str(error), ExitCode.STEP) from error
+
+
+def _import(target: str, cluster: Path, metadata: str) -> Callable[[], None]:
+    """What imports the cluster's runs; where a setting for it is missing, that is said once, and it does nothing.
+
+    Raises:
+        CommandError: the cluster file is wrong, or `metadata` is no address.
+    """
+    from cli.terminal import say
+    from kubeflow.clusters import read_service
+
+    try:
+        config, workspace = read_service(target, cluster)
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    needed = {
+        "service.metadata_store": bool(config.metadata_store) or target == "vertex",
+        "workspace": bool(workspace or metadata),
+    }
+    if missing := [name for name, there in needed.items() if not there]:
+        say(
+            f"{cluster} has no {' and no '.join(missing)}: runs are not imported, and COMMAND knows no model but those "
+            "that `hares metadata import` brought"
+        )
+        return lambda: None
+    address = metadata_address(metadata, Path(workspace))
+
+    def import_them() -> None:
+        from kubeflow.recorded_runs import import_runs
+        from pipeline.lineage.importing.recorded import ImportFailedError
+
+        try:
+            with store_failures():
+                for run in import_runs(target, config, address):
+                    say(f"run {run}: imported into {address.shown}")
+        except ImportFailedError as error:
+            raise CommandError(str(error), ExitCode.STORE if error.refused else ExitCode.DATA) from error
+
+    return import_them

@@ -21,11 +21,13 @@ import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from kubeflow.cluster_file import ClusterConfig, step_kind
-from kubeflow.compiled.executor_input import SYSTEM_TYPES
+from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_address
 from kubeflow.compiled.file import compiled_text, parameter_defaults, with_argo_names
+from kubeflow.kfp.report_import import with_baseline_import
 from kubeflow.kfp.volume_import import with_volume_imports
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun
+from pipeline.settings import SettingError
 
 _COMMAND = ("python", "-m", "kubeflow.entrypoint")
 # Steps whose results the cluster may cache. The pusher and the importers are cheap, and must see the current state.
@@ -79,11 +81,15 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
 
     Raises:
         ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
+        SettingError: the model to start from is where no step of the cluster sees it.
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
     if cluster.target == "kubeflow":
-        with_volume_imports(spec, cluster.image)
+        with_volume_imports(spec, cluster.image, cluster.volumes.values())
+        with_baseline_import(spec)
+    else:
+        _import_from_buckets(spec)
     labels = {
         **{key: str(value) for key, value in cluster.labels.items()},
         **{key: _label(value) for key, value in facts.items()},
@@ -100,6 +106,9 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
         if "container" in executor:
             executor["container"]["image"] = cluster.image_of(kind)
             executor["container"]["args"] += cluster.beam_flags if kind in _BEAM_KINDS else ()
+            needed = cluster.resources_of(kind).accelerator_kind
+            if needed and executor["container"]["command"] == list(_COMMAND):
+                executor["container"]["args"] += [f"{ACCELERATOR_FLAG}={needed}"]
             _add_resources(executor["container"], cluster, kind)
             executor["container"] = _on_vertex(
                 executor["container"], cluster, kind, spec["pipelineInfo"]["name"], labels
@@ -130,6 +139,21 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     if defaults:
         done["runtimeConfig"]["parameterValues"] = defaults
     return done
+
+
+def _import_from_buckets(spec: dict[str, Any]) -> None:
+    """Importers of Vertex take addresses only; steps see them below /gcs."""
+    for executor in spec["deploymentSpec"]["executors"].values():
+        if "importer" not in executor:
+            continue
+        at = executor["importer"]["artifactUri"]
+        address = as_address(at["constant"])
+        if not address.startswith("gs://"):
+            raise SettingError(
+                f"pretraining.warm_start: {at['constant']} is in no bucket, so Vertex cannot see it; copy the model to "
+                "one, and give it as gs://BUCKET/... or /gcs/BUCKET/..."
+            )
+        at["constant"] = address
 
 
 def _platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from typing import Any
 
 FLAG = "--json_serialized_invocation_args"
 INPUTS_SPEC_FLAG = "--json_serialized_inputs_spec_args"
+ACCELERATOR_FLAG = (
+    "--requires_accelerator"  # of our entry point: the kind that the step's machine should have
+)
 EXECUTOR_LOGS = "executor-logs"
 # Our types that the clusters' pages can show, under the clusters' names; `kubeflow.entrypoint` maps them back.
 SYSTEM_TYPES = {"components.ScoreMetrics": "system.Metrics", "components.ReportPage": "system.HTML"}

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kubeflow.compiled.executor_input import ACCELERATOR_FLAG
 from kubeflow.compiled.file import CompiledPipeline, CompiledStep
 
 _VOLUME_IMPORT = ["python", "-m", "kubeflow.kfp.volume_import"]
@@ -84,7 +85,7 @@ def _of_arguments(arguments: list[str]) -> Iterator[str]:
                 yield f"it runs the class {value[:80]!r}"
             if name == _INPUT and value != "{{$}}":
                 yield "it does not use the executor input that it is given"
-        else:
+        elif name != ACCELERATOR_FLAG:
             flags.append(str(word))
     if flags:
         # Imported here: it takes seconds, and most files have no flags.

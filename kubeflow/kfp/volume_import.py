@@ -12,21 +12,37 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from kubeflow.compiled.executor_input import FLAG, FOLDERS, as_path, executor_input, write_output
+from pipeline.settings import SettingError
 
 OUTPUT = "result"  # the name that TFX's importers give it
 
 
-def with_volume_imports(spec: dict[str, Any], image: str) -> None:
-    """Changes a specification in place: importers of paths become containers with this image."""
+def with_volume_imports(spec: dict[str, Any], image: str, mounts: Iterable[str]) -> None:
+    """Changes a specification in place: importers of paths become containers with this image.
+
+    Args:
+        spec: of a pipeline.
+        image: of the containers.
+        mounts: where every pod sees a volume.
+
+    Raises:
+        SettingError: a path is on none of them.
+    """
     for executor in spec["deploymentSpec"]["executors"].values():
         importer = executor.get("importer")
         uri = importer["artifactUri"].get("constant", "") if importer else ""
         if uri and not uri.startswith(tuple(FOLDERS)):
+            if not any(Path(uri).is_relative_to(mount) for mount in mounts):
+                below = " or ".join(sorted(mounts)) or "a volume, of which it has none"
+                raise SettingError(
+                    f"pretraining.warm_start: {uri} is on no volume that the cluster file mounts, so no pod sees it; "
+                    f"copy the model below {below}, or into a bucket ({', '.join(FOLDERS)})"
+                )
             del executor["importer"]
             properties = json.dumps({**importer.get("metadata", {}), "copied_from": uri}, sort_keys=True)
             executor["container"] = {

@@ -304,7 +304,7 @@ def _schedule(schedule: types.Schedule) -> Schedule:
         name=schedule.display_name,
         cron=schedule.cron,
         enabled=schedule.state == types.Schedule.State.ACTIVE,
-        max_concurrent=int(schedule.max_concurrent_run_count),
+        max_concurrent=int(schedule.max_concurrent_active_run_count),
     )
 
 

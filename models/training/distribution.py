@@ -41,6 +41,32 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     )
 
 
+def require_accelerator(kind: str) -> None:
+    """Checks that TensorFlow sees the accelerator that a step asked its machine for: else it would take the CPU.
+
+    Args:
+        kind: "GPU" or "TPU".
+
+    Raises:
+        ValueError: it sees none; the message says what may be missing.
+    """
+    seen = _detect() == "tpu" if kind == "TPU" else bool(tf.config.list_physical_devices(kind))
+    if seen:
+        return
+    built = tf.test.is_built_with_cuda()
+    missing = (
+        "the image holds no TPU build of TensorFlow with its library (target `tpu`), or the machine has no TPU"
+        if kind == "TPU"
+        else "the image lacks the CUDA libraries (target `gpu`), or the machine has no driver or no GPU left"
+        if built
+        else "this TensorFlow is not built for CUDA"
+    )
+    raise ValueError(
+        f"the step asks for a {kind}, and TensorFlow {tf.__version__} sees none: {missing}. It would run on the CPU, "
+        "so it ends here; give it such an image and machine, or no accelerator"
+    )
+
+
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes checkpoints and logs that others read."""
     resolver = strategy.cluster_resolver

@@ -19,9 +19,9 @@ from components.properties import PUSHED
 from hares.digests import file_digest
 from pipeline.lineage.clips import SourceClip, find_clips
 from pipeline.lineage.graph import Graph, downstream, makers, origins_of_steps, steps_by_id
+from pipeline.lineage.store import PUSHED_TYPE
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
 
-PUSHED_TYPE = "PushedModel"
 _SHA256_DIGITS = 64
 
 

@@ -13,6 +13,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from components.properties import CURRENT_MODEL
 
 BLESSING_TYPE = "ModelBlessing"
+PUSHED_TYPE = "PushedModel"
+_CLOSED = ("minio://", "s3://")  # addresses that TensorFlow cannot open
 REPORT_TYPE = "components.ProbeReport"
 # On an artifact that a copied workspace recorded as its own: the run that made the original.
 COPY_OF = "copy_of"
@@ -46,10 +48,28 @@ def latest_blessed_report(store: MetadataStore, pipeline: str, other_than: str) 
 
 
 def latest_blessed_model(store: MetadataStore, pipeline: str | None) -> str:
-    """Folder of the latest blessed Model artifact of a pipeline, or of any for None; "" if there is none."""
+    """Folder of the latest blessed Model artifact of a pipeline, or of any for None; "" if there is none.
+
+    Where TensorFlow cannot open its address, as in a Kubeflow cluster's own object store, this is where the run pushed
+    it.
+    """
     condition = f"contexts_p.type = 'pipeline' AND contexts_p.name = '{pipeline}'" if pipeline else "id > 0"
     found = _latest_blessing(store, condition)
-    return found.custom_properties[CURRENT_MODEL].string_value if found else ""
+    if found is None:
+        return ""
+    model = found.custom_properties[CURRENT_MODEL].string_value
+    return (_pushed(store, found) or model) if model.startswith(_CLOSED) else model
+
+
+def _pushed(store: MetadataStore, blessing: pb.Artifact) -> str:
+    """Where the run of a blessing pushed its model; "" if it did not."""
+    run = blessing.custom_properties["run"].string_value
+    context = store.get_context_by_type_and_name("pipeline_run", run)
+    made = store.get_artifacts_by_context(context.id) if context else []
+    pushed = [a for a in made if a.type == PUSHED_TYPE and a.custom_properties["pushed"].int_value]
+    return (
+        max(pushed, key=lambda a: a.id).custom_properties["pushed_destination"].string_value if pushed else ""
+    )
 
 
 def _latest_blessing(store: MetadataStore, condition: str) -> pb.Artifact | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import ssl
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -53,11 +55,22 @@ class Fault:
     cut: bool = False
 
 
+# What a gateway answers to a caller that it does not know, by the request's headers: a status and its headers.
+Gate = Callable[[Any], "tuple[int, dict[str, str]] | None"]
+
+
+def bearer_gate(headers: Any) -> tuple[int, dict[str, str]] | None:
+    """Kubeflow's own check of a token."""
+    return None if headers.get("Authorization") == f"Bearer {TOKEN}" else (401, {})
+
+
 class KfpServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.tls = tls
+        self.gate: Gate = bearer_gate
         self.things: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in _IDS}
         self.got: Counter[tuple[str, str]] = Counter()
         self.faults: list[Fault] = []
@@ -68,7 +81,21 @@ class KfpServer(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.server_address[1]}"
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """In the connection's own thread, so that one that fails in TLS keeps no other waiting."""
+        if self.tls:
+            request = self.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            try:
+                request.do_handshake()
+            except ssl.SSLError:
+                # The client has the alert if the rest of what it sends is read before the connection is closed.
+                request.shutdown(socket.SHUT_WR)
+                while request.recv(4096):
+                    pass
+                raise
+        super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone away is what some of the tests are about."""
@@ -110,8 +137,8 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.status:
                 self._answer(fault.status, {"code": fault.status, "message": f"planted {fault.status}"})
                 return
-        if self.headers.get("Authorization") != f"Bearer {TOKEN}":
-            self._answer(401, {"message": "no good token"})
+        if refused := self.server.gate(self.headers):
+            self._answer(refused[0], {"message": "who are you?"}, refused[1])
             return
         with self.server.lock:
             status, content = self._work(method, kind, name, dict(parse_qsl(address.query)), body)
@@ -124,9 +151,11 @@ class _Handler(BaseHTTPRequestHandler):
                 status, content = fault.status, {"message": f"planted {fault.status}"}
         self._answer(status, content)
 
-    def _answer(self, status: int, content: dict[str, Any]) -> None:
+    def _answer(self, status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         data = json.dumps(content).encode()
         self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -256,8 +285,8 @@ def _check(content: Any, type_name: str) -> None:
 
 
 @contextmanager
-def serving() -> Iterator[KfpServer]:
-    server = KfpServer()
+def serving(tls: ssl.SSLContext | None = None) -> Iterator[KfpServer]:
+    server = KfpServer(tls)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -24,6 +24,11 @@ CODE = (
 )  # fmt: skip
 
 
+def pushed_to(folder: str) -> WarmStart:
+    """The model that an earlier run pushed below a folder: a volume's, or a bucket's at /gcs."""
+    return WarmStart(f"{folder}/pushed/7/weights.npz", "weights-digest", f"{folder}/pushed/7")
+
+
 def small_run(**changes) -> ResolvedRun:
     """One task, a window of two spans, a baseline and a warm start; digests are words."""
     given = {
@@ -40,7 +45,7 @@ def small_run(**changes) -> ResolvedRun:
         "decoders": {},
         "baseline": "/mnt/hares/artifacts/evaluator/report/7",
         "older_spans": (Source({"folder": "/mnt/corpora/span-1"}, ("train",), "span-1-listing", 1),),
-        "warm_start": WarmStart("/mnt/hares/pushed/7/weights.npz", "weights-digest", "/mnt/hares/pushed/7"),
+        "warm_start": pushed_to("/mnt/hares"),
     }
     return ResolvedRun(**(given | changes))
 

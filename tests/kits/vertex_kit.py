@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.cloud.aiplatform_v1 import types
 
-from kits.vertex_server import VertexServer, serving
+from kits.vertex_messages import as_dict, when_due
+from kits.vertex_server import RUN_ENDED, VertexServer, serving
 from kubeflow.clusters import Failure, ServiceConfig, ServiceError
 
 RETRIES = 2
@@ -64,6 +66,34 @@ def settings(server: VertexServer, folder: Path, **changes: Any) -> ServiceConfi
         token_file=str(token_file),
         **given,
     )
+
+
+class ScheduleClock:
+    """Lets a schedule's times come, and its runs end, on the server on loopback."""
+
+    def __init__(self, server: VertexServer, schedule_id: str):
+        self._server, self._schedule, self.queued = server, server.stored["schedules"][schedule_id], 0
+
+    def comes(self) -> None:
+        """A run is due."""
+        with self._server.lock:
+            does = when_due(self._schedule, sum(job.state not in RUN_ENDED for job in self._runs()))
+            if does == "start":
+                job = types.PipelineJob(self._schedule.create_pipeline_job_request.pipeline_job)
+                self._server.post_pipelineJobs(None, {}, as_dict(job)).schedule_name = self._schedule.name
+            self.queued += does == "queue"
+
+    def oldest_run_ends(self) -> None:
+        """Then one that waits may start."""
+        running = next(job for job in self._runs() if job.state not in RUN_ENDED)
+        running.state = types.PipelineState.PIPELINE_STATE_SUCCEEDED
+        if self.queued:
+            self.queued -= 1
+            self.comes()
+
+    def _runs(self) -> list[types.PipelineJob]:
+        jobs = self._server.stored["pipelineJobs"].values()
+        return [job for job in jobs if job.schedule_name == self._schedule.name]
 
 
 def patience(request: pytest.FixtureRequest) -> float:

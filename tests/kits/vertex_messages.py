@@ -52,6 +52,19 @@ def passes(item: Any, written: str) -> bool:
     return True
 
 
+def when_due(schedule: Any, unended: int) -> str:
+    """What a schedule does with a run that is due: "start", "queue" or "skip".
+
+    As the fields' comments say (google/cloud/aiplatform_v1/types/schedule.py): `max_concurrent_run_count` limits
+    "starting the scheduled requests and not the execution", so only `max_concurrent_active_run_count` counts runs that
+    have not ended; `allow_queueing`: "new runs will be queued instead of skipped".
+    """
+    most = schedule.max_concurrent_active_run_count
+    if not most or unended < most:
+        return "start"
+    return "queue" if schedule.allow_queueing else "skip"
+
+
 def check_labels(labels: Any) -> None:
     if len(labels) > 64 or not all(
         _LABEL_KEY.fullmatch(k) and _LABEL_VALUE.fullmatch(v) for k, v in labels.items()

@@ -41,7 +41,7 @@ _ENDED = {
     types.JobState.JOB_STATE_FAILED,
     types.JobState.JOB_STATE_CANCELLED,
 }
-_RUN_ENDED = {
+RUN_ENDED = {
     types.PipelineState.PIPELINE_STATE_SUCCEEDED,
     types.PipelineState.PIPELINE_STATE_FAILED,
     types.PipelineState.PIPELINE_STATE_CANCELLED,
@@ -151,7 +151,7 @@ class VertexServer:
 
     def cancel_pipelineJobs(self, name: str, _: Any, body: Any) -> Any:
         job = self.get("pipelineJobs", name)
-        if job.state in _RUN_ENDED:
+        if job.state in RUN_ENDED:
             raise Refused(400, "FAILED_PRECONDITION", f"{name} has ended")
         job.state = types.PipelineState.PIPELINE_STATE_CANCELLED
         return {}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeflow.cluster_file import STEP_KINDS, Resources, check_beam_flags, load_cluster
+from kubeflow.cluster_file import STEP_KINDS, Resources, check_beam_flags, load_cluster, read_resources
 from kubeflow.clusters import ClusterKind
 from kubeflow.vertex.settings import HardwareSpec, ModelRegistrySettings
 from pipeline.config import PipelineConfig
@@ -205,3 +205,34 @@ def test_dask_is_not_for_every_beam_step_of_a_cluster(tmp_path: Path) -> None:
     cluster = replace(load_cluster(written(tmp_path, GOOD), "kubeflow"), beam_args=("--runner=DaskRunner",))
     with pytest.raises(SettingError, match="ingestion and embedding alone"):
         check_beam_flags(cluster, PipelineConfig())
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({}, ""),
+        ({"cpu": "4"}, ""),
+        ({"accelerator": "nvidia.com/gpu", "accelerator_count": 1}, "GPU"),
+        ({"accelerator": "google.com/tpu", "accelerator_count": 8}, "TPU"),
+        ({"accelerator": "NVIDIA_L4", "accelerator_count": 1}, "GPU"),
+        ({"custom_job": {"machine_type": "n1-standard-8"}}, ""),
+        (
+            {"custom_job": {"machine_type": "cloud-tpu", "accelerator": "TPU_V3", "accelerator_count": 8}},
+            "TPU",
+        ),
+        ({"custom_job": {"machine_type": "ct5lp-hightpu-4t", "tpu_topology": "2x2"}}, "TPU"),
+        (
+            {
+                "custom_job": {
+                    "machine_type": "g2-standard-12",
+                    "accelerator": "NVIDIA_L4",
+                    "accelerator_count": 1,
+                }
+            },
+            "GPU",
+        ),
+    ],
+)
+def test_which_accelerator_a_step_asks_for(given: dict, kind: str) -> None:
+    """What the entry point then looks for in the pod, and the doctor in the image."""
+    assert read_resources("trainer", given).accelerator_kind == kind

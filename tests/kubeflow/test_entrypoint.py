@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from kubeflow.entrypoint import (
     FOLDERS,
     as_tfx_expects,
+    checked_accelerator,
     remove_leftovers,
     with_addresses,
     with_paths,
@@ -38,6 +39,18 @@ def arguments(tmp: str) -> list[str]:
         json.dumps(invocation),
         "--flag",
     ]
+
+
+@pytest.mark.parametrize(("kind", "target"), [("GPU", "gpu"), ("TPU", "tpu")])
+def test_a_step_ends_where_tensorflow_does_not_see_its_accelerator(kind: str, target: str) -> None:
+    """On the CPU it would take days, and nobody would be told."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices(kind):
+        pytest.skip(f"this machine has a {kind}")
+    with pytest.raises(ValueError, match=f"asks for a {kind}, and TensorFlow .* sees none: .*`{target}`"):
+        checked_accelerator([*arguments("bucket"), f"--requires_accelerator={kind}"])
+    assert checked_accelerator(arguments("bucket")) == arguments("bucket")
 
 
 def test_artifacts_are_files_where_both_clusters_put_them(tmp_path: Path) -> None:

@@ -7,10 +7,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from kits.grpc_store_server import grpc_server
+from kits.kfp_metadata import retraining
 from kits.kfp_server import PIPELINE, Fault, KfpServer, kfp
+from kits.lineage_stores import open_store
+from pipeline.lineage.connection import store_address
+from pipeline.lineage.store import latest_blessed_report
 
 __all__ = ["kfp"]
 PROJECT = Path(__file__).resolve().parents[2]
@@ -109,3 +116,49 @@ def test_a_refusal_ends_it_and_leaves_the_span_due(
     start()
     until((tmp_path / "W" / "watch" / "ledger.json").exists)
     assert names(kfp) == ["span-3"]
+
+
+def watch_once(folder: Path, target: str, cluster: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """One look; the compile command keeps the store as it finds it."""
+    (folder / "cluster.yaml").write_text(yaml.safe_dump(cluster))
+    (folder / "hares.yaml").write_text(PIPELINE)
+    there = ["--target", target, "--cluster", "cluster.yaml", "--workspace", "W", "--once"]
+    start = [sys.executable, "-m", "cli.main", "watch", *there, "--source", "data/span-{SPAN}"]
+    compiles = "cp V/metadata.sqlite seen-{SPAN}.sqlite; cp hares.yaml {OUTPUT}"
+    return subprocess.run(
+        [*start, "--", "sh", "-c", compiles], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_what_the_cluster_recorded_is_in_the_store_before_it_compiles(
+    kfp: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the next run is compared with the last blessed model, and may start from it."""
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    arrive(tmp_path, 1)
+    with grpc_server(tmp_path / "cluster.sqlite") as port:
+        there = f"grpc://127.0.0.1:{port}"
+        made = retraining(store_address(there, Path()).open(), "of-last-week")
+        service = {"host": kfp.url, "metadata_store": there}
+        done = watch_once(tmp_path, "kubeflow", {"service": service, "workspace": str(tmp_path / "V")})
+        assert done.returncode == 0, done.stderr
+        assert "run of-last-week: imported into" in done.stdout
+        assert names(kfp) == ["span-1"]
+        seen = open_store(tmp_path / "seen-1.sqlite")
+        report = latest_blessed_report(seen, "hares", "another key")
+        assert report.startswith(f"{made.root}/hares/of-last-week/evaluator/")
+    arrive(tmp_path, 2)
+    done = watch_once(tmp_path, "kubeflow", {"service": service, "workspace": str(tmp_path / "V")})
+    assert done.returncode == 8 and there in done.stderr, "an old baseline would pass for the latest"
+    assert names(kfp) == ["span-1"]
+
+
+def test_no_import_is_said(kfp: KfpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    arrive(tmp_path, 1)
+    (tmp_path / "V").mkdir()
+    (tmp_path / "V" / "metadata.sqlite").touch()
+    done = watch_once(tmp_path, "kubeflow", {"service": {"host": kfp.url}})
+    assert done.returncode == 0 and names(kfp) == ["span-1"]
+    said = " ".join(done.stdout.split())
+    assert "has no service.metadata_store and no workspace: runs are not imported" in said

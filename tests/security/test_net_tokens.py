@@ -102,6 +102,19 @@ def test_an_address_with_a_password_is_refused_and_not_repeated(
     assert not web.asked and "canary" not in str(caught.value)
 
 
+def test_a_redirection_is_the_answer_or_is_followed(web: Strangers) -> None:
+    """As a registry sends a client to its storage, and a gateway to a login page."""
+    web.answer = lambda asked: (
+        redirect("https://evil.example/x") if asked.host == "kfp.example" else in_json({"a": 1})
+    )
+    answer = Client(10.0, str(web.ca)).send("GET", "https://kfp.example/")
+    assert (answer.status, answer.headers["location"]) == (302, "https://evil.example/x")
+    assert Client(10.0, str(web.ca), redirects=1).send("GET", "https://kfp.example/").json() == {"a": 1}
+    with pytest.raises(requests.TooManyRedirects, match="more than 2"):
+        web.answer = lambda asked: redirect("https://kfp.example/")
+        Client(10.0, str(web.ca), redirects=2).send("GET", "https://kfp.example/")
+
+
 @pytest.mark.parametrize(
     ("target", "group"),
     [

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 
 from hares.digests import file_digest
+from kubeflow.cluster_file import read_resources
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from kubeflow.doctor.image_registry import (
     ImageMissingError,
@@ -20,6 +21,7 @@ from pipeline.hosts import without_user
 LOCK_LABEL = "hares.lock.sha256"
 REVISION_LABEL = "org.opencontainers.image.revision"
 BASE_LABEL = "org.opencontainers.image.base.digest"
+ACCELERATOR_LABEL = "hares.accelerator"  # of the targets `gpu` and `tpu`
 _BUILD = "build and push it as docs/images.md says"
 
 
@@ -75,6 +77,13 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
                 _BUILD,
             )  # fmt: skip
             return
+    for kind, needed in _accelerators(subject, image).items():
+        if labels.get(ACCELERATOR_LABEL, "") != needed:
+            yield Finding(
+                "image", Severity.FATAL, f"{subject.cluster_file}: resources.{kind}",
+                f"it asks for a {needed}, but {name} is not made for one (label {ACCELERATOR_LABEL}): the step fails",
+                f"build the target `{needed.lower()}` (docs/images.md), and name it in images.{kind}",
+            )  # fmt: skip
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", labels.get(BASE_LABEL, "")):
         yield Finding(
             "image", Severity.WARNING, where, f"{name} does not name its base image (label {BASE_LABEL})",
@@ -87,6 +96,23 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
             "image", Severity.WARNING, where, f"{name} holds the code of {made}, but the checkout is {revision[:12]}",
             f"{_BUILD}, or check out that revision",
         )  # fmt: skip
+
+
+def _accelerators(subject: Subject, image: str) -> dict[str, str]:
+    """Kinds of steps that run in an image and ask for an accelerator, with its kind."""
+    resources = subject.cluster.get("resources") or {}
+    images = subject.cluster.get("images") or {}
+    found = {}
+    for kind, given in resources.items():
+        if images.get(kind, subject.cluster.get("image")) != image:
+            continue
+        try:
+            needed = read_resources(kind, given or {}).accelerator_kind
+        except ValueError:
+            continue  # the check of the cluster file reports it
+        if needed:
+            found[kind] = needed
+    return found
 
 
 def _revision(subject: Subject) -> str:

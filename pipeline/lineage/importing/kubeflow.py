@@ -1,30 +1,40 @@
-"""A run's folder of executor inputs and outputs, as steps of KFP v2 read and write them.
+"""Runs that Kubeflow Pipelines recorded, read from its ML Metadata server over gRPC.
 
-| path | what |
+What Kubeflow's driver and launcher write (kubeflow/pipelines, backend/src/v2/metadata/client.go):
+
+| Kubeflow | our store |
 |---|---|
-| STEP/attempt-N/executor_input.json | KFP's `ExecutorInput`: artifacts in, parameters, planned artifacts out |
-| STEP/attempt-N/executor_output.json | its `ExecutorOutput`: what the step made of the planned artifacts |
-| STEP/published.json | `{"attempt": N, "artifacts": {...}}`: which attempt counts, and what it made |
+| context `system.PipelineRun`, named by the run's id | context `pipeline_run` of that name |
+| context `system.Pipeline` above it | context `pipeline` of its name |
+| `system.ContainerExecution`, `system.ImporterExecution` | execution of the node `task_name`, `_` for `-` |
+| its `inputs`, a structure | the properties of these names |
+| `system.DAGExecution` | nothing: it is the graph itself |
+| artifact, of the type that its schema's title names | artifact; title `tfx.Model` is type `Model`, ours keep theirs |
+| event, with the step's name for the artifact | event INPUT or OUTPUT of that name |
+| output `executor-logs`, which the launcher adds | nothing |
 
-Both files may also be in STEP itself, without attempts: then STEP is complete if it has an output file. Each attempt is
-an execution; one that does not count is FAILED.
+Every number is recorded as a double; integers become integers again. Paths in properties are those of a pod, where the
+launcher puts a bucket's files; they become the bucket's addresses.
 
-An artifact is identified by its type and URI. What an importer step brings in (it runs nothing, and leaves no files) is
-the store's own artifact of that type and URI, if there is one. So a run on a cluster is linked to the local run that
-trained its model.
+ML Metadata does not know whether a run has ended: the graph's own execution stays RUNNING, and a step that has not
+begun leaves no trace. So a run has ended here when a step has failed, or when none is running and the last, the pusher,
+is done. A pod that is killed leaves its execution RUNNING, and the run counts as running.
+
+An artifact is identified by its type and address. What an importer brings in is the store's own artifact of that type
+and address, if there is one: so a run is linked to the one that trained its first model.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-import yaml
+from google.protobuf import json_format
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.properties import CURRENT_MODEL
 from pipeline.lineage.importing.recorded import (
     ImportFailedError,
     RecordedArtifact,
@@ -36,214 +46,153 @@ from pipeline.lineage.importing.recorded import (
     properties_of_json,
     type_of_title,
 )
-from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, moment_text
+from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, RUNNING, moment_text
 
-INPUT_FILE, OUTPUT_FILE, PUBLISHED = "executor_input.json", "executor_output.json", "published.json"
-_ATTEMPT = "attempt-"
-_UNTYPED = "system.Artifact"
-_LOGS = "executor-logs"  # written by Kubeflow's launcher beside the step's outputs
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One attempt of a step; `number` is 0 if the step has no attempts of its own."""
-
-    step: str
-    number: int
-    folder: Path
-    counts: bool
-    published: Mapping[str, Any]
+PIPELINE_RUN, PIPELINE = "system.PipelineRun", "system.Pipeline"
+_GRAPH, _IMPORTER = "system.DAGExecution", "system.ImporterExecution"
+_LOGS = "executor-logs"
+_LAST = "pusher"
+# Of an execution, beside its parameters.
+_OF_POD = ("pod_name", "namespace", "image", "cached_execution_id")
+_SESSION = "store_session_info"  # how Kubeflow's own pages reach the bucket
+# Where the launcher puts a bucket's files in a pod (LocalPathForURI in component/launcher_v2.go).
+_FOLDERS = {"/gcs/": "gs://", "/s3/": "s3://", "/minio/": "minio://"}
+_PATHS = (CURRENT_MODEL, "report")
+_DONE = ("COMPLETE", "CACHED")
 
 
-def read_run(folder: Path, run: str, pipeline: str) -> RecordedRun:
-    """Reads a run from its folder.
+def list_runs(store: MetadataStore) -> list[str]:
+    """Ids of all runs, the first one first."""
+    contexts = store.get_contexts_by_type(PIPELINE_RUN)
+    return [c.name for c in sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id))]
+
+
+def read_run(store: MetadataStore, run: str) -> RecordedRun:
+    """Reads a run with its executions and artifacts.
 
     Args:
-        folder: of the run.
-        run: name for it.
-        pipeline: name of its pipeline.
+        store: Kubeflow's.
+        run: the run's id.
 
     Raises:
-        ImportFailedError: no such folder, no step in it, or a file with unexpected content.
+        ImportFailedError: there is no such run, or no step of it has begun.
     """
-    if not folder.is_dir():
-        raise ImportFailedError(f"--kubeflow {folder}: it is not a folder")
-    attempts = [a for path in sorted(folder.iterdir()) if path.is_dir() for a in _attempts(path)]
-    if not attempts:
+    context = store.get_context_by_type_and_name(PIPELINE_RUN, run)
+    if context is None:
         raise ImportFailedError(
-            f"--kubeflow {folder}: no STEP/attempt-N/{INPUT_FILE} and no STEP/{INPUT_FILE} is in it; give the folder "
-            "of one run"
+            f"--run {run}: Kubeflow's ML Metadata has no {PIPELINE_RUN} of this name; give a run's id, as "
+            "`hares runs list` shows it"
         )
-    attempts.sort(key=lambda attempt: (_written(attempt.folder / INPUT_FILE), attempt.step, attempt.number))
-    artifacts: dict[str, RecordedArtifact] = {}
-    made = {
-        artifact.uri: artifact
-        for attempt in attempts
-        if attempt.counts
-        for _, _, artifact in _outputs(_read(attempt.folder / INPUT_FILE), attempt)
+    found = [e for e in store.get_executions_by_context(context.id) if e.type != _GRAPH]
+    executions = {e.id: _execution(e, run) for e in sorted(found, key=lambda e: e.id)}
+    if not executions:
+        raise ImportFailedError(f"--run {run}: no step of it has begun; import it later")
+    events = [e for e in store.get_events_by_execution_ids(list(executions)) if _name(e)[0] != _LOGS]
+    imports = {
+        event.artifact_id
+        for event in events
+        if event.type == pb.Event.OUTPUT and executions[event.execution_id].type_name == _IMPORTER
     }
-    executions, events = [], []
-    for attempt in attempts:
-        read = _read(attempt.folder / INPUT_FILE)
-        execution = f"kubeflow:{run}/{attempt.step}/{attempt.number}"
-        executions.append(
-            RecordedExecution(
-                key=execution,
-                type_name="system.ContainerExecution",
-                node=attempt.step,
-                state="COMPLETE" if attempt.counts else "FAILED",
-                properties=_parameters(read, attempt.folder / INPUT_FILE),
-            )
-        )
-        sides = [(False, _inputs(read, attempt))]
-        if attempt.counts:  # a failed attempt has no artifacts
-            sides.append((True, _outputs(read, attempt)))
-        for output, lists in sides:
-            for name, index, artifact in lists:
-                if artifact.type_name == _UNTYPED:  # Kubeflow passes inputs on without their types
-                    artifact = made.get(artifact.uri, artifact)
-                known = artifacts.get(artifact.key)
-                if known is None or output:
-                    artifacts[artifact.key] = artifact
-                events.append(RecordedEvent(execution, artifact.key, output, name, index))
-    last = {attempt.step: attempt for attempt in attempts if attempt.counts}
-    done = set(last) == {attempt.step for attempt in attempts}
-    facts: dict[str, Value] = {
-        "target": "kubeflow",
-        "start": moment_text(_written(attempts[0].folder / INPUT_FILE)),
-        "end": moment_text(max(_ended(attempt) for attempt in attempts)),
-        "status": COMPLETE if done else FAILED,
-    }
+    kept = store.get_artifacts_by_id(sorted({event.artifact_id for event in events}))
+    artifacts = {a.id: _artifact(a, adopts=a.id in imports) for a in sorted(kept, key=lambda a: a.id)}
+    pipelines = [c.name for c in store.get_parent_contexts_by_context(context.id) if c.type == PIPELINE]
     return RecordedRun(
-        run=RecordedContext(f"kubeflow:{run}", RUN_TYPE, run, {}),
-        pipeline=pipeline,
-        artifacts=tuple(artifacts.values()),
-        executions=tuple(executions),
-        events=tuple(events),
-        facts=facts,
+        run=RecordedContext(f"kubeflow:{run}", RUN_TYPE, run, _of_run(context)),
+        pipeline=pipelines[0] if pipelines else run,
+        # Of two at one address, as an importer makes them again in each run, the last counts.
+        artifacts=tuple({a.key: a for a in artifacts.values()}.values()),
+        executions=tuple(executions.values()),
+        events=tuple(
+            RecordedEvent(
+                executions[event.execution_id].key,
+                artifacts[event.artifact_id].key,
+                event.type == pb.Event.OUTPUT,
+                *_name(event),
+            )
+            for event in events
+            if event.artifact_id in artifacts
+        ),
+        facts=_facts(context, found, executions.values()),
     )
 
 
-def _attempts(step: Path) -> Iterator[_Attempt]:
-    """The attempts of a step that started, by their numbers."""
-    record = _read(step / PUBLISHED) if (step / PUBLISHED).is_file() else {}
-    if (step / INPUT_FILE).is_file():
-        yield _Attempt(step.name, 0, step, (step / OUTPUT_FILE).is_file(), record.get("artifacts", {}))
-    found = {}
-    for path in step.glob(f"{_ATTEMPT}*"):
-        text = path.name.removeprefix(_ATTEMPT)
-        if text.isdecimal() and (path / INPUT_FILE).is_file():
-            found[int(text)] = path
-    for number, path in sorted(found.items()):
-        counts = record.get("attempt") == number
-        yield _Attempt(step.name, number, path, counts, record.get("artifacts", {}) if counts else {})
+def _execution(execution: pb.Execution, run: str) -> RecordedExecution:
+    given = _plain(execution.custom_properties)
+    inputs = given.get("inputs") or {}
+    node = str(given.get("task_name") or given.get("display_name") or execution.id).replace("-", "_")
+    about = {name: given[name] for name in _OF_POD if given.get(name)}
+    return RecordedExecution(
+        key=f"kubeflow:{run}/{node}/{execution.id}",
+        type_name=execution.type,
+        node=node,
+        state=pb.Execution.State.Name(execution.last_known_state),
+        properties=properties_of_json({**about, **inputs}),
+    )
 
 
-def _inputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
-    path = attempt.folder / INPUT_FILE
-    for name, index, artifact in _listed(read.get("inputs", {}), path):
-        yield name, index, _artifact(artifact, path, adopts=True)
+def _artifact(artifact: pb.Artifact, adopts: bool) -> RecordedArtifact:
+    values = _plain(artifact.custom_properties)
+    values.pop(_SESSION, None)
+    for name in _PATHS:
+        if isinstance(path := values.get(name), str):
+            values[name] = _address(path)
+    kind = type_of_title(artifact.type)
+    return RecordedArtifact(
+        key=f"kubeflow:{kind}:{artifact.uri}",
+        type_name=kind,
+        uri=artifact.uri,
+        live=artifact.state != pb.Artifact.PENDING,
+        properties=properties_of_json(values),
+        adopts=adopts,
+    )
 
 
-def _outputs(read: Mapping[str, Any], attempt: _Attempt) -> Iterator[tuple[str, int, RecordedArtifact]]:
-    """The planned artifacts, updated by what was published, or else by the step's own file."""
-    path = attempt.folder / INPUT_FILE
-    published = dict(_flat(attempt.published, path))
-    if not published and (attempt.folder / OUTPUT_FILE).is_file():
-        output = attempt.folder / OUTPUT_FILE
-        published = {(name, index): a for name, index, a in _listed(_read(output), output)}
-    for name, index, planned in _listed(read.get("outputs", {}), path):
-        if name == _LOGS:
-            continue
-        said = published.get((name, index), {})
-        merged = {
-            **planned,
-            "uri": said.get("uri") or planned.get("uri", ""),
-            "metadata": {**planned.get("metadata", {}), **said.get("metadata", {})},
-        }
-        yield name, index, _artifact(merged, path, adopts=False)
+def _address(path: str) -> str:
+    for folder, beginning in _FOLDERS.items():
+        if path.startswith(folder):
+            return beginning + path.removeprefix(folder)
+    return path
 
 
-def _flat(lists: Mapping[str, Any], path: Path) -> Iterator[tuple[tuple[str, int], Mapping[str, Any]]]:
-    for name, entries in lists.items():
-        for index, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                raise _wrong(path.parent.parent / PUBLISHED, f"artifacts.{name} holds no artifacts")
-            yield (name, index), entry
+def _of_run(context: pb.Context) -> dict[str, Value]:
+    values = _plain(context.custom_properties)
+    return properties_of_json(
+        {name: values[name] for name in ("namespace", "pipeline_root") if values.get(name)}
+    )
 
 
-def _listed(side: Mapping[str, Any], path: Path) -> Iterator[tuple[str, int, Mapping[str, Any]]]:
-    """Name, index and artifact of every list of inputs or outputs."""
-    for name, entry in side.get("artifacts", {}).items():
-        listed = entry.get("artifacts", []) if isinstance(entry, dict) else None
-        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-            raise _wrong(path, f"artifacts.{name} is no list of artifacts")
-        for index, artifact in enumerate(listed):
-            yield name, index, artifact
+def _facts(
+    context: pb.Context, found: Iterable[pb.Execution], steps: Iterable[RecordedExecution]
+) -> dict[str, Value]:
+    start = moment_text(_moment(context.create_time_since_epoch))
+    facts: dict[str, Value] = {"target": "kubeflow", "start": start}
+    states: dict[str, str] = {}
+    for step in steps:  # by their ids: of a step that Kubeflow began again the last attempt counts
+        states[step.node] = step.state
+    failed = "FAILED" in states.values()
+    if not failed and (states.get(_LAST) not in _DONE or not all(s in _DONE for s in states.values())):
+        return {**facts, "status": RUNNING}
+    end = moment_text(max(_moment(e.last_update_time_since_epoch) for e in found))
+    return {**facts, "status": FAILED if failed else COMPLETE, "end": end}
 
 
-def _artifact(artifact: Mapping[str, Any], path: Path, adopts: bool) -> RecordedArtifact:
-    uri, name = artifact.get("uri", ""), artifact.get("name", "")
-    if not isinstance(uri, str) or not uri:
-        raise _wrong(path, f"artifact {name or '(without a name)'} has no uri")
-    kind = _type(artifact.get("type", {}), path)
-    properties = properties_of_json(artifact.get("metadata", {}))
-    if name:
-        properties["resource_name"] = str(name)
-    return RecordedArtifact(f"kubeflow:{kind}:{uri}", kind, uri, True, properties, adopts)
-
-
-def _type(schema: Mapping[str, Any], path: Path) -> str:
-    """The type's name: `schemaTitle`, or the title of the YAML text in `instanceSchema`."""
-    title = schema.get("schemaTitle", "")
-    if not title and schema.get("instanceSchema"):
-        try:
-            title = yaml.safe_load(schema["instanceSchema"])["title"]
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise _wrong(path, "an artifact's type.instanceSchema has no title") from error
-    return type_of_title(str(title)) if title else _UNTYPED
-
-
-def _parameters(read: Mapping[str, Any], path: Path) -> dict[str, Value]:
-    """Parameters of both schemas: plain values, and before 2.1 `{"stringValue": ...}`."""
-    inputs = read.get("inputs", {})
-    values = properties_of_json(inputs.get("parameterValues", {}))
-    for name, value in inputs.get("parameters", {}).items():
-        if not isinstance(value, dict) or len(value) != 1:
-            raise _wrong(path, f"parameter {name} is no value")
-        ((kind, plain),) = value.items()
-        if kind == "intValue":  # JSON writes 64-bit numbers as texts
-            try:
-                values[name] = int(plain)
-            except (TypeError, ValueError) as error:
-                raise _wrong(path, f"parameter {name} is no whole number") from error
+def _plain(properties: Mapping[str, pb.Value]) -> dict[str, Any]:
+    """Properties as plain values; a list or structure is inside another, under `list` or `struct`."""
+    plain: dict[str, Any] = {}
+    for name, value in properties.items():
+        if value.WhichOneof("value") == "struct_value":
+            inside = json_format.MessageToDict(value.struct_value)
+            only = next(iter(inside)) if len(inside) == 1 else ""
+            plain[name] = inside[only] if only in ("list", "struct") and name != "inputs" else inside
         else:
-            values.update(properties_of_json({name: plain}))
-    return values
+            plain[name] = getattr(value, value.WhichOneof("value") or "string_value")
+    return plain
 
 
-def _ended(attempt: _Attempt) -> datetime:
-    """When an attempt ended, judging by its files."""
-    there = [attempt.folder / name for name in (INPUT_FILE, OUTPUT_FILE)]
-    return max(_written(path) for path in there if path.is_file())
+def _name(event: pb.Event) -> tuple[str, int]:
+    """The step's name for an artifact; its place in a list is not recorded."""
+    return (event.path.steps[0].key if event.path.steps else ""), 0
 
 
-def _written(path: Path) -> datetime:
-    return datetime.fromtimestamp(path.stat().st_mtime, tz=timezone.utc)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = (
-            error.strerror if isinstance(error, OSError) else "it is not JSON; was it written to the end?"
-        )
-        raise ImportFailedError(f"{path}: {reason}") from error
-    if not isinstance(read, dict):
-        raise _wrong(path, "expected an object")
-    return read
-
-
-def _wrong(path: Path, what: str) -> ImportFailedError:
-    return ImportFailedError(f"{path}: {what}; expected what KFP v2 hands to a step")
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=timezone.utc)

@@ -96,6 +96,28 @@ def write_run(store: MetadataStore, run: RecordedRun) -> Imported:
     return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
 
 
+def write_runs(
+    store: MetadataStore, names: Iterable[str], read: Callable[[str], RecordedRun], again: bool = False
+) -> dict[str, Imported]:
+    """Writes runs, what is new of each by its name.
+
+    Args:
+        store: ours.
+        names: of the runs, in the order in which they are written.
+        read: gives the run of a name.
+        again: whether those are read too that had ended when they were imported.
+
+    Raises:
+        ImportFailedError: a run cannot be read, or the store has another one of its name; those before it are written.
+    """
+    done = {}
+    for name in names:
+        if again or not imported_whole(store, name):
+            run = read(name)
+            done[run.run.name] = write_run(store, run)
+    return done
+
+
 def imported_whole(store: MetadataStore, run: str) -> bool:
     """Whether an earlier import was complete, and the run had ended."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run)

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kits.small_runs import small_cluster, small_run
+from kits.small_runs import pushed_to, small_cluster, small_run
 
 pytest.importorskip("tfx")
 
@@ -34,17 +34,20 @@ from tfx.types.standard_artifacts import Model
 
 from kubeflow.compiled.compile import compile_pipeline, complete
 from kubeflow.compiled.file import with_node_names
+from kubeflow.kfp.report_import import with_baseline_path
 from pipeline.pipeline import create_pipeline
+from pipeline.settings import SettingError
 
 PROJECT = Path(__file__).resolve().parents[3]
 GOLDEN = Path(__file__).with_name("golden")
 FILES = {"kubeflow": "kubeflow.yaml", "vertex": "vertex.json"}
+WORKSPACES = {"kubeflow": "/mnt/hares", "vertex": "/gcs/bucket/hares"}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
 def compiled(target: str, workspace: Path, **changes: Any) -> str:
     """The file's text, its workspace and the digest of settings and code replaced by words."""
-    run = small_run(**changes)
+    run = small_run(**{"warm_start": pushed_to(WORKSPACES[target]), **changes})
     text = compile_pipeline(run, small_cluster(target, workspace), REVISION)
     for found, word in (
         (str(workspace), "/mnt/hares"),
@@ -80,6 +83,53 @@ def test_argo_takes_the_names_of_all_steps() -> None:
     sources = [source for task in tasks.values() for source in task["inputs"].get("artifacts", {}).values()]
     named |= {source["taskOutputArtifact"]["producerTask"] for source in sources}
     assert sources and all(re.fullmatch("[a-zA-Z0-9][-a-zA-Z0-9]*", name) for name in named)
+
+
+def test_a_model_to_start_from_that_no_step_would_see_is_refused(target: str, tmp_path: Path) -> None:
+    """Kubeflow's importer and Vertex's take addresses; a pod sees its volumes, and Vertex's steps see /gcs."""
+    with pytest.raises(
+        SettingError, match=r"pretraining\.warm_start: /home/me/pushed/7 is .* copy"
+    ) as caught:
+        compiled(target, tmp_path, warm_start=pushed_to("/home/me"))
+    assert ("/mnt" if target == "kubeflow" else "gs://BUCKET") in str(caught.value)
+
+
+def test_the_model_to_start_from_has_the_address_that_the_importer_takes(tmp_path: Path) -> None:
+    for folder in ("/gcs/bucket/hares", "gs://bucket/hares"):
+        spec = spec_of(compiled("vertex", tmp_path, warm_start=pushed_to(folder)))
+        importer = spec["deploymentSpec"]["executors"]["base_model_executor"]["importer"]
+        assert importer["artifactUri"]["constant"] == "gs://bucket/hares/pushed/7"
+    spec = spec_of(compiled("kubeflow", tmp_path, warm_start=pushed_to("s3://bucket/hares")))
+    importer = spec["deploymentSpec"]["executors"]["base_model_executor"]["importer"]
+    assert importer["artifactUri"]["constant"] == "s3://bucket/hares/pushed/7"
+
+
+def test_on_kubeflow_a_baseline_in_a_bucket_is_brought_into_the_evaluators_pod(tmp_path: Path) -> None:
+    address = "minio://mlpipeline/hares/run-1/evaluator/report"
+    text = compiled("kubeflow", tmp_path, baseline=address)
+    spec = spec_of(text)
+    json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+    label = spec["components"][spec["root"]["dag"]["tasks"]["base_report"]["componentRef"]["name"]][
+        "executorLabel"
+    ]
+    assert spec["deploymentSpec"]["executors"][label]["importer"]["artifactUri"]["constant"] == address
+    evaluator = spec["root"]["dag"]["tasks"]["evaluator"]
+    assert "base_report" in evaluator["dependentTasks"]
+    (given,) = [i for i in evaluator["inputs"]["artifacts"].values() if "base" in str(i)]
+    assert given["taskOutputArtifact"] == {"producerTask": "base_report", "outputArtifactKey": "result"}
+    assert "base-report" in next(iter(yaml.safe_load_all(text)))["root"]["dag"]["tasks"], "as Argo takes it"
+    # What the launcher then hands over, once it has brought the files: the address, and an untyped artifact.
+    inputs = {
+        "artifacts": {"base_report": {"artifacts": [{"name": "3", "type": {}, "uri": address}]}},
+        "parameterValues": {"baseline": address},
+    }
+    assert with_baseline_path({"inputs": copy.deepcopy(inputs)})["inputs"] == {
+        "artifacts": {},
+        "parameterValues": {"baseline": "/minio/mlpipeline/hares/run-1/evaluator/report"},
+    }
+    inputs["parameterValues"]["baseline"] = "/mnt/a/report/of/the/submitter"
+    changed = with_baseline_path({"inputs": inputs})["inputs"]["parameterValues"]
+    assert changed == {"baseline": "/mnt/a/report/of/the/submitter"}
 
 
 def test_equal_input_gives_equal_bytes(text: str, target: str, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def vertex_or_kubeflow(
         "hares.lock.sha256": hashlib.sha256((project / "requirements.lock").read_bytes()).hexdigest(),
         "org.opencontainers.image.revision": git(project, "rev-parse", "HEAD"),
         "org.opencontainers.image.base.digest": BASE,
+        "hares.accelerator": "GPU",
     }
     loopback.push("hares/pipeline:1", labels)
     setups = {target: Setup(target, tmp_path, loopback) for target in ("kubeflow", "vertex")}

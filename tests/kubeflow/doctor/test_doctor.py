@@ -53,7 +53,9 @@ def other_lock(setup: Setup) -> None:
     image_of(setup, lock=text)
 
 
-def image_of(setup: Setup, lock: str | None = None, revision: str = "", base: str = BASE) -> None:
+def image_of(
+    setup: Setup, lock: str | None = None, revision: str = "", base: str = BASE, accelerator: str = "GPU"
+) -> None:
     import hashlib
 
     setup.loopback.push(
@@ -63,6 +65,7 @@ def image_of(setup: Setup, lock: str | None = None, revision: str = "", base: st
             "org.opencontainers.image.revision": revision
             or git(setup.folder / "project", "rev-parse", "HEAD"),
             "org.opencontainers.image.base.digest": base,
+            "hares.accelerator": accelerator,
         },
     )
 
@@ -201,6 +204,20 @@ def test_an_accelerator_of_a_step_that_vertex_has_not(vertex_or_kubeflow: dict[s
     setup.cluster(resources={"embed": {"accelerator": "NVIDIA_L5", "accelerator_count": 1}})
     (found,) = examined(setup)
     assert found.where.endswith("resources.embed.accelerator") and "NVIDIA_L4" in found.cause
+
+
+@pytest.mark.parametrize("label", ["", "TPU", "GPU"])
+def test_a_step_that_asks_for_a_gpu_needs_an_image_with_cuda(setup: Setup, label: str) -> None:
+    """TensorFlow without its CUDA libraries takes the CPU and says nothing."""
+    name = "NVIDIA_TESLA_T4" if setup.target == "vertex" else "nvidia.com/gpu"
+    setup.cluster(resources={"trainer": {"accelerator": name, "accelerator_count": 1}, "embed": {"cpu": "4"}})
+    assert examined(setup) == []
+    image_of(setup, lock=setup.lock.read_text(), accelerator=label)
+    found = examined(setup)
+    assert len(found) == (label != "GPU")
+    for finding in found:
+        assert finding.where.endswith("resources.trainer") and "asks for a GPU" in finding.cause
+        assert "target `gpu`" in finding.remedy and "images.trainer" in finding.remedy
 
 
 def test_a_custom_jobs_machine_that_vertex_has_not(vertex_or_kubeflow: dict[str, Setup]) -> None:

@@ -89,6 +89,7 @@ class Whole:
                 "hares.lock.sha256": hashlib.sha256(lock).hexdigest(),
                 "org.opencontainers.image.revision": git(self.checkout, "rev-parse", "HEAD"),
                 "org.opencontainers.image.base.digest": BASE,
+                "hares.accelerator": "GPU",
             },
         )
 
@@ -163,6 +164,11 @@ def accelerator_of_the_other_kind(whole: Whole) -> None:
     whole.cluster["resources"] = {"trainer": {"accelerator": name, "accelerator_count": 1}}
 
 
+def image_without_a_tpu_build(whole: Whole) -> None:
+    name = "TPU_V3" if whole.target == "vertex" else "google.com/tpu"
+    whole.cluster["resources"] = {"trainer": {"accelerator": name, "accelerator_count": 8}}
+
+
 def type_without_a_module(whole: Whole) -> None:
     outputs = whole.spec["components"]["embed_esc50"]["outputDefinitions"]["artifacts"]
     outputs["embeddings"]["artifactType"] = {"instanceSchema": "title: Embeddings\ntype: object\n"}
@@ -230,6 +236,7 @@ def test_a_good_setup_gives_no_finding(whole: Whole) -> None:
         (no_bucket, "storage", "fatal", "no such bucket"),
         (machine_that_vertex_has_not, "machine", "fatal", "similar are n1-standard-8"),
         (accelerator_of_the_other_kind, "cluster_file", "fatal", "resources.trainer.accelerator"),
+        (image_without_a_tpu_build, "image", "fatal", "asks for a TPU"),
         (type_without_a_module, "artifact_type", "fatal", "'Embeddings' has a name"),
         (type_that_declares_properties, "artifact_type", "fatal", "components.Mine declares properties"),
         (resolver_left, "resolver", "fatal", "resolver"),

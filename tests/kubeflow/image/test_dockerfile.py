@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import requires, version
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ from kits.image.dockerfile import (
     parse,
     substitute,
 )
+from kubeflow.doctor.checks.images import ACCELERATOR_LABEL
 from kubeflow.image.runtime_lock import read_lock, runtime_pins
 
 PROJECT = Path(__file__).resolve().parents[3]
 OURS = parse((PROJECT / "kubeflow" / "image" / "Dockerfile").read_text(encoding="utf-8"))
-TARGETS = ("pipeline", "beam", "tpu")
+TARGETS = ("pipeline", "beam", "gpu", "tpu")
 
 
 def steps(target: str, kind: type) -> list:
@@ -88,6 +90,7 @@ def test_images_run_as_nobody_special_and_say_what_they_were_made_of(target: str
         "org.opencontainers.image.revision": "${REVISION}",
         "hares.lock.sha256": "${LOCK_SHA256}",
         "org.opencontainers.image.base.digest": "${PYTHON_DIGEST}",
+        **({ACCELERATOR_LABEL: target.upper()} if target in ("gpu", "tpu") else {}),
     }
 
 
@@ -130,6 +133,22 @@ def test_the_tpu_image_takes_a_build_of_the_locked_tensorflows_minor_version() -
         if getattr(step, "name", "") == "TPU_TENSORFLOW"
     )
     assert re.search(rf"/tensorflow-{re.escape(minor)}\.\d+-cp310-", address)
+
+
+def test_the_gpu_image_has_the_libraries_that_the_locked_tensorflow_names() -> None:
+    """Its own metadata is what says which CUDA and cuDNN it was built for."""
+    wanted = {}
+    for requirement in requires("tensorflow") or []:
+        if match := re.fullmatch(r"(nvidia\S+) \(==(\S+)\) ; extra == 'and-cuda'", requirement):
+            wanted[match[1]] = match[2]
+    pins = read_lock((PROJECT / "requirements-gpu.lock").read_text(encoding="utf-8"))
+    assert {"nvidia-cudnn-cu12", "nvidia-cuda-runtime-cu12"} <= set(wanted)
+    assert {name: pin.version for name, pin in pins.items()} == wanted
+    assert all(any("--hash=sha256:" in line for line in pin.lines) for pin in pins.values())
+    locked = read_lock((PROJECT / "requirements.lock").read_text(encoding="utf-8"))
+    assert version("tensorflow") == locked["tensorflow"].version
+    installs = [step.command for step in OURS.stages["gpu-dependencies"].steps if isinstance(step, Run)]
+    assert any("--require-hashes -r requirements-gpu.lock" in command for command in installs)
 
 
 def test_the_image_has_what_runs_and_not_what_tests() -> None:

@@ -25,7 +25,7 @@ def spec(uri: str) -> dict[str, Any]:
 )
 def test_an_importer_of_a_bucket_stays(uri: str) -> None:
     made = spec(uri)
-    with_volume_imports(made, "image")
+    with_volume_imports(made, "image", ())
     assert made == spec(uri)
 
 
@@ -43,7 +43,7 @@ def test_a_path_is_copied_into_the_steps_output(tmp_path: Path, there: bool) -> 
         target.mkdir(parents=True)
         (target / "left").write_bytes(b"of a killed attempt")
     made = spec(str(source))
-    with_volume_imports(made, "image:1")
+    with_volume_imports(made, "image:1", (str(tmp_path),))
     container = made["deploymentSpec"]["executors"]["base_model_executor"]["container"]
     given = {
         "inputs": {"parameterValues": {"artifact_uri": str(source)}},

@@ -16,6 +16,7 @@ from kits.vertex_kit import (
     LOSING,
     RETRIES,
     SHORT_SECONDS,
+    ScheduleClock,
     fails,
     patience,
     settings,
@@ -283,6 +284,20 @@ def test_a_schedule_is_created_once(vertex: VertexServer, service: VertexService
     assert kept.allow_queueing
     job = kept.create_pipeline_job_request.pipeline_job
     assert job.runtime_config.parameter_values["steps"] == 500
+
+
+def test_a_scheduled_run_that_is_due_too_early_waits_for_the_one_before(
+    vertex: VertexServer, service: VertexService, compiled: Path
+) -> None:
+    """Neither two at once, nor one lost."""
+    clock = ScheduleClock(
+        vertex, service.create_schedule(compiled, "nightly", "0 3 * * *", 1, {}).schedule_id
+    )
+    clock.comes()
+    clock.comes()
+    assert len(service.runs(9)) == 1
+    clock.oldest_run_ends()
+    assert [run.state for run in service.runs(9)] == [State.RUNNING, State.SUCCEEDED]
 
 
 def test_a_schedule_is_paused_resumed_and_deleted(
