@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo check test test-full lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full test-cluster lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,10 @@ test: setup
 
 test-full: setup
 	$(PY) -m pytest -m full
+
+# Runs in the pods of a real Kubernetes and a real Kubeflow Pipelines on this machine; tests/cluster says what it needs.
+test-cluster: setup
+	KFP_SOURCE=$(KFP_SOURCE) $(PY) -m pytest -m full tests/cluster
 
 lint: setup
 	$(VENV)/bin/ruff check .

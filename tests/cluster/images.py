@@ -119,7 +119,11 @@ def _copy_python(prefix: Path, into: Path) -> None:
     def left_out(folder: str, names: list[str]) -> set[str]:
         here = {name for name in names if name in ("test", "tests", "__pycache__") or name.endswith(".a")}
         if Path(folder).name == "site-packages":
-            here |= {name for name in names if not name.startswith(("pip", "setuptools", "pkg_resources", "_distutils"))}
+            here |= {
+                name
+                for name in names
+                if not name.startswith(("pip", "setuptools", "pkg_resources", "_distutils"))
+            }
         return here
 
     for name in ("bin", "include", "lib"):

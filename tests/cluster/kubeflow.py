@@ -1,8 +1,8 @@
 """Kubeflow Pipelines on a node of `node.py`, by its own manifests: what a user installs with `kubectl apply -k`.
 
 Its source is a folder that the caller gives, since the Go module proxy has no module of its root; it is built and
-read, and nothing of it lies here. Left out are the parts that no run of ours needs: the pages, the viewers, version 1's
-cache and the writer of metadata for version 1.
+read, and nothing of it lies here. Left out are the parts that no run of ours needs: the pages, the viewers, and
+version 1's cache and writer of metadata. MySQL, which Debian does not package, is MariaDB.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cluster.images import PROJECT, Images
 from cluster.node import Node
 
 NAMESPACE = "kubeflow"
+ARGO = "github.com/argoproj/argo-workflows/v3"
 PROGRAMS = {
     "apiserver": "backend/src/apiserver",
     "persistence_agent": "backend/src/agent/persistence",
@@ -30,6 +32,7 @@ LEFT_OUT = (
     "ml-pipeline-visualizationserver", "metadata-writer", "metadata-envoy-deployment",
 )  # fmt: skip
 HARES_IMAGE = "localhost/hares:test"
+DATA_CLAIM = "hares-data"
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,37 @@ class KubeflowPipelines:
     def argo(self) -> str:
         """The release of Argo Workflows that it pins."""
         lines = (self.source / "go.mod").read_text().splitlines()
-        (version,) = {line.split()[1] for line in lines if line.strip().startswith("github.com/argoproj/argo-workflows/")}
+        (version,) = {line.split()[1] for line in lines if line.strip().startswith(f"{ARGO} ")}
         return version
 
     def build(self) -> None:
+        self.programs.mkdir(parents=True, exist_ok=True)
         for name, package in PROGRAMS.items():
-            subprocess.run(
-                ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(self.programs / name), f"./{package}"],
-                cwd=self.source, env={**os.environ, "CGO_ENABLED": "0"}, check=True,
-            )  # fmt: skip
+            self._go(name, f"./{package}", cgo=name == "apiserver")  # whose SQLite is C
+        for name in ("workflow-controller", "argoexec"):
+            self._go(name, f"{ARGO}/cmd/{name}", "-mod=mod", f"-modfile={self._argo_modfile()}")
+
+    def _go(self, name: str, package: str, *options: str, cgo: bool = False) -> None:
+        subprocess.run(
+            ["go", "build", "-trimpath", "-ldflags=-s -w", *options, "-o", str(self.programs / name), package],
+            cwd=self.source, env={**os.environ, "CGO_ENABLED": str(int(cgo))}, check=True,
+        )  # fmt: skip
+
+    def _argo_modfile(self) -> Path:
+        """KFP's go.mod with Argo's module from a copy that has a link which Go's archives of modules leave out."""
+        modfile, copy = self.programs / "argo.mod", self.programs / "argo"
+        if not modfile.exists():
+            shutil.copy(self.source / "go.mod", modfile)
+            shutil.copy(self.source / "go.sum", modfile.with_suffix(".sum"))
+            listed = ["go", "list", "-m", "-f", "{{.Dir}}", ARGO]
+            done = subprocess.run(listed, cwd=self.source, capture_output=True, text=True, check=True)
+            shutil.copytree(done.stdout.strip(), copy, dirs_exist_ok=True)
+            subprocess.run(["chmod", "-R", "u+w", copy], check=True)
+            signals = copy / "workflow" / "executor" / "os-specific"
+            if not (signals / "signal_linux.go").exists():
+                shutil.copy(signals / "signal_darwin.go", signals / "signal_linux.go")
+            subprocess.run(["go", "mod", "edit", f"-replace={ARGO}={copy}", str(modfile)], check=True)
+        return modfile
 
     def images(self) -> dict[str, str]:
         """The names that its manifests use, by target of the Containerfile."""
@@ -80,13 +105,12 @@ class KubeflowPipelines:
 
     def make_images(self, images: Images, node: Node) -> None:
         """Builds every image and hands it to the node."""
-        for path in ("backend/src/apiserver/config",):
-            shutil.copytree(self.source / path, self.programs / "apiserver-config", dirs_exist_ok=True)
-        for path in ("tests/kits/grpc_store_server.py", "tests/cluster/mysql.sh", "tests/cluster/metadata_store_server"):
-            shutil.copy(PROJECT / path, self.programs)
+        config = self.source / "backend" / "src" / "apiserver" / "config"
+        shutil.copytree(config, self.programs / "apiserver-config", dirs_exist_ok=True)
+        for path in ("kits/grpc_store_server.py", "cluster/mysql.sh", "cluster/metadata_store_server"):
+            shutil.copy(PROJECT / "tests" / path, self.programs)
         images.python()
-        if not images.has(HARES_IMAGE):
-            images.of_dockerfile(HARES_IMAGE, "pipeline")
+        images.of_dockerfile(HARES_IMAGE, "pipeline")
         for target, image in {"pause": "localhost/pause:1", **self.images()}.items():
             images.of_containerfile(image, PROJECT / "tests/cluster/Containerfile", target, self.programs)
             images.hand_over(image, node)
@@ -96,7 +120,9 @@ class KubeflowPipelines:
         """Applies the manifests and waits until every deployment is available."""
         manifests = self.source / "manifests" / "kustomize"
         node.kubectl("apply", "--server-side", "-k", str(manifests / "cluster-scoped-resources"))
-        node.apply(*(self._volume(folder, *place) for place in (("mysql-pv-claim", 999), ("minio-pvc", 1000))))
+        (folder / "volumes" / "minio-pvc" / "minio").mkdir(parents=True, exist_ok=True)
+        for claim, user in (("mysql-pv-claim", 999), ("minio-pvc", 1000), (DATA_CLAIM, 1000)):
+            node.apply(volume(folder / "volumes" / claim, claim, user))
         overlay = folder / "overlay"
         overlay.mkdir(parents=True, exist_ok=True)
         patch = json.dumps([{"op": "add", "path": "/spec/replicas", "value": 0}])
@@ -107,6 +133,7 @@ class KubeflowPipelines:
         }  # fmt: skip
         (overlay / "kustomization.yaml").write_text(json.dumps(content))
         node.kubectl("apply", "--server-side", "-k", str(overlay))
+        node.apply(claim(DATA_CLAIM))
         node.wait("Kubeflow Pipelines", lambda: self._available(node), 900)
 
     def _available(self, node: Node) -> bool:
@@ -116,14 +143,23 @@ class KubeflowPipelines:
             for deployment in listed["items"]
         )
 
-    def _volume(self, folder: Path, claim: str, user: int) -> dict:
-        path = folder / "volumes" / claim
-        path.mkdir(parents=True, exist_ok=True)
-        os.chown(path, user, user)
-        return {
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": claim},
-            "spec": {
-                "capacity": {"storage": "20Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": str(path)},
-                "claimRef": {"namespace": NAMESPACE, "name": claim},
-            },
-        }  # fmt: skip
+
+def volume(path: Path, claim: str, user: int) -> dict[str, Any]:
+    """A folder of the node, of this user, as the volume of a claim of Kubeflow's namespace."""
+    path.mkdir(parents=True, exist_ok=True)
+    for place in (path, *path.rglob("*")):
+        os.chown(place, user, user)
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": claim},
+        "spec": {
+            "capacity": {"storage": "20Gi"}, "accessModes": ["ReadWriteOnce", "ReadWriteMany"],
+            "hostPath": {"path": str(path)}, "claimRef": {"namespace": NAMESPACE, "name": claim},
+        },
+    }  # fmt: skip
+
+
+def claim(name: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": NAMESPACE},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "20Gi"}}},
+    }  # fmt: skip

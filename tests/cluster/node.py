@@ -1,7 +1,7 @@
 """A Kubernetes of one node, of its own programs, as processes of this machine.
 
-etcd, containerd, runc and the CNI plugins are Debian's; Kubernetes' programs and CoreDNS are built from their Go modules
-(`kubernetes/go.mod`, `coredns/go.mod`). Pods have addresses of their own on a bridge, services are kube-proxy's, names
+etcd, containerd, runc and the CNI plugins are Debian's; Kubernetes' programs and CoreDNS are built from their Go
+modules (`kubernetes/go.mod`, `coredns/go.mod`). Pods have addresses of their own on a bridge, services are kube-proxy's, names
 CoreDNS': nothing of Kubernetes is left out or replaced.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import ipaddress
 import json
 import os
 import secrets
@@ -16,8 +17,7 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,12 @@ INTERFACE = "hares-node"
 POD_RANGE, SERVICE_RANGE = "10.98.0.0/16", "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"
 VERSION = "v1.32.13"  # as kubernetes/go.mod has it; the last minor versions serve no cgroup v1
-PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
+PROGRAMS = (
+    "kube-proxy",
+    "kube-scheduler",
+    "kube-controller-manager",
+    "kube-apiserver",
+)  # in the order of their end
 DEBIAN = {
     "etcd": "etcd-server", "containerd": "containerd", "runc": "runc", "iptables": "iptables",
     "conntrack": "conntrack", "buildah": "buildah",
@@ -111,7 +116,7 @@ class Node:
 
     def stop(self) -> None:
         """Ends every process and container, and removes what the node put into the machine's network."""
-        for name in ("kubelet", "kube-proxy", "coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver"):
+        for name in ("kubelet", "coredns", *PROGRAMS):
             self._end(name)
         if "containerd" in self.processes:
             self._remove_pods()
@@ -149,7 +154,9 @@ class Node:
         return done.stdout
 
     def apply(self, *objects: dict) -> None:
-        self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        self.kubectl(
+            "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+        )
 
     def ctr(self, *arguments: str) -> str:
         done = subprocess.run(
@@ -160,7 +167,7 @@ class Node:
             raise NodeError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
-    def wait(self, what: str, ready, seconds: float = 180) -> None:
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 180) -> None:
         """Until `ready()` is true; raises NodeError with the last lines of the logs."""
         deadline = time.monotonic() + seconds
         while True:
@@ -223,17 +230,19 @@ class Node:
                 builder = builder.add_extension(extension, critical)
             return builder.sign(keys["ca"], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-        import ipaddress
-
         services = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
         addresses = (ADDRESS, "10.96.0.1", "127.0.0.1")
         alternatives = [x509.DNSName(service) for service in services]
         alternatives += [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
         (self.folder / "ca.pem").write_bytes(signed("ca", (x509.BasicConstraints(True, None), True)))
-        (self.folder / "server.pem").write_bytes(signed("server", (x509.SubjectAlternativeName(alternatives), False)))
+        (self.folder / "server.pem").write_bytes(
+            signed("server", (x509.SubjectAlternativeName(alternatives), False))
+        )
         for which, key in keys.items():
             pem = key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.TraditionalOpenSSL,
+                serialization.NoEncryption(),
             )
             (self.folder / f"{which}.key").write_bytes(pem)
 
@@ -269,7 +278,7 @@ state = "{self.folder}/state"
 address = "{self.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "localhost/pause:1"
-restrict_oom_score_adj = true
+restrict_oom_score_adj = true  # a user without CAP_SYS_RESOURCE lowers nobody's
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{self.folder}/cni"
@@ -295,13 +304,14 @@ runtime_type = "io.containerd.runc.v2"
 
     def _name_service(self) -> None:
         """`kube-dns` is a service whose only address is CoreDNS' on the node."""
-        port = [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}]
+        ports = [{"name": name, "port": 53, "protocol": name.upper()} for name in ("udp", "tcp")]
         meta = {"name": "kube-dns", "namespace": "kube-system"}
+        spec = {"clusterIP": DNS_SERVICE, "ports": ports}
+        subsets = [{"addresses": [{"ip": ADDRESS}], "ports": ports}]
         self.apply(
-            {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"clusterIP": DNS_SERVICE, "ports": port}},
-            {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta,
-             "subsets": [{"addresses": [{"ip": ADDRESS}], "ports": port}]},
-        )  # fmt: skip
+            {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec},
+            {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": subsets},
+        )
 
     def _command(self, name: str) -> list[str]:
         folder, own = self.folder, str(self.programs / name)
@@ -345,13 +355,3 @@ runtime_type = "io.containerd.runc.v2"
                     f"--hostname-override={self.name}", f"--node-ip={ADDRESS}",
                     f"--root-dir={folder}/kubelet"]  # fmt: skip
         raise ValueError(name)
-
-
-@contextlib.contextmanager
-def running(folder: Path, programs: Path) -> Iterator[Node]:
-    node = Node(folder, programs)
-    try:
-        node.start()
-        yield node
-    finally:
-        node.stop()

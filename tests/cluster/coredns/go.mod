@@ -1,4 +1,4 @@
-module hares.test/coredns
+module hares/tests/cluster/coredns
 
 go 1.24.0
 

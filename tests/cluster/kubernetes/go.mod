@@ -1,4 +1,4 @@
-module hares.test/kubernetes
+module hares/tests/cluster/kubernetes
 
 go 1.24
 
