@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo check test test-full test-cluster lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full test-pythons test-cluster lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,10 @@ test-full: setup
 # Runs in the pods of a real Kubernetes and a real Kubeflow Pipelines on this machine; tests/cluster says what it needs.
 test-cluster: setup
 	KFP_SOURCE=$(KFP_SOURCE) $(PY) -m pytest -m full tests/cluster
+# The benchmark alone, in a fresh environment of every Python that it supports and this machine has; and of one, beside
+# the libraries that encoders come in.
+test-pythons: setup
+	$(PY) -m pytest -m 'full or not full' tests/test_pythons.py --verbose
 
 lint: setup
 	$(VENV)/bin/ruff check .
@@ -42,8 +46,10 @@ build/docs-env/.installed: requirements-docs.lock | setup
 	@touch $@
 
 lock: setup
-	$(VENV)/bin/uv pip compile setup.py --extra dev --python-version 3.10 --generate-hashes \
+	$(VENV)/bin/uv pip compile setup.py --extra pipeline --extra dev --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --quiet -o requirements.lock
+	$(VENV)/bin/uv pip compile setup.py --universal --fork-strategy fewest --python-version 3.10 --generate-hashes \
+	  --no-header --no-emit-index-url --quiet -o requirements-benchmark.lock
 	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
 	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
 	$(PY) -c "import importlib.metadata as m; print(*m.requires('tensorflow'), sep='\n')" \

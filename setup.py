@@ -1,7 +1,11 @@
 """Installs the `hares` command and the packages behind it.
 
-Ranges live here; `requirements.lock` pins every version with hashes and is what the README, CI and
-the container image install. `docs/versions.md` says why the versions are what they are.
+    pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `hares.evaluate`
+    pip install .[pipeline]     all of it
+
+Ranges live here; `requirements.lock` pins every version of the whole with hashes and is what the README, CI and
+the container image install, `requirements-benchmark.lock` those of the benchmark. `docs/versions.md` says why the
+versions are what they are.
 """
 
 from pathlib import Path
@@ -10,8 +14,24 @@ from setuptools import find_packages, setup
 
 PACKAGES = ["hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"]
 
+# The benchmark. Encoders bring their own TensorFlow, PyTorch or other library, so nothing here is about any of them.
 INSTALL_REQUIRES = [
+    "numpy>=1.26",
+    "scipy>=1.11",
+    "scikit-learn>=1.5",
+    "threadpoolctl>=3.5",
+    "soundfile>=0.13",
+    "soxr>=0.5,<2",
+    "pillow>=10",
+    "jinja2>=3",
+    "click>=8,<9",
+    "rich>=13",
+]
+
+# TFX's compiled parts are for Python 3.10 alone.
+PIPELINE = [
     "tensorflow>=2.15.1,<2.16",
+    "tensorboard>=2.15,<2.16",  # which TensorFlow 2.21 no longer brings
     "tfx>=1.15.1,<1.16",
     "tensorflow-transform>=1.15,<1.16",
     "tensorflow-data-validation>=1.15.1,<1.16",
@@ -26,18 +46,10 @@ INSTALL_REQUIRES = [
     "tensorflow-addons>=0.23,<0.24",
     "tensorflow-datasets>=4.9.10,<4.10",
     "scikit-learn>=1.7,<1.8",
-    "scipy>=1.11,<2",
-    "pillow>=10",
-    "tensorflow-hub>=0.15,<0.16",
-    "soundfile>=0.14,<0.15",
-    "soxr>=0.5,<2",
     "numpy>=1.26,<2",
     "protobuf>=3.20.3,<3.21",
     "pyarrow>=10,<11",
     "pyarrow-hotfix",
-    "click>=8,<9",
-    "rich>=13",
-    "jinja2>=3",
     "pyyaml>=6",
     # TFX calls pip and wheel for `module_file`, and imports pkg_resources.
     "setuptools<70",
@@ -79,7 +91,7 @@ setup(
     description="Universal audio representations on TFX: pretraining and the HARES benchmark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    python_requires=">=3.10,<3.11",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=[p for name in PACKAGES for p in (name, f"{name}.*")]),
     py_modules=["hares_command"],
     include_package_data=True,
@@ -91,6 +103,6 @@ setup(
     # `hares doctor` compares what is installed with the lock file, in an image too.
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
-    extras_require={"dev": DEV, "torch": TORCH, "dask": DASK, "docs": DOCS},
+    extras_require={"pipeline": PIPELINE, "dev": DEV, "torch": TORCH, "dask": DASK, "docs": DOCS},
     entry_points={"console_scripts": ["hares=hares_command:main"]},
 )

@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
+from benchmarks.input_pipeline import CLIP_FRAMES, write_records
 from models.compute_dtype import computing_in
 from models.encoder import Encoder, load_encoder
 from models.encoders._normalizer_free import Block
@@ -35,35 +35,18 @@ from models.objective import Objective, load_objective
 from models.training.config import TrainingConfig
 from models.training.input_pipeline import InputSpec, make_dataset
 from models.training.optimizers import build_optimizer
+from models.training.records import open_records
 from models.training.step import compile_steps, replica_gradients, trainable_variables
 
 FRAMES, MEL_BINS, CLIPS, VIEWS = 300, 80, 4, 2
 DTYPES = ("float32", "bfloat16")
-RECORDS, CLIP_FRAMES, INPUT_BATCHES, LOOP_STEPS = 64, 998, 50, 2
+RECORDS, INPUT_BATCHES, LOOP_STEPS = 64, 50, 2
 Contender = Callable[[], float]  # seconds of one call's work
-
-
-def write_records(path: Path) -> str:
-    """Clips of ten seconds as Transform writes them: float16 log-mels of random numbers."""
-    random = np.random.default_rng(0)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for number in range(RECORDS):
-            log_mel = random.standard_normal((CLIP_FRAMES, MEL_BINS)).astype(np.float16)
-            feature = {
-                "clip_id": tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(number).encode()])),
-                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[])),
-                "log_mel": tf.train.Feature(
-                    bytes_list=tf.train.BytesList(value=[tf.io.serialize_tensor(log_mel).numpy()])
-                ),
-            }
-            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
-    return str(path)
 
 
 def input_spec(file: str, encoder: Encoder) -> InputSpec:
     return InputSpec(
-        files=(file,),
-        num_examples=RECORDS,
+        records=open_records([file]),
         batch_size=CLIPS,
         num_views=VIEWS,
         mixes=True,
@@ -74,7 +57,6 @@ def input_spec(file: str, encoder: Encoder) -> InputSpec:
         mel_bins=MEL_BINS,
         mixing_alpha=5.0,
         mixing_beta=2.0,
-        shuffle_buffer=RECORDS,
         seed=0,
     )
 
@@ -162,7 +144,7 @@ def contenders(name: str, folder: Path) -> dict[str, Contender]:
     """Every contender by its name; the first is what forwards are compared with."""
     found: dict[str, Contender] = {}
     spectrograms = tf.random.stateless_normal([CLIPS * VIEWS, FRAMES, MEL_BINS], [0, 1])
-    file = write_records(folder / "clips.tfrecord")
+    file = write_records(folder / "clips.tfrecord", 0, RECORDS, CLIP_FRAMES)
     trained = {dtype: Trained(name, dtype) for dtype in DTYPES}
     for dtype, part in trained.items():
         with strides_as_published(part.encoder):

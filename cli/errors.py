@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class ExitCode(IntEnum):
     STORE = 8  # the metadata store does not answer, or refuses us
     SERVICE = 9  # the cluster's API does not answer, or refuses us
     BUSY = 10  # another run is at work in the workspace, or another evaluation in the output folder
+    NOT_INSTALLED = 11  # a package that the command needs is not installed
 
 
 class CommandError(Exception):
@@ -38,6 +40,16 @@ class CommandError(Exception):
     def __init__(self, message: str, code: ExitCode):
         super().__init__(message)
         self.code = code
+
+
+def not_installed(error: ModuleNotFoundError) -> CommandError:
+    """A missing package as one line: with the benchmark alone installed, most commands lack one."""
+    python = "" if sys.version_info[:2] == (3, 10) else " under Python 3.10"
+    return CommandError(
+        f"this command is of the pipeline, and {error.name} is not installed: install hares-tfx[pipeline]{python} "
+        "(`make setup` in a checkout)",
+        ExitCode.NOT_INSTALLED,
+    )
 
 
 @contextmanager

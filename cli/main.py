@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from cli.errors import CommandError, ExitCode, file_failure
+from cli.errors import CommandError, ExitCode, file_failure, not_installed
 from cli.own_packages import OF_A_RUN, check_ours, hidden_package
 from cli.quiet import turn_libraries_down
 
@@ -54,7 +54,8 @@ def hares() -> None:
 
     Exit codes: 0 done, 2 usage, 3 wrong setting, 4 unusable data, 5 a step failed, 6 interrupted,
     7 the model was not blessed (with --require-blessing), 8 the metadata store cannot be reached,
-    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace or output folder.
+    9 the cluster's API refuses or cannot be reached, 10 another run is at work in the workspace or output folder,
+    11 the command needs a package that is not installed.
     """
 
 
@@ -88,6 +89,8 @@ def _said(error: BaseException, interrupted: bool) -> int | None:
     from cli.terminal import one_line
     from hares.interruption import GOES_ON
 
+    if isinstance(error, ModuleNotFoundError) and not interrupted:
+        error = not_installed(error)
     if isinstance(error, CommandError) and (not interrupted or error.code is ExitCode.INTERRUPTED):
         click.echo(f"hares: {one_line(error)}{hidden_package(error)}", err=True)
         return int(error.code)

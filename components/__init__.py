@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow_hotfix  # noqa: F401
 
-import hares  # noqa: F401  # before TensorFlow, for which it sets something
+import models  # noqa: F401  # before TensorFlow, for which it sets something
 
 if TYPE_CHECKING:
     from components.artifacts import AudioManifest, Embeddings, ProbeReport, ReportPage, ScoreMetrics

@@ -24,12 +24,12 @@ from typing import Any
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from dependencies.lock import GPU_LOCK, LOCK, TORCH_LOCK, Pin, read_lock
+from dependencies.lock import BENCHMARK_LOCK, GPU_LOCK, LOCK, TORCH_LOCK, Pin, read_lock
 
 SNAPSHOT = Path(__file__).with_name("advisories.yaml")
 ANSWERS = Path(__file__).with_name("answers.yaml")
 SERVICES = ("pypi", "osv")
-LOCKS = (LOCK, TORCH_LOCK, GPU_LOCK)
+LOCKS = (LOCK, TORCH_LOCK, GPU_LOCK, BENCHMARK_LOCK)
 
 
 class ServiceError(RuntimeError):
@@ -115,11 +115,14 @@ def service_advisories(service: str, packages: Sequence[Mapping[str, Any]]) -> l
 
 def from_snapshot(snapshot: Mapping[str, Any], pins: Iterable[Pin]) -> list[Advisory]:
     """The advisories of the snapshot that hold for the locked versions."""
-    versions = {pin.name: pin.version for pin in pins}
+    versions: dict[str, set[str]] = {}
+    for pin in pins:
+        versions.setdefault(pin.name, set()).add(pin.version)
     return [
-        Advisory((e["id"], *e["aliases"]), e["package"], versions[e["package"]], e["fixed"], e["what"])
+        Advisory((e["id"], *e["aliases"]), e["package"], version, e["fixed"], e["what"])
         for e in snapshot["advisories"]
-        if e["package"] in versions and versions[e["package"]] in SpecifierSet(e["affected"])
+        for version in sorted(versions.get(e["package"], ()))
+        if version in SpecifierSet(e["affected"])
     ]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = PROJECT / "requirements.lock"
+# The benchmark alone, for every Python that it supports.
+BENCHMARK_LOCK = PROJECT / "requirements-benchmark.lock"
 # What the extra `torch` adds to it: gigabytes that only an import of PyTorch's archives needs.
 TORCH_LOCK = PROJECT / "requirements-torch.lock"
 # What the image for GPUs adds to it.

@@ -39,7 +39,7 @@ class TaskResult:
         score: a fraction; None where the task was not scored.
         low: lower end of the score's 95% interval; None where there is no interval.
         high: upper end.
-        chance: score of the best answer that ignores the clip.
+        chance: score of the best answer that ignores the clip; for mAP of a random ranking.
         clips: test clips scored.
         reason: why there is no score, "" where there is one.
     """

@@ -37,11 +37,12 @@ CHOICES = (
     "Clips shorter than a crop are padded with zeros at the end.",
     "Probe batches are drawn with replacement: a random clip, then a random one of its crops.",
     "A score is the mean over the probe's seeds, which differ in batches and initial weights; an SVM has one.",
-    "Chance is the score of the best answer that ignores the clip: the commonest training class, or one constant "
-    "score for mAP.",
+    "Chance is the score of the best answer that ignores the clip: the commonest training class; for mAP the mean "
+    "over all random rankings.",
     "mAP is the mean over the classes with at least one positive test clip.",
     "Intervals are 95%, Wilson's, from a bootstrap over test clips, or over speakers, recordings or instruments "
-    "where clips share one. They say how far other test clips could move the score, not other training runs.",
+    "where clips share one. They say how far other test sets of this size could move the score, not other training "
+    "runs, and not how far mAP of a small test set is above that of a large one.",
     "Differences are paired: both encoders on the same resamples, held against the standard error by Student's t.",
 )
 
@@ -207,6 +208,7 @@ def _task_entry(
         "value": score.value if score else None,
         "interval": list(score.interval) if score and score.interval else None,
         "chance": score.chance if score else None,
+        "small_sample_bias": answers.small_sample_bias() if answers else None,
         "untrained": untrained.value if untrained else None,
         "above_untrained": difference(score.resampled, untrained.resampled) if score and untrained else None,
         "seed_scores": list(score.seed_scores) if score else [],

@@ -26,12 +26,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from hares.digests import combined_digest, file_digest, tree_digest
 
 FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"})
 PROJECT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
+# One source has one digest, whichever Python reads it: from 3.13 on `ast.dump` leaves empty lists out by default.
+_AS_PYTHON_3_10: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
 
 # Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them,
 # how Beam is started and ended, how a file is written, and what a user's code may do to the process. Neither they nor
@@ -60,13 +63,14 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "soundfile": ("soundfile",),
         "soxr": ("soxr",),
         "tensorflow_datasets": ("tensorflow-datasets",),
-        # Records pass through Arrow, and Beam settles their order in the files that training reads.
-        "tensorflow_transform": ("tensorflow-transform", "tfx", "tfx-bsl", "apache-beam", "pyarrow"),
-        "tfx_bsl": ("tfx-bsl", "apache-beam", "pyarrow"),
+        # Records pass through Arrow. Beam decides which file they are in, and training asks for no file.
+        "tensorflow_transform": ("tensorflow-transform", "tfx", "tfx-bsl", "pyarrow"),
+        "tfx_bsl": ("tfx-bsl", "pyarrow"),
         # Our own steps: TFX hands them folders, and Beam hands out shards whose content is a function of the listing.
         "tfx": (),
         "apache_beam": (),
         "pyarrow_hotfix": (),  # refuses files
+        "threadpoolctl": (),  # how many threads BLAS has
         "cffi": (),  # how soundfile and soxr reach their libraries
         # The looks of the report's page.
         "jinja2": (),
@@ -213,9 +217,8 @@ def _parsed(source: bytes) -> _Parsed:
     tree = ast.parse(source)
     reader = _Reader()
     reader.visit(tree)
-    digest = hashlib.sha256(
-        ast.dump(_WithoutTexts().visit(tree)).encode("utf-8", "surrogatepass")
-    ).hexdigest()
+    text = ast.dump(_WithoutTexts().visit(tree), **_AS_PYTHON_3_10)
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return _Parsed(digest, tuple(reader.imports), tuple(reader.data))
 
 
@@ -244,7 +247,15 @@ class _Reader(ast.NodeVisitor):
 
 
 class _WithoutTexts(ast.NodeTransformer):
-    """Takes away strings that stand alone, which do nothing: docstrings, and others that explain."""
+    """Takes away strings that stand alone, which do nothing: docstrings, and others that explain.
+
+    Also the parameters of types that Python 3.12 notes everywhere, where there are none.
+    """
+
+    def visit(self, node: ast.AST) -> Any:
+        if getattr(node, "type_params", None) == []:
+            del node.type_params  # type: ignore[attr-defined]
+        return super().visit(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

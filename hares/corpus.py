@@ -59,6 +59,8 @@ class TaskCheck:
         clips_per_split: usable clips by split.
         slots: classes, slot by slot.
         hours: length of the usable clips, in hours.
+        layouts: how the files of the usable clips lie below `root`, such as `{dev,test}/wav/*/*/*.wav (154)`, with the
+            number of clips.
         rejected: clips, rows and files that cannot be used, by reason.
         examples: the first few rejections of each reason, in valid UTF-8.
         split_is_official: whether the split is the one the paper used.
@@ -74,6 +76,7 @@ class TaskCheck:
     clips_per_split: dict[str, int] = field(default_factory=dict)
     slots: tuple[SlotCheck, ...] = ()
     hours: float = 0.0
+    layouts: tuple[str, ...] = ()
     rejected: dict[str, int] = field(default_factory=dict)
     examples: tuple[Rejected, ...] = ()
     split_is_official: bool = False
@@ -195,12 +198,44 @@ def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> T
     return tally.finish(check)
 
 
+class _Layouts:
+    """How the files of clips lie: one pattern for each depth and suffix, whatever their number."""
+
+    _NAMED = 3  # names of folders that a pattern lists; of more it says `*`
+
+    def __init__(self) -> None:
+        self._clips: Counter[tuple[int, str]] = Counter()
+        self._names: dict[tuple[int, str], list[set[str]]] = {}
+
+    def add(self, path: str) -> None:
+        *folders, name = path.split("/")
+        key = (len(folders), os.path.splitext(name)[1])
+        self._clips[key] += 1
+        for names, folder in zip(self._names.setdefault(key, [set() for _ in folders]), folders, strict=True):
+            if len(names) <= self._NAMED:
+                names.add(folder)
+
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns, the commonest first, in valid UTF-8."""
+        return tuple(
+            f"{'/'.join([*map(self._pattern, self._names[key]), f'*{shown(key[1])}'])} ({clips})"
+            for key, clips in self._clips.most_common()
+        )
+
+    def _pattern(self, names: set[str]) -> str:
+        if len(names) > self._NAMED:
+            return "*"
+        listed = ",".join(shown(name) for name in sorted(names, key=os.fsencode))
+        return f"{{{listed}}}" if len(names) > 1 else listed
+
+
 class _Tally:
     """Counts of one task while its clips go by."""
 
     def __init__(self, index: TaskIndex) -> None:
         self._index = index
         self._splits: Counter[str] = Counter()
+        self._layouts = _Layouts()
         self._seconds = 0.0
         self._reasons: Counter[str] = Counter()
         self._examples: dict[str, list[Rejected]] = {}
@@ -226,6 +261,7 @@ class _Tally:
         """A usable clip of `length` seconds."""
         self._seconds += length
         self._splits[clip.split] += 1
+        self._layouts.add(clip.path)
         # Several slots have one label each; a single slot has all the labels there are.
         pairs = (
             zip(self._present, clip.labels, strict=True)
@@ -252,6 +288,7 @@ class _Tally:
                 for slot, present in zip(self._index.slots, self._present, strict=True)
             ),
             hours=self._seconds / 3600,
+            layouts=self._layouts.patterns(),
             rejected=dict(sorted(self._reasons.items())),
             examples=tuple(examples),
             split_is_official=self._index.split_is_official,

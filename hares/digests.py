@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ def tree_digest(path: Path, without: str = "") -> str:
     return combined_digest(files=files)
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that compute embeddings, of those that are installed."""
-    installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
-    return {name: installed[name] for name in _LIBRARIES if name in installed}
+def library_versions(*more: str) -> dict[str, str]:
+    """Versions of the libraries that compute embeddings, and of the packages `more`: of those that are installed."""
+    found = {}
+    for name in (*_LIBRARIES, *more):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found

@@ -24,7 +24,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from hares.adapters import FrozenEncoder
 from hares.benchmark import Benchmark
 from hares.corpus import dataset_root
 from hares.decoding import AudioError, Limits, decode
+from hares.digests import library_versions
 from hares.embedding.encoding import what_it_raised
 from hares.embedding.task_embedder import (
     EvaluationError,
@@ -68,7 +68,7 @@ __all__ = [
 
 EVALUATE_FILE = "evaluate.json"
 _LOG = logging.getLogger(__name__)
-_LIBRARIES = ("numpy", "tensorflow", "scikit-learn", "soundfile", "soxr")
+_LIBRARIES = ("scipy", "scikit-learn", "soundfile")
 
 
 @dataclass(frozen=True)
@@ -190,10 +190,7 @@ def evaluate_tasks(
         "batch_size": settings.batch_size,
         "embedding_dtype": settings.dtype,
         "preflight": [check.name for check in checks],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _LIBRARIES},
-        },
+        "versions": {"python": platform.python_version(), **library_versions(*_LIBRARIES)},
         "data": {source.task.name: str(source.root) for source in sources},
         "tasks": {name: vars(tally) for name, tally in tallies.items()},
         "failed": {name: str(error) for name, error in failures.items()},

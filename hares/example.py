@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import tensorflow as tf
 
 SILENCE_DBFS = -120.0  # stands for the level of a clip of zeros
 
@@ -49,6 +48,8 @@ def level_dbfs(waveform: np.ndarray) -> float:
 
 def encode_example(clip: ExampleClip) -> bytes:
     """The serialised tf.Example of a clip. Deterministic: the same clip gives the same bytes."""
+    import tensorflow as tf  # here and below: who only embeds clips does without it
+
     example = tf.train.Example()
     feature = (
         example.features.feature
@@ -68,6 +69,8 @@ def decode_example(serialized: bytes) -> ExampleClip:
     Raises:
         ValueError: a feature is missing; the message names it.
     """
+    import tensorflow as tf
+
     feature = tf.train.Example.FromString(serialized).features.feature
     missing = [name for name in ("clip_id", "waveform", "group") if not feature[name].bytes_list.value]
     if missing:

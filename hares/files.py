@@ -26,6 +26,7 @@ _NOT_TEXT = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"PAR1": "Parquet",
 }
+UNPACKED = ".unpacked"  # suffix of the empty file that says that an archive's files are there
 _NAMED = 6  # names that a message lists
 
 _MERGE_EVERY = 1 << 16  # hashes kept in a plain set before they are merged into the sorted array
@@ -146,7 +147,8 @@ def index_problem(root: Path, path: str) -> str | None:
 
 def is_archive(name: str) -> bool:
     """Whether a file's name is that of recordings packed into one file, which no reader of a folder opens."""
-    return name.lower().endswith(_ARCHIVES) or ".tfrecord" in name.lower()
+    low = name.lower()
+    return low.endswith(_ARCHIVES) or (".tfrecord" in low and not low.endswith(UNPACKED))
 
 
 def what_is_there(root: Path) -> str:
@@ -158,5 +160,5 @@ def what_is_there(root: Path) -> str:
     if not names:
         return "the folder is empty"
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    packed = "; what is packed must be unpacked first" if is_archive(names[0]) else ""
+    packed = "; what is packed must be unpacked first ('hares corpus unpack')" if is_archive(names[0]) else ""
     return f"the folder holds {', '.join(shown(name) for name in names[:_NAMED])}{more}{packed}"

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from hares import folder, reading, tfds_source
 from hares.atomic_files import atomically
@@ -127,6 +126,8 @@ def ingest_shard(
             its source's folder and the SHA-256 of that file.
         limits: what one file may cost.
     """
+    import tensorflow as tf  # here: `hares evaluate` embeds what it reads, and writes no records
+
     summary = ShardSummary(split, shard)
     listed = list(entries)
     of_shard = {_clip_id(entry, sources): entry for entry in listed}

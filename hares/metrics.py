@@ -9,10 +9,11 @@ not).
 Every metric takes a weight for each clip, so that a bootstrap resample is a vector of multiplicities and
 costs no new sort.
 
-Chance, for every task, is the score of the best answer that ignores the clip: the commonest training class
-(of equally common ones the lowest id; for slots the commonest combination, the lowest first) for accuracy,
-and one constant score for mAP, whose average precision is a class's share of positives. Guessing in
-proportion to the training classes would score less; the higher bar is the honest one.
+Chance, for accuracy, is the score of the best answer that ignores the clip: the commonest training class (of
+equally common ones the lowest id; for slots the commonest combination, the lowest first). Guessing in proportion
+to the training classes would score less; the higher bar is the honest one. For mAP it is what a random ranking
+scores on average, which on a small test set is far above a class's share of positives, the score of a constant
+answer: the first positive's own place counts as found.
 
 Shapes: `c` clips, `k` classes.
 """
@@ -79,7 +80,24 @@ def chance_accuracy(train: Sequence[tuple[int, ...]], test: Sequence[tuple[int, 
 
 
 def chance_average_precision(targets: np.ndarray) -> float:
-    """Mean average precision of one constant score for bool targets (c, k): the mean share of positives."""
+    """Mean average precision of a random ranking, on average over all rankings, for bool targets (c, k).
+
+    Of n clips and m positives, a positive at rank r has on average (r - 1)(m - 1)/(n - 1) others above it, so that
+    the average precision is the mean over ranks of (1 + (r - 1)(m - 1)/(n - 1)) / r. With H the n-th harmonic number
+    that is (H + (m - 1)/(n - 1) (n - H)) / n.
+    """
+    clips, positives = len(targets), targets.sum(axis=0)
+    positives = positives[positives > 0]
+    harmonic = float((1 / np.arange(1, clips + 1)).sum())
+    others = (positives - 1) / max(1, clips - 1)
+    return float((harmonic + others * (clips - harmonic)).mean() / clips)
+
+
+def share_of_positives(targets: np.ndarray) -> float:
+    """The mean share of positives over classes that have any, for bool targets (c, k).
+
+    It is the mean average precision of a random ranking of endlessly many such clips.
+    """
     shares = targets.mean(axis=0)
     return float(shares[shares > 0].mean())
 

@@ -20,7 +20,7 @@ from hares.arrays import (
     unpack_lists,
     unpack_strings,
 )
-from hares.metrics import RankedScores, multi_hot
+from hares.metrics import RankedScores, chance_average_precision, multi_hot, share_of_positives
 from hares.statistics import (
     PairedDifference,
     Resampled,
@@ -71,8 +71,8 @@ class Predictions:
         return np.asarray((self.answers() == np.asarray(self.labels)).all(axis=-1))
 
     def statistic(self) -> Statistic:
-        """The score, a mean over seeds, as a function of how often each group of clips counts, (n, g)."""
-        ids = self._resampling_ids()
+        """The score, a mean over seeds, as a function of how often each group of clips is drawn, (n, g)."""
+        ids, _ = self._resampled_groups()
         if self.metric == "accuracy":
             return grouped_mean(self.correct().mean(axis=0), self.weights, ids)
         ranked = self._ranked()
@@ -89,12 +89,22 @@ class Predictions:
         """The task's score over all test clips: the mean over seeds."""
         return float(np.mean(self.seed_scores()))
 
+    def small_sample_bias(self) -> float | None:
+        """How far a random ranking of these clips scores above one of endlessly many such clips; None of accuracy.
+
+        An encoder's own bias has the same sign and is a few times as large (docs/protocol.md).
+        """
+        if self.metric != "mAP":
+            return None
+        targets = multi_hot(self.labels, self.scores.shape[-1])
+        return chance_average_precision(targets) - share_of_positives(targets)
+
     def resampled(self, resamples: int, seed: int) -> Resampled | None:
         """The score on bootstrap resamples of the groups, or of the clips where they share one group.
 
         None with fewer than two clips.
         """
-        return resample(self.statistic(), int(self._resampling_ids().max()) + 1, resamples, seed)
+        return resample(self.statistic(), self._resampled_groups()[1], resamples, seed)
 
     def of_one_group(self) -> bool:
         """Whether all clips share one group, so that nothing says how far another group's would move the score."""
@@ -109,9 +119,9 @@ class Predictions:
             other.groups,
         )
 
-    def _resampling_ids(self) -> np.ndarray:
-        """What a resample draws whole: (c,) numbers from 0 up."""
-        return group_ids([""] * len(self.groups) if self.of_one_group() else self.groups)
+    def _resampled_groups(self) -> tuple[np.ndarray, list[str]]:
+        """What is resampled whole: (c,) numbers from 0 up, and their names."""
+        return group_ids([""] * len(self.groups) if self.of_one_group() else self.groups, self.clip_ids)
 
     def _ranked(self) -> list[RankedScores]:
         targets = multi_hot(self.labels, self.scores.shape[-1])

@@ -10,7 +10,8 @@ What the paper leaves open, and our choice:
 - Consecutive subclips "covering the entire clip": when at least half a subclip remains, one more subclip
   ends where the clip ends (it overlaps its neighbour, as padding it with zeros would show the encoder sound
   that is not there); a shorter rest is dropped, as it would count as much as a full subclip.
-- ESC-50's "augmented samples": a circular shift in time and a gain within 6 dB, both uniform.
+- ESC-50's "augmented samples": a circular shift in time and a gain within 6 dB, both uniform. An encoder that
+  standardises what it hears, as all of ours, takes notice of the shift alone.
 - AudioSet's example mixing happens on waveforms, before the embedding: with a crop of another training clip,
   in a ratio from Beta(5, 2) as in appendix C; the targets are mixed in the same ratio.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hares.decoding import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, AudioError, Limits, seconds
 from hares.files import (
+    UNPACKED,
     NameSet,
     clip_id_of,
     is_archive,
@@ -115,13 +116,15 @@ def _listed(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
             archives.setdefault(os.path.dirname(path), []).append(entry.name)
     for folder, names in archives.items():
         many = f"{len(names)} archives are" if len(names) > 1 else "an archive is"
-        detail = f"{many} not read: unpack what belongs to the data set, or move it elsewhere"
+        detail = f"{many} not read: 'hares corpus unpack' makes files of what belongs to the data set"
         yield Rejected(f"{folder}/{names[0]}" if folder else names[0], Reason.UNLISTED, detail)
 
 
 def _is_unpacked(root: Path, archive: str) -> bool:
-    """Whether a folder of the archive's name is beside it."""
+    """Whether a folder of the archive's name is beside it, or `hares corpus unpack`'s mark."""
     folder, _, name = archive.rpartition("/")
+    if (root / f"{archive}{UNPACKED}").exists():
+        return True
     return any((root / folder / name[:at]).is_dir() for at, letter in enumerate(name) if letter == "." and at)
 
 

@@ -6,7 +6,7 @@ scored", with the reason. Scores are fractions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,8 @@ ONE_GROUP = (
     "over speakers, recordings or instruments would be."
 )
 
+NOTABLE_BIAS = 0.002  # of a random ranking's mAP: about 4,000 clips
+
 
 @dataclass(frozen=True)
 class TaskScore:
@@ -35,7 +37,8 @@ class TaskScore:
     Attributes:
         task: the protocol's record.
         value: the score in [0, 1]; None where the task is not scored.
-        chance: score of the best answer that ignores the clip; None where the task is not scored.
+        chance: score of the best answer that ignores the clip, for mAP of a random ranking; None where the task is not
+            scored.
         resampled: `value` on bootstrap resamples; None with fewer than two groups of test clips.
         seed_scores: the score of each seed of the probe; `value` is their mean.
         clips: test clips scored.
@@ -111,6 +114,7 @@ def score_task(
     predictions = _predictions(task, slots, data, outcome.folds, outcome.scores)
     if predictions.of_one_group():
         common["deviations"] = (*common["deviations"], ONE_GROUP)
+    common["deviations"] = (*common["deviations"], *_notes_on_map(predictions))
     seed_scores = predictions.seed_scores()
     return TaskScore(
         **common,
@@ -123,6 +127,24 @@ def score_task(
         predictions=predictions,
         reason="",
     )
+
+
+def _notes_on_map(predictions: Predictions) -> Iterator[str]:
+    """What makes mAP of a small or partial test set another number than that of the whole one."""
+    bias = predictions.small_sample_bias()
+    if bias is None:
+        return
+    chance = chance_average_precision(multi_hot(predictions.labels, predictions.scores.shape[-1]))
+    if bias > NOTABLE_BIAS:
+        yield (
+            f"mAP of {len(predictions.clip_ids)} clips is biased upward: a random ranking of them scores "
+            f"{100 * chance:.1f}%, one of endlessly many such clips {100 * (chance - bias):.1f}%. The interval is that "
+            "of test sets of this size."
+        )
+    classes = predictions.scores.shape[-1]
+    tested = len({label for labels in predictions.labels for label in labels})
+    if tested < classes:
+        yield f"mAP is the mean over the {tested} of {classes} classes that a test clip has."
 
 
 def not_scored(task: Task, settings: ProtocolSettings, reason: str) -> TaskScore:

@@ -32,6 +32,7 @@ class Reason(str, Enum):
 
     ABSENT = "absent"  # the index lists it, the disk does not have it
     UNLISTED = "unlisted"  # the disk has it, no index lists it
+    LEFT_OUT = "left_out"  # the data set's own rule takes a part of such files, and not this one
     OUTSIDE = "outside_corpus"  # the path or a symbolic link leads out of the corpus folder
     BAD_ROW = "bad_row"  # an index row that cannot be understood
     UNKNOWN_LABEL = "unknown_label"  # a label that the task does not define
@@ -141,6 +142,8 @@ class Task:
             training and a test split.
         augmented: whether probes train on shifted and amplified copies of whole clips.
         mixed: whether training crops are mixed with another clip's.
+        recordings: one name for data sets that share recordings, whose groups have the same names in each; "" for a
+            data set that shares none. Their scores are resampled together (`hares.statistics.draws_seed`).
     """
 
     name: str
@@ -170,6 +173,7 @@ class Task:
     folds: tuple[Split, ...] = ()
     augmented: bool = False
     mixed: bool = False
+    recordings: str = ""
 
     @property
     def num_classes(self) -> int:

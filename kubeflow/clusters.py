@@ -239,10 +239,15 @@ class ServiceConfig:
         return read_secret("service.token_file", self.token_file) if self.token_file else ""
 
     @property
+    def brings_token(self) -> bool:
+        """Whether a setting gives a bearer token."""
+        from_environment = bool(self.token_env and os.environ.get(self.token_env, "").strip())
+        return from_environment or bool(self.token_file or self.token_command)
+
+    @property
     def brings_secrets(self) -> bool:
         """Whether calls carry something that nobody else may see."""
-        files = self.token_file or self.cookie_file or self.token_command
-        return bool(files or self.headers or os.environ.get(self.token_env))
+        return self.brings_token or bool(self.cookie_file or self.headers)
 
     def without_own_files(self) -> ServiceConfig:
         """For a step, which lacks the submitter's files and programs."""

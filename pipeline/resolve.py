@@ -348,7 +348,8 @@ def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) ->
         objective_module_name(config.training.objective),
     )
     own = tuple(name for name in found if not name.startswith(PREFIX))
-    records = ("pipeline.preprocessing", "workarounds.tfx_bsl", "tensorflow_transform")
+    workarounds = ("workarounds.tfx_bsl", "workarounds.tfx_transform")
+    records = ("pipeline.preprocessing", *workarounds, "tensorflow_transform")
     # A report lists every task of the benchmark, scored or not.
     probes = sorted({f"hares.probes.{load_task(name).probe}" for name in config.tasks})
     return {

@@ -26,7 +26,7 @@ from pipeline.local_runner import StepObserver, StepResult, run_locally
 from pipeline.pipeline import create_pipeline
 from pipeline.relocation import settle, settle_if_moved
 from pipeline.resolve import ResolvedRun, resolve
-from pipeline.settings import as_dict
+from pipeline.settings import SettingError, as_dict
 from pipeline.workspace import Workspace
 
 
@@ -60,7 +60,7 @@ def prepare(
         in_image: as `resolve` takes it.
 
     Raises:
-        SettingError: as `resolve` does.
+        SettingError: as `resolve` does; or the run is local, and cannot read the baseline.
         StoreUnreachableError: the store's server does not answer or refuses us.
         IdentityError: the workspace's identity cannot be read.
     """
@@ -73,7 +73,21 @@ def prepare(
     if not address.exists():
         return run
     with address.asking() as store:
-        return dataclasses.replace(run, baseline=latest_blessed_report(store, config.name, run.run_key))
+        baseline = latest_blessed_report(store, config.name, run.run_key)
+    if baseline and not in_image and not _can_be_read(os.path.join(baseline, REPORT_FILE)):
+        raise SettingError(
+            f"the latest blessed model of {config.name} in {address.shown} has its report in {baseline}, which cannot "
+            "be read here: it was removed, or lies where only a cluster sees it; run this where it is, or give another "
+            "--workspace or --metadata"
+        )
+    return dataclasses.replace(run, baseline=baseline)
+
+
+def _can_be_read(path: str) -> bool:
+    try:
+        return bool(tf.io.gfile.exists(path))
+    except tf.errors.OpError:  # a kind of address that TensorFlow does not know, or no access
+        return False
 
 
 def own_store(workspace: Path) -> StoreAddress:

@@ -63,10 +63,11 @@ def resolve_warm_start(
         return None
     try:
         return _resolved(source, record, frontend, pipeline, workspace, address)
-    except ValueError as error:
+    except (ValueError, tf.errors.OpError) as error:  # the second of an address that TensorFlow cannot open
         raise SettingError(
-            f"pretraining.warm_start: got {source!r}: {error}. Accepted are {LATEST_BLESSED!r}, a workspace, a model "
-            f"exported by hares, a .npz of weights and a checkpoint, each of training.encoder={record.name}"
+            f"pretraining.warm_start: got {source!r}: {getattr(error, 'message', error)}. Accepted are "
+            f"{LATEST_BLESSED!r}, a workspace, a model exported by hares, a .npz of weights and a checkpoint, each of "
+            f"training.encoder={record.name}"
         ) from error
 
 

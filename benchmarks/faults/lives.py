@@ -27,7 +27,6 @@ SETTINGS = (
     "training.warmup_steps=1",
     "training.steps_per_loop=2",
     "training.checkpoint_every_steps=2",
-    "training.shuffle_buffer=16",
     "training.objective_settings.projector_sizes=[16]",
     "protocol.max_steps=20",
     "protocol.crops_per_clip=1",

@@ -1,9 +1,10 @@
-"""`hares corpus`: what is in a folder of data sets."""
+"""`hares corpus`: what is in a folder of data sets, and unpacking what is packed there."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from typing import TYPE_CHECKING
 
 import click
@@ -87,6 +88,56 @@ def check(
         raise CommandError(f"cannot be used: {', '.join(failed)}", ExitCode.DATA)
 
 
+@command.command()
+@click.argument("directory", nargs=-1, required=True)
+@click.option("--task", "tasks", multiple=True, help="Unpack this task's data set only; may be repeated.")
+def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
+    """Unpack the archives in the folders of data sets: zip, tar, Parquet with sound, NSynth's TFRecords.
+
+    DIRECTORY is as for `check`. Archives stay where they are; what is unpacked already is not written again.
+
+    \b
+    hares corpus unpack corpora
+    hares corpus unpack corpora voxforge=/data/voxforge --task voxforge
+
+    Exit code 4 if an archive is broken, or of a kind that is not known.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from hares.corpus import dataset_root
+    from hares.task import load_task, task_names
+    from hares.unpack import first_names
+    from hares.unpack import unpack as unpack_folder
+
+    corpus, placements = parse_corpus(directory)
+    terminal = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}  {task.completed} files"), TimeElapsedColumn())
+    problems = []
+    try:
+        names = tasks or tuple(
+            name for name in task_names() if corpus or {name, load_task(name).dataset} & {*placements}
+        )
+        roots = {dataset_root(corpus, task, placements): task for task in map(load_task, names)}
+        with Progress(
+            *columns, console=terminal, transient=True, disable=not terminal.is_terminal
+        ) as progress:
+            bar = progress.add_task("unpacking", total=None)
+            on_file = lambda archive: progress.update(bar, advance=1, description=archive)  # noqa: E731
+            for root, task in roots.items():
+                for found in unpack_folder(root, first_names(task), on_file) if root.is_dir() else ():
+                    place = os.path.join(root, found.archive)
+                    click.echo(f"{place}: {found.files} files in {os.path.join(root, found.folder)}")
+                    if found.problem:
+                        problems.append(f"{place}: {found.problem}")
+    except ValueError as error:
+        raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except OSError as error:  # no room, no permission, or a package that reads the archive is not installed
+        raise CommandError(str(error), ExitCode.STEP) from error
+    if problems:
+        raise CommandError("\n".join(problems), ExitCode.DATA)
+
+
 def _show(checks: tuple[TaskCheck, ...]) -> None:
     from cli.fitted_table import FittedTable
     from cli.terminal import Terminal, joined, styled
@@ -108,5 +159,10 @@ def _show(checks: tuple[TaskCheck, ...]) -> None:
     for c in checks:
         if c.error:
             console.print(styled("red", c.error), soft_wrap=True)
-        for line in (*c.deviations, *(f"{e.path}: {e.reason.value}: {e.detail}" for e in c.examples)):
+        layouts = [f"found {', '.join(c.layouts)}"] if c.layouts else []
+        for line in (
+            *layouts,
+            *c.deviations,
+            *(f"{e.path}: {e.reason.value}: {e.detail}" for e in c.examples),
+        ):
             console.print(joined(styled("dim", f"{c.name}:"), f" {line}"), soft_wrap=True)

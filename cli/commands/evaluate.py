@@ -1,4 +1,4 @@
-"""`hares evaluate`: HARES of any encoder, without TFX."""
+"""`hares evaluate`: HARES of any encoder, without the pipeline."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def _names(context: click.Context, option: click.Parameter, text: str) -> tuple[
     "--sample-rate", type=int, help="The encoder's sample rate, if it does not say.  [default: 16000]"
 )
 @click.option(
-    "--output-name", help="Which output of an encoder with several: NAME, NUMBER or SIGNATURE:NAME."
+    "--output-name",
+    help="Which output of several: NAME, NUMBER, SIGNATURE:NAME, or LAYER[:POOLING] of transformers.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
@@ -69,6 +70,12 @@ def command(as_json: bool, **options: Any) -> None:
       run:WORKSPACE            the latest model of `hares run`, pushed or else trained
       saved_model:DIR          a SavedModel with a serving_default signature of float waveforms
       hub:DIR                  a TF-Hub module on the disk
+      torch:FILE               a torch.export (.pt2) or TorchScript archive
+      torch:MODULE:FACTORY     a torch.nn.Module
+      transformers:DIR         a model of audio in Hugging Face's form
+      onnx:FILE                an ONNX model
+      keras:FILE               a .keras file
+      jax:MODULE:FACTORY       a JAX function
       tflite:FILE              a TensorFlow Lite model
       hear:MODULE[:WEIGHTS]    a module with the HEAR 2021 interface
       python:MODULE:FACTORY    an object with sample_rate, embedding_size and a call (b, n) -> (b, d)

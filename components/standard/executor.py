@@ -21,6 +21,7 @@ from tfx.utils import proto_utils
 
 from components.provenance import record_outputs
 from workarounds.tfx_bsl import batches_by_bytes
+from workarounds.tfx_transform import uncompressed_records
 
 _DESTINATION = "push_destination"
 HIDDEN = ".part"  # below the push destination; servers look for numbers
@@ -45,7 +46,17 @@ class _RecordsOutputs(base_executor.BaseExecutor):
 
 
 class TransformExecutor(_RecordsOutputs, transform.Executor):
-    """As TFX's Transform, in batches of bytes."""
+    """As TFX's Transform, in batches of bytes, and with records that can be read in any order."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """See the executor of TFX's."""
+        with uncompressed_records():
+            super().Do(input_dict, output_dict, exec_properties)
 
 
 class StatisticsGenExecutor(_RecordsOutputs, statistics_gen.Executor):

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -105,7 +106,13 @@ def load_adapter(spec: str, options: EncoderOptions | None = None) -> FrozenEnco
         )
     module: ModuleType = importlib.import_module(f"hares.adapters.{kind}")
     with contained(f"encoder {spec!r}"):
-        encoder: FrozenEncoder = module.load(location, options or EncoderOptions())
+        try:
+            encoder: FrozenEncoder = module.load(location, options or EncoderOptions())
+        except ModuleNotFoundError as error:
+            raise ValueError(
+                f"encoder {spec!r}: {error.name} is not installed in {sys.prefix}, and encoders of kind {kind!r} need "
+                "it; install it there, or install hares where it is"
+            ) from error
     return encoder
 
 

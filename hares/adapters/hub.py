@@ -28,7 +28,7 @@ YAMNET_EMBEDDING = "1"
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
     """The encoder of a TF-Hub module's folder. Raises ValueError where there is none, or it is not callable."""
-    import tensorflow_hub
+    import tensorflow as tf
 
     spec = f"hub:{location}"
     if not (Path(location) / "saved_model.pb").is_file():
@@ -36,7 +36,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             f"encoder {spec!r}: no saved_model.pb in {location or '.'}; unpack the module and give its folder"
         )
     try:
-        model = tensorflow_hub.load(location)
+        model = tf.saved_model.load(location)
     except Exception as error:  # a damaged file surfaces as any of a dozen types
         raise ValueError(
             f"encoder {spec!r}: the module cannot be loaded ({type(error).__name__}: {error}). Is it complete and "
@@ -57,8 +57,6 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
     arguments: dict[str, Any] = {"sample_rate": rate} if form.takes_rate else {}
 
     def call(waveforms: np.ndarray) -> np.ndarray:
-        import tensorflow as tf
-
         found = model(tf.constant(waveforms), **arguments)
         if outputs:
             found = found[output] if isinstance(found, Mapping) else found[int(output)]

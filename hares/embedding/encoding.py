@@ -2,7 +2,8 @@
 
 The encoder is called with full batches of b crops of one length n. The rest at the end of a shard becomes a batch of
 the smallest size among b, b/2, b/4, ... that holds it, padded with copies of its first crop, whose rows are dropped. So
-a compiled encoder sees few shapes, and little is computed in vain. Memory holds one batch of crops and the embeddings;
+a compiled encoder sees few shapes, and little is computed in vain. Where memory runs out b is halved, until the shard's
+end. Memory holds one batch of crops and the embeddings;
 where crops are mixed (AudioSet), also the `MIXING_WINDOW` clips from which partners are drawn. The windows follow the
 order of the records, so the same shard always gives the same rows.
 
@@ -11,6 +12,7 @@ Shapes: `b` batch, `n` samples of a crop, `d` embedding size.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -50,17 +52,15 @@ class EncodingError(ValueError):
 
     Attributes:
         clips: ids of all clips that had crops in the batch.
-        crops_without_memory: size of the batch, where memory ran out on it; else None.
+        without_memory: whether memory ran out, on a single crop.
     """
 
-    def __init__(
-        self, task: str, what: str, clips: tuple[str, ...], crops_without_memory: int | None = None
-    ) -> None:
+    def __init__(self, task: str, what: str, clips: tuple[str, ...], without_memory: bool = False) -> None:
         named = ", ".join(map(shown, clips[:_NAMED_CLIPS]))
         more = f" and {len(clips) - _NAMED_CLIPS} more" if len(clips) > _NAMED_CLIPS else ""
         super().__init__(f"{task}: {what}; the batch held crops of {named}{more}")
         self.clips = clips
-        self.crops_without_memory = crops_without_memory
+        self.without_memory = without_memory
 
 
 def no_memory(error: BaseException) -> bool:
@@ -131,7 +131,7 @@ class _Batcher:
     def __init__(self, task_name: str, encode: Encode, batch_size: int, embedding_size: int | None) -> None:
         self._task_name = task_name
         self._encode = encode
-        self._batch_size = batch_size
+        self._batch_size = self._at_once = batch_size
         self._embedding_size = embedding_size
         self._waiting: dict[int, list[tuple[int, str, np.ndarray]]] = {}  # by crop length: row, clip, crop
         self._embeddings: list[np.ndarray | None] = []
@@ -171,11 +171,7 @@ class _Batcher:
             size //= 2
         batch = np.stack(crops + [crops[0]] * (size - len(crops)))
         clips = tuple(dict.fromkeys(clip_id for _, clip_id, _ in waiting))
-        try:
-            embedded = np.asarray(self._encode(batch), np.float32)
-        except Exception as error:  # whatever the encoder's code raises
-            what = f"the encoder {what_it_raised(error)}, given {size} crops of {batch.shape[1]} samples"
-            raise EncodingError(self._task_name, what, clips, size if no_memory(error) else None) from error
+        embedded = self._encoded(batch, clips)
         if (
             embedded.ndim != 2
             or len(embedded) != size
@@ -192,6 +188,29 @@ class _Batcher:
                 )
             self._embeddings[row] = embedding.copy()
         waiting.clear()
+
+    def _encoded(self, batch: np.ndarray, clips: tuple[str, ...]) -> np.ndarray:
+        """The embeddings of a batch, which is halved as often as memory asks for it; later ones are as small."""
+        parts: list[np.ndarray] = []
+        done = 0
+        while done < len(batch):
+            part = batch[done : done + self._at_once]
+            try:
+                parts.append(np.asarray(self._encode(part), np.float32))
+            except Exception as error:  # whatever the encoder's code raises
+                if no_memory(error) and len(part) > 1:
+                    self._at_once = len(part) // 2
+                    logging.getLogger(__name__).warning(
+                        "%s: no memory for %d crops; going on with %d at once",
+                        self._task_name,
+                        len(part),
+                        self._at_once,
+                    )
+                    continue
+                what = f"the encoder {what_it_raised(error)}, given {len(part)} crops of {batch.shape[1]} samples"
+                raise EncodingError(self._task_name, what, clips, no_memory(error)) from error
+            done += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _training_rows(

@@ -308,11 +308,11 @@ def _clip_lines(split: Split, data: TaskEmbeddings, facts: list[list[Any]]) -> I
 
 
 def _remedy(error: EncodingError) -> str:
-    if error.crops_without_memory is None:
-        return ""
-    if error.crops_without_memory == 1:
-        return ". Free memory, or use a machine with more: one crop at a time does not fit"
-    return f". Try --batch-size {error.crops_without_memory // 2}"
+    return (
+        ". Free memory, or use a machine with more: one crop at a time does not fit"
+        if error.without_memory
+        else ""
+    )
 
 
 def _forget(output: Path, task: str) -> None:

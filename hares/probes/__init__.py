@@ -5,6 +5,10 @@ an underscore are shared parts. All probes standardise embeddings by the mean an
 training rows: an affine map that a linear layer could undo, so the hypotheses are the same, but Adam's one step
 size then suits encoders of any scale. A clip's scores are the means of its subclips' probabilities (paper:
 "scores averaged over subclips", without saying of what).
+
+Probes compute with numpy, scipy and scikit-learn alone, whatever the encoder computes with. Their BLAS has one thread
+while a probe runs, so that no score depends on the number of cores; it does depend on BLAS itself, that is on numpy's
+version and the processor's kind, in its last digits.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.protocol import ProtocolSettings
@@ -48,9 +53,9 @@ Run = Callable[[Task, tuple[Slot, ...], TaskEmbeddings, ProtocolSettings], Probe
 
 
 def load_probe(kind: ProbeKind) -> Run:
-    """The `run` of the probe of this kind."""
+    """The `run` of the probe of this kind, with BLAS on one thread."""
     run: Run = importlib.import_module(f"hares.probes.{kind}").run
-    return run
+    return threadpool_limits.wrap(limits=1, user_api="blas")(run)
 
 
 def train_test_fold(data: TaskEmbeddings) -> Fold:

@@ -1,9 +1,11 @@
 """The loop that trains a probe by gradient descent, and the scores of its test clips (paper appendix A).
 
-Adam with a linear warm-up from 0 and a cosine to 0. Steps run inside one compiled function, a chunk of them at
-a call: a step costs a gather, two matrix products and one fused update of the weights, and no Python. Several
-seeds train side by side in the same graph, each on its own batches. Where the embeddings are too large for
-memory, batches come gathered (`hares.probes._batches`).
+Adam with a linear warm-up from 0 and a cosine to 0, in float32. A step is a gather, two matrix products a layer and ten
+passes over the weights, none of which makes an array of the weights' size. A compiled graph of TensorFlow needs about
+0.6 of the processor time (docs/measurements/probes.md); this gives the same numbers on every installation. Each seed
+trains on its own batches, on a core of its own as far as there are cores: BLAS itself computes on one
+(`hares.probes.load_probe`), so that their number decides no digit. Where the embeddings are too large for memory,
+batches come gathered (`hares.probes._batches`).
 
 Deviation: batches are drawn with replacement, not epoch by epoch; over 400k steps the difference is
 immaterial, and a clip may have any number of crops.
@@ -14,15 +16,17 @@ Shapes: `s` seeds, `b` batch, `d` embedding size, `k` logits, `n` steps of a chu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import Fold, ProbeOutcome
-from hares.probes._batches import TrainingRows
+from hares.probes._batches import Chunk, TrainingRows
+from hares.probes._layers import Loss, Weights, logits, loss_and_gradients
 from hares.probes._standard import average_over_crops, standardisation, standardise
 from hares.protocol import TRAIN_ROLE, ProbeSchedule, ProtocolSettings
 from hares.task import Slot, Task
@@ -30,27 +34,22 @@ from hares.task import Slot, Task
 ADAM_BETA1 = 0.9
 ADAM_BETA2 = 0.999
 ADAM_EPSILON = 1e-8
-
-Weights = Sequence[tf.Tensor]
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-"""Logits (b, k) and targets (b, any) to the mean loss of the batch, a scalar."""
+_BLOCK = 32_768  # weights that Adam updates at once: with their moments they stay in a core's cache
 
 
 @dataclass(frozen=True)
 class Network:
-    """A probe of one seed as plain functions: initial weights, logits, loss and probabilities.
+    """A probe of one seed as plain functions: initial weights, loss and probabilities.
 
     Attributes:
-        initial: (d, seed) to the weights training starts from.
-        logits: weights and standardised embeddings (b, d) to (b, k).
-        loss: logits and targets to a scalar.
+        initial: (d, seed) to the weights training starts from, layer by layer.
+        loss: see `hares.probes._layers.Loss`.
         probabilities: logits (b, k) to (b, k).
     """
 
-    initial: Callable[[int, int], list[tf.Tensor]]
-    logits: Callable[[Weights, tf.Tensor], tf.Tensor]
+    initial: Callable[[int, int], list[np.ndarray]]
     loss: Loss
-    probabilities: Callable[[tf.Tensor], tf.Tensor]
+    probabilities: Callable[[np.ndarray], np.ndarray]
 
 
 def run_network(
@@ -68,66 +67,104 @@ def run_network(
     seeds = [settings.seed + number for number in range(settings.probe_seeds)]
     weights, losses = train(network, training, settings.schedule(task, len(rows)), seeds)
 
-    @tf.function(input_signature=[tf.TensorSpec([None, training.size], tf.float32)])
-    def probabilities(inputs: tf.Tensor) -> tf.Tensor:
-        return tf.stack([network.probabilities(network.logits(of_seed, inputs)) for of_seed in weights])
+    def probabilities(embeddings: np.ndarray) -> np.ndarray:
+        inputs = standardise(embeddings, mean, deviation)
+        return np.stack([network.probabilities(logits(of_seed, inputs)) for of_seed in weights])
 
-    scores = average_over_crops(
-        data,
-        fold.test,
-        lambda embeddings: probabilities(standardise(embeddings, mean, deviation)).numpy(),
-    )
+    scores = average_over_crops(data, fold.test, probabilities)
     return ProbeOutcome(folds=(fold,), scores=scores, details={"final_loss": float(np.mean(losses))})
 
 
 def train(
     network: Network, training: TrainingRows, schedule: ProbeSchedule, seeds: list[int]
-) -> tuple[list[list[tf.Tensor]], list[float]]:
+) -> tuple[list[Weights], list[float]]:
     """The weights of each seed after all steps, and the loss of each one's last batch.
 
     Raises:
         ValueError: a loss is not finite.
     """
-    variables = [[tf.Variable(value) for value in network.initial(training.size, seed)] for seed in seeds]
-    moments = [
-        [(tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in of_seed]
-        for of_seed in variables
-    ]
     resident = _resident(training) if training.resident else None
-
-    def step(inputs: tf.Tensor, targets: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
-        """One step of all seeds: inputs (s, b) or (s, b, d), targets (s, b, any), rates (3,) to losses (s,)."""
-        losses = []
-        for place, (of_seed, own_moments) in enumerate(zip(variables, moments, strict=True)):
-            rows = inputs[place] if resident is None else tf.gather(resident, inputs[place])
-            with tf.GradientTape() as tape:
-                loss = network.loss(network.logits(of_seed, rows), targets[place])
-            _adam(of_seed, own_moments, tape.gradient(loss, of_seed), rates)
-            losses.append(loss)
-        return tf.stack(losses)
-
-    @tf.function(jit_compile=False, reduce_retracing=True)
-    def optimise(inputs: tf.Tensor, targets: tf.Tensor, rates: tf.Tensor) -> tf.Tensor:
-        losses = tf.zeros((len(seeds),))
-        for number in tf.range(tf.shape(targets)[0]):
-            losses = step(inputs[number], targets[number], rates[number])
-        return losses
-
-    losses = tf.zeros((len(seeds),))
-    for chunk in training.chunks(schedule, seeds):
-        rates = adam_rates(chunk.first + np.arange(len(chunk.targets)), schedule)
-        losses = optimise(tf.constant(chunk.inputs), tf.constant(chunk.targets), tf.constant(rates))
-    found = [float(loss) for loss in losses]
-    if not all(math.isfinite(loss) for loss in found):
-        raise ValueError(f"the probe's loss is {found} after {schedule.steps} steps; lower the learning rate")
-    return [[tf.constant(variable) for variable in of_seed] for of_seed in variables], found
+    learners = [_Learner(network, training.size, seed, resident) for seed in seeds]
+    with ThreadPoolExecutor(min(len(seeds), len(os.sched_getaffinity(0)))) as pool:
+        for chunk in training.chunks(schedule, seeds):
+            rates = adam_rates(chunk.first + np.arange(len(chunk.targets)), schedule)
+            waiting = [
+                pool.submit(learner.learn, chunk, place, rates) for place, learner in enumerate(learners)
+            ]
+            losses = [done.result() for done in waiting]
+    if not all(math.isfinite(loss) for loss in losses):
+        raise ValueError(
+            f"the probe's loss is {losses} after {schedule.steps} steps; lower the learning rate"
+        )
+    return [learner.weights for learner in learners], losses
 
 
-def _resident(training: TrainingRows) -> tf.Variable:
-    """All rows (r, d) where the graph can gather them. Filled block by block: `tf.constant` would hold them thrice."""
-    rows = tf.Variable(tf.zeros((training.count, training.size)))
+class _Learner:
+    """The weights of one seed, and what Adam keeps of their gradients: each all layers in one array, and views of it.
+
+    Attributes:
+        weights: of each layer, views.
+    """
+
+    def __init__(self, network: Network, size: int, seed: int, resident: np.ndarray | None) -> None:
+        initial = network.initial(size, seed)
+        self._network, self._resident = network, resident
+        self._flat = np.concatenate([array.ravel() for array in initial])
+        self._flat_gradients = np.empty_like(self._flat)
+        self._first, self._second = np.zeros_like(self._flat), np.zeros_like(self._flat)
+        self._scratch = np.empty(min(_BLOCK, self._flat.size), np.float32)
+        self._rows: np.ndarray | None = None  # a batch
+        self.weights = _views(self._flat, initial)
+        self._gradients = _views(self._flat_gradients, initial)
+
+    def learn(self, chunk: Chunk, place: int, rates: np.ndarray) -> float:
+        """Takes the steps of a chunk, as seed number `place` of it; returns the last one's loss."""
+        loss = 0.0
+        if self._rows is None and self._resident is not None:
+            self._rows = np.empty((chunk.inputs.shape[2], self._resident.shape[1]), np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # `train` looks at the loss
+            for inputs, targets, rate in zip(
+                chunk.inputs[:, place], chunk.targets[:, place], rates, strict=True
+            ):
+                rows = inputs
+                if (
+                    self._resident is not None
+                ):  # into the same memory each time: new pages cost as much as the copy
+                    rows = np.take(self._resident, inputs, axis=0, out=self._rows, mode="clip")
+                loss = loss_and_gradients(self.weights, rows, targets, self._network.loss, self._gradients)
+                self._adam(*rate)
+        return loss
+
+    def _adam(self, rate: np.float32, epsilon: np.float32) -> None:
+        """One step; `adam_rates` says by what. Both moments are kept without their factors of one minus beta."""
+        for start in range(0, self._flat.size, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            weights, gradients = self._flat[part], self._flat_gradients[part]
+            first, second = self._first[part], self._second[part]
+            scratch = self._scratch[: len(weights)]
+            first *= np.float32(ADAM_BETA1)
+            first += gradients
+            gradients *= gradients
+            second *= np.float32(ADAM_BETA2)
+            second += gradients
+            np.sqrt(second, out=scratch)
+            scratch += epsilon
+            np.divide(first, scratch, out=scratch)
+            scratch *= rate
+            weights -= scratch
+
+
+def _views(flat: np.ndarray, like: list[np.ndarray]) -> list[np.ndarray]:
+    """Parts of (any,) numbers in the shapes of `like`."""
+    ends = np.cumsum([array.size for array in like])
+    return [flat[end - a.size : end].reshape(a.shape) for end, a in zip(ends, like, strict=True)]
+
+
+def _resident(training: TrainingRows) -> np.ndarray:
+    """All rows (r, d), in memory."""
+    rows = np.empty((training.count, training.size), np.float32)
     for first, block in training.blocks():
-        rows[first : first + len(block)].assign(block)
+        rows[first : first + len(block)] = block
     return rows
 
 
@@ -141,32 +178,13 @@ def learning_rate(step: np.ndarray, schedule: ProbeSchedule) -> np.ndarray:
 
 
 def adam_rates(step: np.ndarray, schedule: ProbeSchedule) -> np.ndarray:
-    """What changes in Adam from step to step: (n, 3) float32 learning rate and powers of both betas.
+    """What changes in Adam from step to step: (n, 2) float32 step size and epsilon.
 
-    Known beforehand, so that the graph has no more to do than to look them up.
+    With m and v as Adam's paper defines them a step is `rate * m / (sqrt(v) + epsilon)` once both are corrected for
+    their start at zero. Moments that lack their factors, m / (1 - beta1) and v / (1 - beta2), have these instead.
     """
-    powers = [beta ** (np.asarray(step, np.float64) + 1.0) for beta in (ADAM_BETA1, ADAM_BETA2)]
-    return np.stack([learning_rate(step, schedule), *powers], axis=-1).astype(np.float32)
-
-
-def _adam(
-    variables: list[tf.Variable],
-    moments: list[tuple[tf.Variable, tf.Variable]],
-    gradients: list[tf.Tensor],
-    rates: tf.Tensor,
-) -> None:
-    """One Adam step by TensorFlow's fused kernel, which touches each weight once; rates of `adam_rates`."""
-    rate, beta1_power, beta2_power = tf.unstack(rates)
-    for variable, (first, second), gradient in zip(variables, moments, gradients, strict=True):
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=first.handle,
-            v=second.handle,
-            beta1_power=beta1_power,
-            beta2_power=beta2_power,
-            lr=rate,
-            beta1=ADAM_BETA1,
-            beta2=ADAM_BETA2,
-            epsilon=ADAM_EPSILON,
-            grad=gradient,
-        )
+    count = np.asarray(step, np.float64) + 1.0
+    scale = math.sqrt(1.0 - ADAM_BETA2)
+    corrected = learning_rate(step, schedule) * np.sqrt(1.0 - ADAM_BETA2**count) / (1.0 - ADAM_BETA1**count)
+    rates = corrected * (1.0 - ADAM_BETA1) / scale
+    return np.stack([rates, np.full_like(rates, ADAM_EPSILON / scale)], axis=-1).astype(np.float32)

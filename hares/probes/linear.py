@@ -7,17 +7,9 @@ from __future__ import annotations
 
 from functools import partial
 
-import tensorflow as tf
-
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
-from hares.probes._linear_network import (
-    linear_logits,
-    sigmoid_loss,
-    softmax_loss,
-    softmax_probabilities,
-    zero_layer,
-)
+from hares.probes._layers import sigmoid, sigmoid_loss, softmax_loss, softmax_probabilities, zero_layer
 from hares.probes._training import Network, run_network
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, Task
@@ -44,8 +36,7 @@ def run(
     multi = task.label_kind == "multi"
     network = Network(
         initial=lambda size, seed: zero_layer(size, classes),
-        logits=linear_logits,
         loss=sigmoid_loss if multi else softmax_loss((classes,)),
-        probabilities=tf.nn.sigmoid if multi else partial(softmax_probabilities, (classes,)),
+        probabilities=sigmoid if multi else partial(softmax_probabilities, (classes,)),
     )
     return run_network(task, slots, data, settings, train_test_fold(data), network)

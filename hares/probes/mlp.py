@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
+import numpy as np
 
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
-from hares.probes._linear_network import linear_logits, sigmoid_loss, zero_layer
-from hares.probes._training import Network, Weights, run_network
+from hares.probes._layers import sigmoid, sigmoid_loss, zero_layer
+from hares.probes._training import Network, run_network
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, Task
 
@@ -42,18 +42,14 @@ def run(
     classes = len(slots[0].classes)
     network = Network(
         initial=lambda size, seed: _initial(size, classes, seed),
-        logits=_logits,
         loss=sigmoid_loss,
-        probabilities=tf.nn.sigmoid,
+        probabilities=sigmoid,
     )
     return run_network(task, slots, data, settings, train_test_fold(data), network)
 
 
-def _initial(size: int, classes: int, seed: int) -> list[tf.Tensor]:
+def _initial(size: int, classes: int, seed: int) -> list[np.ndarray]:
     limit = math.sqrt(6.0 / (size + HIDDEN_UNITS))
-    hidden = tf.random.stateless_uniform((size, HIDDEN_UNITS), (seed, size), -limit, limit)
-    return [hidden, tf.zeros((HIDDEN_UNITS,)), *zero_layer(HIDDEN_UNITS, classes)]
-
-
-def _logits(weights: Weights, inputs: tf.Tensor) -> tf.Tensor:
-    return linear_logits(weights[2:], tf.nn.relu(linear_logits(weights[:2], inputs)))
+    stream = np.random.Generator(np.random.Philox(key=[seed, size]))  # another one than that of the batches
+    hidden = limit * (2.0 * stream.random((size, HIDDEN_UNITS), np.float32) - 1.0)
+    return [hidden, np.zeros(HIDDEN_UNITS, np.float32), *zero_layer(HIDDEN_UNITS, classes)]

@@ -9,7 +9,7 @@ from functools import partial
 
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.probes import ProbeOutcome, train_test_fold
-from hares.probes._linear_network import linear_logits, softmax_loss, softmax_probabilities, zero_layer
+from hares.probes._layers import softmax_loss, softmax_probabilities, zero_layer
 from hares.probes._training import Network, run_network
 from hares.protocol import ProtocolSettings
 from hares.task import Slot, Task
@@ -35,7 +35,6 @@ def run(
     sizes = tuple(len(slot.classes) for slot in slots)
     network = Network(
         initial=lambda size, seed: zero_layer(size, sum(sizes)),
-        logits=linear_logits,
         loss=softmax_loss(sizes),
         probabilities=partial(softmax_probabilities, sizes),
     )

@@ -56,8 +56,9 @@ def band(x: Samples, low: float | None, high: float | None, order: int = 2) -> S
     """Butterworth filter between `low` and `high` Hz; None leaves that side open. (n,) -> (n,)."""
     if low is None and high is None:
         return x
-    kind = "lowpass" if low is None else "highpass" if high is None else "bandpass"
-    edges = [edge for edge in (low, high) if edge is not None]
+    kind, edges = (
+        ("lowpass", high) if low is None else ("highpass", low) if high is None else ("bandpass", (low, high))
+    )
     return signal.sosfilt(signal.butter(order, edges, kind, fs=SAMPLE_RATE, output="sos"), x)
 
 

@@ -33,7 +33,7 @@ def check(task: str, root: Path) -> None:
         if not (root / folder / "examples.json").is_file():
             raise CorpusIndexError(
                 f"{task}: {folder}/examples.json is not there; {what_is_there(root)}. Unpack nsynth-train, "
-                "nsynth-valid and nsynth-test (the json/wav archives, not the TFRecords) side by side."
+                "nsynth-valid and nsynth-test side by side, as 'hares corpus unpack' does with the archives."
             )
 
 

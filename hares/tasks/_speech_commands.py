@@ -2,7 +2,7 @@
 
 Both archives unpack to one folder a word, `testing_list.txt` and `validation_list.txt` (paths of clips; all
 others are training clips) and `_background_noise_`. Clips of one speaker share the name before `_nohash_` and
-one split.
+one split. Beside each there is an archive of the test set of twelve classes (`_speech_commands_testing.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from hares.decoding import AudioError, seconds
 from hares.files import clip_id_of, leads_outside, shown
 from hares.reading import is_audio
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
@@ -28,7 +27,9 @@ WORDS_V1 = (
 )
 WORDS_V2 = tuple(sorted((*WORDS_V1, *WORDS_ONLY_IN_V2)))
 
-_SECONDS = 1.0  # no clip of a word is longer
+SECONDS = 1.0  # no clip of a word is longer
+TEST_SETS = {"v0.01": "speech_commands_test_set_v0.01", "v0.02": "speech_commands_test_set_v0.02"}
+
 _REMEDY = "Is this the folder that speech_commands_v0.0x.tar.gz unpacks to?"
 _LISTS: dict[str, Split] = {"testing_list.txt": "test", "validation_list.txt": "validation"}
 
@@ -49,7 +50,7 @@ class Spoken:
     def clip(self, label: int) -> Clip:
         """The clip with the class a task gives its word."""
         name = clip_id_of(self.path)
-        return Clip(name, self.path, (label,), self.split, self.group, length=_SECONDS)
+        return Clip(name, self.path, (label,), self.split, self.group, length=SECONDS)
 
 
 def check(task: str, root: Path) -> None:
@@ -59,9 +60,10 @@ def check(task: str, root: Path) -> None:
 
 
 def words_on_disk(root: Path) -> frozenset[str]:
-    """Names of the folders that can be words: those that do not begin with an underscore or a dot."""
+    """Names of the folders that can be words: no archive's of a test set, nor any that begins with "_" or "."."""
     with os.scandir(root) as listing:
-        return frozenset(e.name for e in listing if e.is_dir() and not e.name.startswith(("_", ".")))
+        names = {e.name for e in listing if e.is_dir() and not e.name.startswith(("_", "."))}
+    return frozenset(names - set(TEST_SETS.values()))
 
 
 def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
@@ -147,33 +149,6 @@ def noise_files(root: Path) -> Iterator[str]:
         for name in sorted(os.listdir(root / NOISE), key=os.fsencode):
             if is_audio(name):
                 yield f"{NOISE}/{name}"
-
-
-def silence(root: Path, path: str, label: int) -> Iterator[Clip | Rejected]:
-    """One recording of background noise as consecutive cuts of one second, in three blocks of time.
-
-    Of n whole seconds the last tenth (at least one second) is for test, the tenth before it (at least one,
-    from three seconds up) for validation and what comes first for training, so that no sample is in two
-    splits. The rest of less than a second at the end is not used.
-    """
-    if leads_outside(os.path.realpath(root), path):
-        yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the data set's folder")
-        return
-    try:
-        whole = int(seconds(root / path))
-    except AudioError as error:
-        yield Rejected(path, error.reason, error.detail)
-        return
-    test = max(1, whole // 10)
-    validation = test if whole >= 3 else 0
-    for start in range(whole):
-        split: Split = "train"
-        if start >= whole - test:
-            split = "test"
-        elif start >= whole - test - validation:
-            split = "validation"
-        name = f"{clip_id_of(path)}#{start}-{start + 1}"
-        yield Clip(name, path, (label,), split, clip_id_of(path), start=float(start), duration=1.0)
 
 
 def unknown_word(clip: Spoken) -> Rejected:

@@ -19,6 +19,10 @@ from hares.tasks._places import parts_of
 
 TEST_SHARE = 0.2
 USER_SPLIT = "hares_split.csv"
+AUTHORS_SPLIT = "authors_split.csv"
+AUTHORS_HOME = (
+    "github.com/deepmind/slowfast_nfnets"  # its README links the folder of the paper's reference [7]
+)
 
 
 def by_hash(group: str) -> Split:
@@ -113,37 +117,63 @@ def _stem(path: str) -> str:
 
 
 def user_split(task: str, root: Path) -> GivenSplit | None:
-    """The split in the user's `hares_split.csv` (columns path, split).
+    """The split in the user's `authors_split.csv` or `hares_split.csv` (columns path, split).
 
     Returns:
         None where there is no such file.
 
     Raises:
-        CorpusIndexError: the file lacks a column, or a row says neither train, validation nor test.
+        CorpusIndexError: both are there; the file lacks a column, a row says neither train, validation nor test, or
+            no row says train, or test.
     """
-    if not (root / USER_SPLIT).exists():
+    name = _given_name(task, root)
+    if not name:
         return None
-    table = _rows.Table(task, USER_SPLIT, ("path", "split"), "Write one row a clip: path,split.")
-    given = GivenSplit()
+    table = _rows.Table(task, name, ("path", "split"), "Write one row a clip: path,split.")
+    given, said = GivenSplit(), set()
     for row in _rows.rows(root, table):
         if isinstance(row, Rejected):
             raise CorpusIndexError(f"{task}: {row.detail}. {table.remedy}")
         split = row.fields["split"].strip()
         if split not in ("train", "validation", "test"):
             raise _rows.refused(table, row, f"split {split!r} is not train, validation or test")
+        said.add(split)
         given.add(table, row, row.fields["path"], split)  # type: ignore[arg-type]
+    if missing := {"train", "test"} - said:
+        raise CorpusIndexError(
+            f"{task}: no row of {name} is of {' or '.join(sorted(missing))}. {table.remedy}"
+        )
     return given
 
 
-def made_here(task: Task, root: Path, rule: str) -> TaskIndex:
-    """The index of a task whose paper split is not public: the user's split file, or our `rule` in words."""
-    if (root / USER_SPLIT).exists():
-        deviation = (
-            f"split from {USER_SPLIT}: comparable with the paper only if that is the authors' own split"
+def _given_name(task: str, root: Path) -> str:
+    there = [name for name in (AUTHORS_SPLIT, USER_SPLIT) if (root / name).exists()]
+    if len(there) == 2:
+        raise CorpusIndexError(
+            f"{task}: {' and '.join(there)} are both there; remove the one that is not meant."
         )
+    return there[0] if there else ""
+
+
+def made_here(task: Task, root: Path, rule: str) -> TaskIndex:
+    """The index of a task whose data set ships no split of the paper: the user's split file, or our `rule` in words.
+
+    Nothing tells whether a file is the authors' split but its name, which is the user's word for it.
+
+    Raises:
+        CorpusIndexError: there are two split files.
+    """
+    name = _given_name(task.name, root)
+    if name == AUTHORS_SPLIT:
+        deviation = f"split from {name}, which the user names as the authors' own ({AUTHORS_HOME})"
+    elif name:
+        deviation = f"split from {name}: not comparable with the paper"
     else:
-        deviation = f"split made here ({rule}): not comparable with the paper"
-    return TaskIndex(task.slots, split_is_official=False, deviations=(deviation,))
+        deviation = (
+            f"split made here ({rule}): not comparable with the paper; {AUTHORS_HOME} links the authors' own, which "
+            f"is read as {AUTHORS_SPLIT}"
+        )
+    return TaskIndex(task.slots, split_is_official=name == AUTHORS_SPLIT, deviations=(deviation,))
 
 
 def assign(clip: Clip, split: Split | None) -> Clip | Rejected:

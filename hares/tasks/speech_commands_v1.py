@@ -1,17 +1,14 @@
 """Speech Commands v1: ten keywords, "unknown" and "silence". Linear probe, accuracy (paper appendix A).
 
-The probe trains and is scored on whole 1 s clips. Every word but the ten is "unknown"; none is left out, as
-in TensorFlow Datasets. "silence" is cut from `_background_noise_`, one second at a time, in blocks of time:
-the first eight tenths of each recording for training, then one for validation and one for test.
+The probe trains and is scored on whole 1 s clips. Every word but the ten is "unknown"; in training and validation
+none is left out, as in TensorFlow Datasets, from which the paper took the data. The test set is an archive of its
+own (`speech_commands_test_set_v0.02/`, or `_v0.01/`, unpacked in the data set's folder).
 
-Deviations:
-- The paper names v0.01's archive, but its count (90k) is that of train and test of TensorFlow Datasets'
-  `speech_commands`, which is made from v0.02's archives. `tfds:speech_commands` reads that one; the archive
-  v0.01 holds 64,727 clips of words.
-- v0.01 has no silence clips. The paper's come from TensorFlow Datasets: cuts with half a second of overlap of
-the
-  same recordings for training, and an archive of its own for test. Ours do not overlap, so that no sample is
-  in two splits; the same room is still heard in all three.
+The paper names v0.01's archive, but its count (90k) is that of train and test of TensorFlow Datasets'
+`speech_commands`, which is made of v0.02's two archives. Those two here, or `tfds:`, are the paper's data.
+
+Deviations, where the archive of the test set is not there: a tenth as many unknown words and cuts of silence as
+keywords are taken for test, as the data set's own `input_data.py` does, and the split is marked as not the paper's.
 """
 
 from __future__ import annotations
@@ -19,8 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares.task import Clip, Rejected, Slot, Task, TaskIndex
+from hares.files import walk_files
+from hares.reading import is_audio
+from hares.task import Clip, Reason, Rejected, Slot, Task, TaskIndex
 from hares.tasks import _speech_commands as shared
+from hares.tasks import _speech_commands_testing as test
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 CLASSES = (*KEYWORDS, "unknown", "silence")
@@ -47,34 +47,73 @@ TASK = Task(
         "{word}/{speaker}_nohash_{n}.wav",
         "testing_list.txt, validation_list.txt",
         "_background_noise_/*.wav",
+        "speech_commands_test_set_v0.0{1,2}/{word,_unknown_,_silence_}/*.wav (the test set's own archive)",
     ),
     licence="CC-BY-4.0",
     url="https://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
     citation="P Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018",
-    deviations=(
-        "the paper's 90k clips are those of TensorFlow Datasets' speech_commands, made from v0.02's archives",
-        "silence is cut from the background noise without overlap, in blocks of time",
-    ),
-    shared_by_design="silence is cut from the same recordings of noise on both sides, in blocks of time",
+    recordings="speech_commands",
+    shared_by_design="silence is cut from the same recordings of noise on both sides",
 )
+
+_FOLDERS = {
+    **{word: CLASSES.index(word) for word in KEYWORDS},
+    test.UNKNOWN: CLASSES.index("unknown"),
+    test.SILENCE: CLASSES.index("silence"),
+}
 
 
 def index(root: Path) -> TaskIndex:
-    """The twelve classes. Raises CorpusIndexError if a list is absent or not text."""
+    """The twelve classes and which test set is in force. Raises CorpusIndexError if a list is absent or not text."""
     shared.check(TASK.name, root)
-    later = sorted(shared.words_on_disk(root) & set(shared.WORDS_ONLY_IN_V2))
-    said = f"the folder holds words that only v0.02 has ({', '.join(later)}): they count as unknown"
-    return TaskIndex(TASK.slots, split_is_official=True, deviations=(said,) if later else ())
+    v2 = bool(shared.words_on_disk(root) & set(shared.WORDS_ONLY_IN_V2))
+    said = [] if v2 else ["the words are v0.01's; the paper's 90k clips are those of v0.02's archives"]
+    folder = test.test_set(root)
+    if not folder:
+        own = shared.TEST_SETS["v0.02" if v2 else "v0.01"]
+        said.append(
+            "test set made here of testing_list.txt, with a tenth as many unknown words and cuts of silence as "
+            f"keywords: not comparable with the paper; unpack {own}.tar.gz to {own}/ in the data set's folder"
+        )
+        return TaskIndex(TASK.slots, split_is_official=False, deviations=tuple(said))
+    clips = sum(is_audio(path) for path, _ in walk_files(root, folder))
+    if clips != test.CLIPS[folder]:
+        said.append(f"{folder} has {clips} clips, and its archive {test.CLIPS[folder]:,}")
+    if v2 != (folder == shared.TEST_SETS["v0.02"]):
+        said.append(f"the words are v0.0{1 + v2}'s and the test set is {folder}")
+    return TaskIndex(TASK.slots, split_is_official=True, deviations=tuple(said))
 
 
 def read(root: Path) -> Iterator[Clip | Rejected]:
-    """The words by path, then the cuts of silence. Raises CorpusIndexError as `index` does."""
+    """The words by path, then the cuts of silence, then the test set's archive. Raises as `index` does."""
+    folder, silence = test.test_set(root), CLASSES.index("silence")
+    picked = None if folder else _picked(root)
     for item in shared.spoken(TASK.name, root):
         if isinstance(item, Rejected):
             yield item
         elif item.word not in shared.WORDS_V2:
             yield shared.unknown_word(item)
+        elif item.split == "test" and picked is None:
+            detail = f"testing_list.txt names it, and the test set is {folder}"
+            yield Rejected(item.path, Reason.LEFT_OUT, detail)
+        elif item.split == "test" and picked and item.word not in KEYWORDS and not picked.has(item.path):
+            detail = "an unknown word beyond a tenth of the keywords' number, which the data set's test has"
+            yield Rejected(item.path, Reason.LEFT_OUT, detail)
         else:
             yield item.clip(CLASSES.index(item.word if item.word in KEYWORDS else "unknown"))
-    for path in shared.noise_files(root):
-        yield from shared.silence(root, path, CLASSES.index("silence"))
+    if picked:
+        yield from test.cuts_in_blocks(root, silence, picked.silence)
+    else:
+        yield from test.cuts_of_tfds(root, silence)
+        yield from test.archived(TASK.name, root, folder, _FOLDERS)
+
+
+def _picked(root: Path) -> test.InProportion:
+    keywords, unknown = 0, []
+    for item in shared.spoken(TASK.name, root):
+        if isinstance(item, shared.Spoken) and item.split == "test" and item.word in shared.WORDS_V2:
+            if item.word in KEYWORDS:
+                keywords += 1
+            else:
+                unknown.append(item.path)
+    return test.InProportion(keywords, unknown)

@@ -1,7 +1,8 @@
 """Speech Commands v2: which of 35 words is said? Linear probe, accuracy (paper appendix A).
 
 The probe trains and is scored on whole 1 s clips; the archive's own lists make the split. The recordings in
-`_background_noise_` hold no word and are no clips of this task.
+`_background_noise_` hold no word and are no clips of this task, nor is the archive of a test set of twelve classes,
+which is speech_commands_v1's: the paper's 96k clips are those that the two lists leave to train and test.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from hares.files import walk_files
+from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Task, TaskIndex
 from hares.tasks import _speech_commands as shared
 
@@ -34,6 +37,7 @@ TASK = Task(
     licence="CC-BY-4.0",
     url="https://download.tensorflow.org/data/speech_commands_v0.02.tar.gz",
     citation="P Warden, Speech Commands: A dataset for limited-vocabulary speech recognition, 2018",
+    recordings="speech_commands",
 )
 
 
@@ -56,3 +60,9 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
             yield item.clip(shared.WORDS_V2.index(item.word))
     for path in shared.noise_files(root):
         yield Rejected(path, Reason.UNLISTED, "background noise, not a word of this task")
+    for folder in shared.TEST_SETS.values():
+        if (root / folder).is_dir():
+            for path, _ in walk_files(root, folder):
+                if is_audio(path):
+                    detail = "of the test set of twelve classes, which is speech_commands_v1's"
+                    yield Rejected(path, Reason.LEFT_OUT, detail)

@@ -21,7 +21,7 @@ import yaml
 from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 
 from kubeflow.cluster_file import ClusterConfig, step_kind
-from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_address
+from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_address, as_path
 from kubeflow.compiled.file import compiled_text, parameter_defaults, with_argo_names
 from kubeflow.kfp.report_import import with_baseline_import
 from kubeflow.kfp.volume_import import with_volume_imports
@@ -81,15 +81,15 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
 
     Raises:
         ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
-        SettingError: the model to start from is where no step of the cluster sees it.
+        SettingError: the baseline or the model to start from is where no step of the cluster sees it.
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
     if cluster.target == "kubeflow":
         with_volume_imports(spec, cluster.image, cluster.volumes.values())
-        with_baseline_import(spec)
+        with_baseline_import(spec, cluster.volumes.values())
     else:
-        _import_from_buckets(spec)
+        _read_from_buckets(spec)
     labels = {
         **{key: str(value) for key, value in cluster.labels.items()},
         **{key: _label(value) for key, value in facts.items()},
@@ -141,8 +141,23 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     return done
 
 
-def _import_from_buckets(spec: dict[str, Any]) -> None:
-    """Importers of Vertex take addresses only; steps see them below /gcs."""
+def _read_from_buckets(spec: dict[str, Any]) -> None:
+    """Importers of Vertex take addresses only, and steps read below /gcs.
+
+    Raises:
+        SettingError: the baseline or the model to start from is in no bucket.
+    """
+    tasks = spec["root"]["dag"]["tasks"]
+    baseline = (
+        tasks["evaluator"]["inputs"]["parameters"]["baseline"]["runtimeValue"] if "evaluator" in tasks else {}
+    )
+    if report := baseline.get("constant"):
+        baseline["constant"] = as_path(report)
+        if not baseline["constant"].startswith("/gcs/"):
+            raise SettingError(
+                f"--metadata: the store's latest blessed model has its report in {report}, which is in no bucket, so "
+                "no step sees it; give the store of the cluster's workspace"
+            )
     for executor in spec["deploymentSpec"]["executors"].values():
         if "importer" not in executor:
             continue

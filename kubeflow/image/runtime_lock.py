@@ -4,8 +4,8 @@
     python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        only these packages
 
 The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
-setup.py's INSTALL_REQUIRES. The image's build runs this script before our packages are installed, so it uses only the
-standard library.
+setup.py's INSTALL_REQUIRES or PIPELINE. The image's build runs this script before our packages are installed, so it
+uses only the standard library.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _PROJECT = "hares-tfx"
+_LISTS = ("INSTALL_REQUIRES", "PIPELINE")
+_OTHER_EXTRA = re.compile(r"""extra == ["'](?!pipeline["'])""")
 
 
 @dataclass(frozen=True)
@@ -71,20 +73,20 @@ def reached(pins: Mapping[str, Pin], names: Iterable[str]) -> set[str]:
 
 
 def required_names(requirements: Iterable[str]) -> set[str]:
-    """The packages named by requirements, without those of an extra."""
-    plain = (text for text in requirements if "extra ==" not in text)
+    """The packages named by requirements, without those of extras other than `pipeline`."""
+    plain = (text for text in requirements if not _OTHER_EXTRA.search(text))
     return {normalise(re.split(r"[^A-Za-z0-9._-]", text, maxsplit=1)[0]) for text in plain}
 
 
 def runtime_pins(lock: str, setup: str) -> list[Pin]:
-    """The pins that setup.py's INSTALL_REQUIRES reach, in the lock file's order.
+    """The pins that setup.py's INSTALL_REQUIRES and PIPELINE reach, in the lock file's order.
 
     Args:
         lock: text of requirements.lock.
         setup: text of setup.py.
 
     Raises:
-        ValueError: setup.py has no list INSTALL_REQUIRES, or a requirement in it is not locked.
+        ValueError: setup.py lacks one of the lists, or a requirement in them is not locked.
     """
     pins = read_lock(lock)
     wanted = _required(setup)
@@ -110,11 +112,14 @@ def _pin(lines: list[str]) -> Pin:
 
 
 def _required(setup: str) -> set[str]:
-    for node in ast.parse(setup).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(t) for t in node.targets] == ["INSTALL_REQUIRES"]:
-            requirements: list[str] = ast.literal_eval(node.value)
-            return required_names(requirements)
-    raise ValueError("setup.py has no list INSTALL_REQUIRES, which decides the packages of the image")
+    lists: dict[str, list[str]] = {
+        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        for node in ast.parse(setup).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in _LISTS
+    }
+    if missing := [name for name in _LISTS if name not in lists]:
+        raise ValueError(f"setup.py has no list {missing[0]}, which decides the packages of the image")
+    return required_names([requirement for name in _LISTS for requirement in lists[name]])
 
 
 if __name__ == "__main__":

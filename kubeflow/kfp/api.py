@@ -167,7 +167,7 @@ class KfpApi:
                 f"the session in service.cookie_file ({self._config.cookie_file}) has ended or belongs to another "
                 "host; log in again in a browser, and write its cookie into the file"
             )
-        elif self._config.token():
+        elif self._config.brings_token:
             remedy = (
                 "the gateway does not take the bearer token: renew it with the audience that the gateway asks for, or "
                 "give the cookie of a session in service.cookie_file"

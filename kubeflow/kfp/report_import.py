@@ -7,23 +7,38 @@ gets it as one more input, and the entry point puts its folder in the place of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from kubeflow.compiled.executor_input import FOLDERS, as_path
+from pipeline.settings import SettingError
 
 STEP, INPUT, OUTPUT = "base_report", "base_report", "result"
 _TYPE = {"instanceSchema": "title: components.ProbeReport\ntype: object\n"}
 
 
-def with_baseline_import(spec: dict[str, Any]) -> None:
-    """Changes a specification in place, if its baseline is an address in a bucket."""
+def with_baseline_import(spec: dict[str, Any], mounts: Iterable[str]) -> None:
+    """Changes a specification in place, if its baseline is an address in a bucket.
+
+    Args:
+        spec: of a pipeline.
+        mounts: where every pod sees a volume.
+
+    Raises:
+        SettingError: the baseline is on none of them either.
+    """
     tasks = spec["root"]["dag"]["tasks"]
     evaluator = tasks.get("evaluator")
     if evaluator is None:
         return
     address = evaluator["inputs"]["parameters"]["baseline"]["runtimeValue"]["constant"]
     if not address.startswith(tuple(FOLDERS)):
+        if address and not any(Path(address).is_relative_to(mount) for mount in mounts):
+            raise SettingError(
+                f"--metadata: the store's latest blessed model has its report in {address}, which is on no volume that "
+                "the cluster file mounts, so no pod sees it; give the store of the cluster's workspace"
+            )
         return
     label = f"{STEP}_executor"
     artifact = {"artifactType": _TYPE}

@@ -9,7 +9,10 @@ network lacks:
 - stochastic depth by given noise, as Keras does it: rescaled in training;
 - no bias in front of a batch normalisation, which would take it off again, so that its gradient would be nothing
   but rounding;
-- on request a fraction of the channels, for the tiny siblings.
+- on request a fraction of the channels, for the tiny siblings, or another pooling.
+
+It is read for inputs of unknown size, so its padding in front of a strided convolution is the one that Keras gives even
+sizes, whatever comes: half the kernel, and one row and column less before than after.
 
 Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels.
 """
@@ -44,16 +47,17 @@ class KerasApplication(Encoder):
     """The network of a Keras application without its classifier.
 
     `encoder(x, training, noise)` takes standardised log-mel (b, t, f, 1), any t and f, and returns `embedding`:
-    (b, c) float32, the last map averaged over time and frequency. Time is the image's height.
+    (b, c) float32, the last map pooled over time and frequency. Time is the image's height.
 
     It computes in the Keras policy it was built under (float32 or mixed_bfloat16); statistics of batches and the
-    average are always float32. Variables have Keras' names.
+    pooling are always float32. Variables have Keras' names.
 
     Args:
         name: of the encoder.
         application: function of `tf.keras.applications`.
         width_divisor: what the channels of every layer are divided by.
         seed: of the initial weights, which depend on (seed, layer name) alone.
+        pool: from the last map (b, t, f, c) to (b, c) float32.
         dtype: Keras policy; None takes the global one.
     """
 
@@ -64,10 +68,12 @@ class KerasApplication(Encoder):
         seed: int,
         *,
         width_divisor: int = 1,
+        pool: Callable[[tf.Tensor], tf.Tensor] = global_average,
         dtype: tf.keras.mixed_precision.Policy | None = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
         described = application(include_top=False, weights=None, input_shape=(None, None, 1))
+        self._pool = pool
         self._steps: list[_Step] = []
         self.parts: dict[str, tf.keras.layers.Layer] = {}
         for layer in described.layers:
@@ -98,7 +104,7 @@ class KerasApplication(Encoder):
             got = "none" if noise is None else noise.shape
             raise ValueError(f"{self.name}: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
         last = self._run(tf.cast(inputs, self.compute_dtype), training, noise)
-        return {"embedding": global_average(last)}
+        return {"embedding": self._pool(last)}
 
     def _run(self, x: tf.Tensor, training: bool, noise: tf.Tensor | None) -> tf.Tensor:
         """The last map (b, t, f, c)."""
@@ -138,6 +144,11 @@ class KerasApplication(Encoder):
                 own = {**initializer.get_config(), "seed": zlib.crc32(f"{seed}/{layer.name}".encode()) >> 1}
                 config[key] = type(initializer).from_config(own)
         return type(layer).from_config(config)
+
+
+def global_maximum(x: tf.Tensor) -> tf.Tensor:
+    """(b, t, f, c) -> (b, c) float32."""
+    return tf.cast(tf.reduce_max(x, axis=[1, 2]), tf.float32)
 
 
 def _dropped(x: tf.Tensor, noise: tf.Tensor, rate: float) -> tf.Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -359,7 +359,7 @@ class NormalizerFreeEncoder(Encoder):
     def __init__(self, name: str, config: Any, dtype: tf.keras.mixed_precision.Policy | None) -> None:
         super().__init__(name=name, dtype=dtype)
         self._config = config
-        self._droppable: list[BlockConfig] = []
+        self._drop_rates: dict[str, float] = {}
 
     def folded(self) -> NormalizerFreeEncoder:
         """The same function with standardised kernels, gains and activation scales folded into constants."""
@@ -382,10 +382,10 @@ class NormalizerFreeEncoder(Encoder):
             )
         return tf.cast(inputs, self.compute_dtype)
 
-    def _take_noise(self, blocks: Sequence[BlockConfig]) -> None:
-        """Noise columns are those of the blocks that may be dropped, in this order."""
-        self._droppable = [block for block in blocks if block.drop_rate > 0]
-        self.noise_size = len(self._droppable)
+    def _take_noise(self, drop_rates: Mapping[str, float]) -> None:
+        """Noise columns are those of the blocks, by name, that may be dropped, in this order."""
+        self._drop_rates = {name: rate for name, rate in drop_rates.items() if rate > 0}
+        self.noise_size = len(self._drop_rates)
 
     def _survivors(self, training: bool, noise: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Per droppable block (b,) float32 of 0 (dropped) and 1; nothing in inference."""
@@ -394,6 +394,6 @@ class NormalizerFreeEncoder(Encoder):
         if noise is None or noise.shape[-1] not in (None, self.noise_size):
             got = "none" if noise is None else noise.shape
             raise ValueError(f"{self.name}: training needs noise (b, {self.noise_size}) in [0, 1), got {got}")
-        rates = tf.constant([block.drop_rate for block in self._droppable])
+        rates = tf.constant(list(self._drop_rates.values()))
         kept = tf.cast(tf.cast(noise, tf.float32) < 1.0 - rates, tf.float32)
-        return {block.name: kept[:, i] for i, block in enumerate(self._droppable)}
+        return {name: kept[:, i] for i, name in enumerate(self._drop_rates)}

@@ -53,7 +53,7 @@ class Conv(tf.keras.layers.Layer):
         super().__init__(name=name, autocast=False)
         self._stride = stride
         shape = (*kernel, in_channels, out_channels)
-        self.w = tf.Variable(scale * fan_in_normal(f"{name}/w", shape, seed), name=f"{name}/w")
+        self.w = tf.Variable(np.float32(scale) * fan_in_normal(f"{name}/w", shape, seed), name=f"{name}/w")
         self.b = tf.Variable(tf.zeros([out_channels]), name=f"{name}/b") if bias else None
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
@@ -69,7 +69,9 @@ class Dense(tf.keras.layers.Layer):
 
     def __init__(self, name: str, in_size: int, out_size: int, *, seed: int, scale: float) -> None:
         super().__init__(name=name, autocast=False)
-        self.w = tf.Variable(scale * fan_in_normal(f"{name}/w", (in_size, out_size), seed), name=f"{name}/w")
+        kernel = fan_in_normal(f"{name}/w", (in_size, out_size), seed)
+        # numpy 2 makes float64 of float32 times the float64 that `np.sqrt` returns.
+        self.w = tf.Variable(np.float32(scale) * kernel, name=f"{name}/w")
         self.b = tf.Variable(tf.zeros([out_size]), name=f"{name}/b")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:

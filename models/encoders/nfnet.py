@@ -119,7 +119,7 @@ class NFNet(NormalizerFreeEncoder):
         self.final_conv = StandardisedConv(
             "final_conv", config.widths[-1], config.final_channels, (1, 1), seed=None if fold else seed
         )
-        self._take_noise(blocks)
+        self._take_noise({block.name: block.drop_rate for block in blocks})
         self.built = True
 
     def call(

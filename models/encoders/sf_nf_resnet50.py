@@ -15,7 +15,8 @@ There is no public reference of this network. What the paper leaves open is done
 - A block is `shortcut + 0.2 * skip_gain * residual(activation(x) * beta)`; the skip gain starts at 0. As in [27]
   there is no squeeze-excite, and the shortcut of a first block is a strided 1x1 convolution of the activated
   input.
-- No stochastic depth: the paper states its rate for Slowfast NFNet-F0 only.
+- Stochastic depth grows from 0 in a pathway's first block to almost 0.1 in its last, and never rescales: the paper
+  states this rate for Slowfast NFNet-F0, and it is the default of the public NF-ResNets too.
 
 Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels and strides are (time, frequency).
 """
@@ -54,10 +55,12 @@ class NFResNetConfig:
     Attributes:
         layout: pathways, depths and fusions.
         alpha: weight of a block's residual branch.
+        stochastic_depth: rate that the depth's share of is the chance to drop a block.
     """
 
     layout: SlowFastResNetConfig
     alpha: float = 0.2
+    stochastic_depth: float = 0.1
 
 
 class Stem(tf.keras.layers.Layer):
@@ -117,20 +120,27 @@ class NFBottleneck(tf.keras.layers.Layer):
             )
         self.skip_gain = tf.Variable(0.0, name=f"{self.name}/skip_gain")
 
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        """(b, t, f, in) -> (b, t, ceil(f / stride), out)."""
+    def call(self, x: tf.Tensor, survives: tf.Tensor | None = None) -> tf.Tensor:
+        """(b, t, f, in) -> (b, t, ceil(f / stride), out).
+
+        `survives` is (b,) of 0 and 1, or None for all.
+        """
         activated = tf.nn.relu(x)
         shortcut = x if self.shortcut is None else self.shortcut(activated[:, :, :: self._stride])
         residual = tf.nn.relu(self.conv_a(activated))
         residual = tf.nn.relu(self.conv_b(residual))
-        return shortcut + self.conv_c(residual) * tf.cast(self._alpha * self.skip_gain, x.dtype)
+        gain = self._alpha * self.skip_gain
+        if survives is not None:
+            gain *= survives[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        return shortcut + self.conv_c(residual) * tf.cast(gain, x.dtype)
 
 
 class SlowFastNFResNet(NormalizerFreeEncoder):
     """Slowfast NF-ResNet-50 without a head.
 
-    `encoder(x, training)` takes standardised log-mel (b, t, f, 1), any t and f, and returns `embedding`: (b, d)
-    float32, the averages of the activated slow and fast map.
+    `encoder(x, training, noise)` takes standardised log-mel (b, t, f, 1), any t and f, and returns `embedding`: (b, d)
+    float32, the averages of the activated slow and fast map. Noise is (b, noise_size) in [0, 1), for stochastic depth
+    in training.
 
     It computes in the Keras policy it was built under (float32 or mixed_bfloat16); statistics of kernels and
     pooling are always float32.
@@ -165,22 +175,36 @@ class SlowFastNFResNet(NormalizerFreeEncoder):
             ]
             for pathway in pathways
         )
+        # Noise columns: the fast pathway's droppable blocks in order, then the slow one's.
+        rate = config.stochastic_depth / sum(layout.depths)
+        paths = (
+            [block for stage in stages for block in stage] for stages in (self.fast_stages, self.slow_stages)
+        )
+        self._take_noise({block.name: rate * place for path in paths for place, block in enumerate(path)})
         self.built = True
 
     def call(
         self, inputs: tf.Tensor, training: bool = False, noise: tf.Tensor | None = None
     ) -> dict[str, tf.Tensor]:
-        """Runs the network; shapes are those of the class. It needs no noise.
+        """Runs the network; shapes are those of the class.
 
         Raises:
-            ValueError: an input that is not (b, t, f, 1).
+            ValueError: training without noise (b, noise_size), or an input that is not (b, t, f, 1).
         """
+        x, survives = self._input(inputs), self._survivors(training, noise)
+        slow_stages, fast_stages = (
+            [
+                [functools.partial(block.__call__, survives=survives.get(block.name)) for block in stage]
+                for stage in stages
+            ]
+            for stages in (self.slow_stages, self.fast_stages)
+        )
         maps = run_pathways(
-            self._input(inputs),
+            x,
             self._config.layout.time_ratio,
             (self.slow_stem, self.fast_stem),
             self.fusions,
-            (self.slow_stages, self.fast_stages),
+            (slow_stages, fast_stages),
         )
         pooled = [global_average(tf.nn.relu(last)) * RELU_GAIN for last in maps]
         return {"embedding": tf.concat(pooled, axis=-1)}

@@ -227,7 +227,7 @@ class SlowFastNFNet(NormalizerFreeEncoder):
         ]
         # Noise columns: the fast pathway's droppable blocks in order, then the slow one's.
         blocks = [block.config for path in (self.fast, self.slow) for stage in path.stages for block in stage]
-        self._take_noise(blocks)
+        self._take_noise({block.name: block.drop_rate for block in blocks})
         self.built = True
 
     def call(

@@ -18,7 +18,7 @@ Left open by the paper:
   as instance normalisation does; all normalisers have epsilon 1e-5.
 - `none` leaves the normaliser out and gives each convolution the bias that the normaliser would have brought.
   The last convolution of a residual branch starts at 0, or activations would grow with depth.
-- `in` is TensorFlow Addons' layer; this is one of the two files that import that package. It computes in float32.
+- `in` is TensorFlow Addons' layer (`workarounds.addons`). It computes in float32.
 
 Shapes: `b` batch, `t` frames, `f` mel bins, `c` channels; kernels and strides are (time, frequency).
 """
@@ -46,6 +46,7 @@ from models.encoders._slowfast_resnet import (
     pathway_blocks,
     run_pathways,
 )
+from workarounds.addons import instance_normalization
 
 Normaliser = Literal["bn", "ln", "in", "none"]
 EPSILON = 1e-5
@@ -73,14 +74,7 @@ class InstanceNorm(tf.keras.layers.Layer):
 
     def __init__(self, name: str, channels: int, initial_gamma: float) -> None:
         super().__init__(name=name, autocast=False)
-        # Imported on use: Addons warns at import that its development has ended, and other variants do without.
-        from tensorflow_addons.layers import InstanceNormalization
-
-        self._layer = InstanceNormalization(
-            epsilon=EPSILON,
-            gamma_initializer=tf.keras.initializers.Constant(initial_gamma),
-            dtype="float32",
-        )
+        self._layer = instance_normalization(EPSILON, initial_gamma)
         with tf.name_scope(name):
             self._layer.build(tf.TensorShape([None, None, None, channels]))
 

@@ -1,11 +1,13 @@
 """ViT: a transformer over 16x16 patches of a log-mel spectrogram.
 
-Paper, table 2 (ViT-Base); Dosovitskiy et al., "An image is worth 16x16 words". `vit_base` has 85,327,872 parameters
+Paper, table 2 (ViT-Base); Dosovitskiy et al., "An image is worth 16x16 words". `vit_base` has 85,326,336 parameters
 (the paper's 86m): with a table of 19 x 5 positions, that of the paper's crops of 3 s (298 frames) and 80 mel bins.
 `vit_tiny` is the same code with small numbers (it is not the ViT-Ti of the literature).
 
-- The patches are cut time outer, frequency inner; a class token stands before them, and the embedding is its last,
-  normalised state. Blocks normalise before attention and before the MLP; GELU is exact.
+- The patches are cut time outer, frequency inner. The embedding is the mean of their last, normalised states: "global
+  average pooling is applied to the representations from the last layer" (section 3). So there is no class token, as in
+  the original code's own variant with that pooling (`classifier='gap'`).
+- Blocks normalise before attention and before the MLP; GELU is exact.
 - Clips whose frames or mel bins are no multiple of 16 are filled up at the end with zeros, which is the mean of a
   standardised clip.
 - For other numbers of patches the table of positions is interpolated linearly in both directions, ends meeting ends,
@@ -15,7 +17,7 @@ Paper, table 2 (ViT-Base); Dosovitskiy et al., "An image is worth 16x16 words". 
 Left open by the paper: dropout and stochastic depth are off. First kernels are normal with deviation 0.02 (the
 original's truncate them), the patches' with variance one over the fan-in.
 
-Shapes: `b` batch, `t` frames, `f` mel bins, `p` patches and the class token, `h` heads, `c` channels.
+Shapes: `b` batch, `t` frames, `f` mel bins, `p` patches, `h` heads, `c` channels.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ from models.encoders._plain_layers import Dense, LayerNorm, pad_to_multiple, req
 
 EPSILON = 1e-6
 INITIAL_DEVIATION = 0.02
-INITIAL_CLASS_DEVIATION = 1e-6  # as the original code has it: the class token starts as its position
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Block(tf.keras.layers.Layer):
 
 
 class ViT(Encoder):
-    """Vision transformer with a class token.
+    """Vision transformer that averages over its patches.
 
     `encoder(x)` takes standardised log-mel (b, t, f, 1), any t and f, and returns `embedding`: (b, d) float32. It
     needs no noise. It computes in the Keras policy it was built under; normalisations and the softmax are always
@@ -119,8 +120,7 @@ class ViT(Encoder):
         super().__init__(name="vit", dtype=dtype)
         self._config = config
         width = config.width
-        shape = (1, math.prod(config.positions) + 1, width)
-        self.cls_token = _normal("cls_token", (1, 1, width), INITIAL_CLASS_DEVIATION, seed)
+        shape = (1, math.prod(config.positions), width)
         self.pos_embed = _normal("pos_embed", shape, INITIAL_DEVIATION, seed)
         self.patch_embed = Dense("patch_embed/proj", config.patch**2, width, seed=seed, scale=1.0)
         self.blocks = [Block(f"blocks/{i}", config, seed) for i in range(config.depth)]
@@ -139,25 +139,24 @@ class ViT(Encoder):
         x = self.tokens(tf.cast(inputs, self.compute_dtype))
         for block in self.blocks:
             x = block(x)
-        return {"embedding": self.norm(tf.cast(x[:, 0], tf.float32))}
+        return {"embedding": tf.reduce_mean(self.norm(tf.cast(x, tf.float32)), axis=1)}
 
     def tokens(self, x: tf.Tensor) -> tf.Tensor:
-        """(b, t, f, 1) -> (b, p, c): class token and patches, with their positions."""
+        """(b, t, f, 1) -> (b, p, c): patches, with their positions."""
         side = self._config.patch
         x = pad_to_multiple(x, (side, side))
         batch, rows, columns = tf.shape(x)[0], tf.shape(x)[1] // side, tf.shape(x)[2] // side
         cut = tf.transpose(tf.reshape(x, [batch, rows, side, columns, side]), [0, 1, 3, 2, 4])
         patches = self.patch_embed(tf.reshape(cut, [batch, rows * columns, side * side]))
-        token = tf.tile(tf.cast(self.cls_token, x.dtype), [batch, 1, 1])
-        return tf.concat([token, patches], axis=1) + tf.cast(self.position_table(rows, columns), x.dtype)
+        return patches + tf.cast(self.position_table(rows, columns), x.dtype)
 
     def position_table(self, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
-        """Positions of the class token and of rows x columns patches, (1, p, c) float32."""
+        """Positions of rows x columns patches, (1, p, c) float32."""
         (times, bins), width = self._config.positions, self._config.width
-        table = tf.reshape(self.pos_embed[0, 1:], [times, bins, width])
+        table = tf.reshape(self.pos_embed, [times, bins, width])
         table = tf.einsum("rt,tfc->rfc", _interpolation(rows, times), table)
         table = tf.einsum("qf,rfc->rqc", _interpolation(columns, bins), table)
-        return tf.concat([self.pos_embed[:, :1], tf.reshape(table, [1, -1, width])], axis=1)
+        return tf.reshape(table, [1, -1, width])
 
 
 def _interpolation(wanted: tf.Tensor, stored: int) -> tf.Tensor:
@@ -185,7 +184,7 @@ def _record(name: str, config: ViTConfig, parameters: int) -> EncoderRecord:
 ENCODERS = {
     record.name: record
     for record in (
-        _record("vit_base", ViTConfig(), 85_327_872),
-        _record("vit_tiny", ViTConfig(width=96, depth=3, heads=3, mlp_width=384), 369_696),
+        _record("vit_base", ViTConfig(), 85_326_336),
+        _record("vit_tiny", ViTConfig(width=96, depth=3, heads=3, mlp_width=384), 369_504),
     )
 }

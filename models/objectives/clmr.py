@@ -37,7 +37,7 @@ _SEED_RANGE = 2.0**23  # a uniform float32 has 23 random bits
 
 @dataclass(frozen=True)
 class ClmrSettings:
-    """CLMR's own settings; its paper's numbers.
+    """CLMR's own settings; the numbers of its public code.
 
     Attributes:
         temperature: what cosine similarities are divided by.
@@ -55,7 +55,7 @@ class ClmrSettings:
     """
 
     temperature: float = 0.5
-    projection_size: int = 128
+    projection_size: int = 64
     polarity: float = 0.8
     noise: float = 0.01
     gain: float = 0.3
@@ -63,7 +63,7 @@ class ClmrSettings:
     delay: float = 0.3
     pitch: float = 0.6
     noise_levels: tuple[float, float] = (1e-4, 1e-2)
-    gain_decibels: tuple[float, float] = (-6.0, 0.0)
+    gain_decibels: tuple[float, float] = (-20.0, -1.0)
     high_pass_hertz: tuple[float, float] = (200.0, 1200.0)
     low_pass_hertz: tuple[float, float] = (2200.0, 4000.0)
     delays: tuple[int, ...] = (200, 250, 300, 350, 400, 450, 500)

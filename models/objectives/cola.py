@@ -8,7 +8,9 @@ crop over the second crops of the batch.
   replica, so what it learns depends on how many there are.
 - `W` starts at zero, where the original draws it at random: every candidate is then as likely, so the first
   loss is the logarithm of the batch size, whatever the encoder's scale.
-- Crops are standardised each by itself, as all our log-mels are, and not mixed.
+- Crops are standardised each by itself, as all our log-mels are. The original scales the whole clip's waveform to
+  length 1, and adds noise of deviation 0.001 to the second crop's; our log-mels are made before crops are drawn, so
+  that neither can be had.
 
 Shapes: `b` clips on this replica, `B` clips of the global batch, `d` embedding, `p` projection.
 """

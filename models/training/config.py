@@ -40,7 +40,6 @@ class TrainingConfig:
         checkpoint_every_steps: updates between checkpoints; the last step is always saved.
         keep_checkpoints: newest checkpoints kept.
         compute_dtype: "float32", or "bfloat16" activations with float32 weights.
-        shuffle_buffer: records shuffled together (kept in memory, serialised).
         objective_settings: what differs from the defaults of the objective's own settings, which are a dataclass
             in its file; JSON types.
     """
@@ -61,7 +60,6 @@ class TrainingConfig:
     checkpoint_every_steps: int = 1000
     keep_checkpoints: int = 3
     compute_dtype: str = "float32"
-    shuffle_buffer: int = 8192
     objective_settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def validate(self) -> None:
@@ -70,13 +68,7 @@ class TrainingConfig:
         Raises:
             ValueError: a setting is out of range; the message names it, its value and what is accepted.
         """
-        for name in (
-            "steps",
-            "steps_per_loop",
-            "checkpoint_every_steps",
-            "keep_checkpoints",
-            "shuffle_buffer",
-        ):
+        for name in ("steps", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints"):
             self._require(name, getattr(self, name) >= 1, "an integer of at least 1")
         self._require("batch_size", self.batch_size >= 3, "at least 3, as a clip mixes with two others")
         self._require("warmup_steps", self.warmup_steps >= 0, "an integer of at least 0")

@@ -1,40 +1,39 @@
 """From TF Transform's records to batches of random crops, as a pure function of (seed, step, global batch).
 
-Paper, section 3: random 3-second crops. What is read: tf.Examples in TFRecord files (plain, or all of them
-.gz) with `clip_id` (bytes), `label` (any number of int64), and `log_mel` (bytes: a serialised float16 tensor
-(t, f) of the whole clip) or `waveform` (bytes: int16 little-endian PCM). Clips shorter than a crop are
-repeated in time, from a random phase.
+Paper, section 3: random 3-second crops. What is read: tf.Examples in TFRecord files with `clip_id` (bytes), `label`
+(any number of int64), and `log_mel` (bytes: a serialised float16 tensor (t, f) of the whole clip) or `waveform` (bytes:
+int16 little-endian PCM). Clips shorter than a crop are repeated in time, from a random phase.
 
 How order is made a function of (seed, step), so that a run can stop at any step and go on exactly:
 
-- An epoch is `records // batch size` steps, so no clip is twice in a batch, where it would be its own
-  negative. The records left over are taken from both ends of the epoch in shares that are drawn anew each
-  time: always from its end, they would be the last ones of the same files, and never be seen.
-- Each epoch puts the files in an order of its own, reads them interleaved, and shuffles within consecutive
-  blocks of `shuffle_buffer` records. `tf.data`'s own shuffle would depend on the process's global seed.
+- An epoch is a permutation of all records of its own (`models.training.records`), whatever files they are in.
+- It is cut into `records // batch size` batches, so no clip is twice in a batch, where it would be its own negative.
+  The records left over are others in every epoch.
 - Every number of a clip (crops, mixing ratio, noise of encoder and objective) is drawn from (seed, step, row in
   the batch).
-- Starting at a step reads, without decoding, the records of the current epoch up to it.
+- Starting at a step reads nothing of the steps before it.
 
-With several hosts each reads all records and decodes only its rows and their mixing partners: partners come
-from the global batch, at the price of reading the same bytes on every host.
+Row r of a global batch is mixed with rows r + 1, r + 2, ..., which are clips drawn at random as all rows are. So each
+of several hosts reads its own rows and the few that follow them, and nothing else. What is in memory are the batches
+that are made ahead, and some tens of records that are being read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import tensorflow as tf
 
 from models.objective import Batch
-from models.training.mixing import mixing_ratio, partners
+from models.training.mixing import mixing_ratio
+from models.training.records import Records, epoch_order
 
-_INTERLEAVED_FILES = 16
-_END = 2**62  # more epochs than any run has
-# What a stateless draw is for: the first word of its seed, so that no two draws share a stream.
-_FILES, _RECORDS, _LEFT_OVER, _PARTNERS, _CLIP = range(5)
+_END = 2**62  # more than any run has
+_PIECE = 32  # rows read at once; the partners of the last ones come on top
+_READERS = 8  # pieces read at the same time
+# What a stateless draw of a clip is for, so that no two draws share a stream.
 _CROP, _PARTNER_CROP, _RATIO, _NOISE, _OBJECTIVE_NOISE = range(5)
 
 
@@ -43,8 +42,7 @@ class InputSpec:
     """What the batches of a run look like.
 
     Attributes:
-        files: TFRecord files; their order does not matter.
-        num_examples: records in all files together.
+        records: all clips.
         batch_size: B, the global batch.
         num_views: v, crops of each clip.
         mixes: whether crops of other clips come with the batch.
@@ -54,13 +52,11 @@ class InputSpec:
         crop_length: frames, or samples of a waveform.
         mel_bins: f.
         mixing_alpha, mixing_beta: the mixing ratio is drawn from Beta(alpha, beta).
-        shuffle_buffer: records shuffled together.
         seed: decides everything that is drawn.
         objective_noise_size: uniform numbers the objective needs for one view.
     """
 
-    files: tuple[str, ...]
-    num_examples: int
+    records: Records
     batch_size: int
     num_views: int
     mixes: bool
@@ -71,39 +67,18 @@ class InputSpec:
     mel_bins: int
     mixing_alpha: float
     mixing_beta: float
-    shuffle_buffer: int
     seed: int
     objective_noise_size: int = 0
 
     @property
     def steps_per_epoch(self) -> int:
         """Full global batches in the records."""
-        return self.num_examples // self.batch_size
+        return len(self.records) // self.batch_size
 
     @property
     def crop_shape(self) -> tuple[int, ...]:
         """One crop's: (t, f), or (n,) of a waveform."""
         return (self.crop_length, self.mel_bins) if self.input_kind == "log_mel" else (self.crop_length,)
-
-
-def count_records(files: Sequence[str]) -> int:
-    """Records in TFRecord files, by reading them all.
-
-    Raises:
-        ValueError: there are no files, some are compressed and some not, or one is damaged.
-    """
-    if not files:
-        raise ValueError("training: there are no TFRecord files; give Transform's output of the train split")
-    compressed = {_compression(file) for file in files}
-    if len(compressed) > 1:
-        raise ValueError(f"training: some of {len(files)} files end in .gz and some do not; give one kind")
-    dataset = tf.data.TFRecordDataset(list(files), compressed.pop(), num_parallel_reads=_INTERLEAVED_FILES)
-    try:
-        return int(dataset.reduce(tf.constant(0, tf.int64), lambda count, _: count + 1))
-    except (tf.errors.DataLossError, tf.errors.NotFoundError) as error:
-        raise ValueError(
-            f"training: a TFRecord file cannot be read ({error.message}); write it anew"
-        ) from error
 
 
 def make_dataset(
@@ -128,24 +103,20 @@ def make_dataset(
     """
     if spec.steps_per_epoch == 0:
         raise ValueError(
-            f"training: batch_size={spec.batch_size} exceeds the {spec.num_examples} training clips; set it "
-            f"to at most {spec.num_examples}, or give more clips"
+            f"training: batch_size={spec.batch_size} exceeds the {len(spec.records)} training clips; set it "
+            f"to at most {len(spec.records)}, or give more clips"
         )
     if spec.batch_size % replicas:
         raise ValueError(
             f"training: batch_size={spec.batch_size} must divide by the {replicas} replicas; set it to "
             f"{max(1, spec.batch_size // replicas) * replicas}"
         )
-    rows = spec.batch_size // num_hosts
-    dataset = _records(spec, start_step).batch(spec.batch_size, drop_remainder=True)
-    dataset = dataset.enumerate(start=start_step)
-    dataset = dataset.map(lambda step, records: _rows(spec, step, records, host * rows, rows)).unbatch()
+    share, rows = spec.batch_size // replicas, spec.batch_size // num_hosts
+    dataset = _rows(spec, start_step, range(host * rows, (host + 1) * rows), share)
     dataset = dataset.map(
         lambda row: _example(spec, row), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    dataset = dataset.batch(spec.batch_size // replicas, drop_remainder=True).prefetch(
-        2 * replicas // num_hosts
-    )
+    dataset = dataset.batch(share, drop_remainder=True).prefetch(2 * replicas // num_hosts)
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
@@ -154,65 +125,62 @@ def make_dataset(
 
 def clip_ids(spec: InputSpec, step: int) -> tuple[str, ...]:
     """Ids of the clips of one step's global batch, in its order."""
-    (records,) = _records(spec, step).batch(spec.batch_size).take(1)
-    parsed = tf.io.parse_example(records, {"clip_id": tf.io.FixedLenFeature([], tf.string)})
-    return tuple(clip_id.decode("utf-8", "backslashreplace") for clip_id in parsed["clip_id"].numpy())
+    feature = {"clip_id": tf.io.FixedLenFeature([], tf.string)}
+    records = (spec.records.read([number])[0] for number in _batch(spec, step))
+    ids = (tf.io.parse_single_example(record, feature)["clip_id"].numpy() for record in records)
+    return tuple(clip_id.decode("utf-8", "backslashreplace") for clip_id in ids)
 
 
-def _compression(file: str) -> str:
-    return "GZIP" if file.endswith(".gz") else ""
+def _batch(spec: InputSpec, step: int) -> np.ndarray:
+    """Numbers of the records of a step's global batch, (B,) in its order."""
+    epoch, step_in_epoch = divmod(step, spec.steps_per_epoch)
+    first = step_in_epoch * spec.batch_size
+    return epoch_order(len(spec.records), spec.seed, epoch)[first : first + spec.batch_size]
 
 
-def _records(spec: InputSpec, start_step: int) -> tf.data.Dataset:
-    """All serialised records from `start_step` on, epoch after epoch."""
-    start_epoch, step_in_epoch = divmod(start_step, spec.steps_per_epoch)
-    per_epoch = spec.steps_per_epoch * spec.batch_size
-    left_over = spec.num_examples - per_epoch
+def _rows(spec: InputSpec, start_step: int, rows: range, share: int) -> tf.data.Dataset:
+    """Serialised records of the same rows of every global batch from `start_step` on, each with its partners.
 
-    def epoch_records(epoch: tf.Tensor) -> tf.data.Dataset:
-        seed = _seed(spec.seed, _LEFT_OVER, epoch)
-        first = tf.random.stateless_uniform([], seed, 0, left_over + 1, tf.int64, alg="philox")
-        done = tf.where(epoch == start_epoch, step_in_epoch * spec.batch_size, 0)
-        return _epoch(spec, epoch).skip(first).take(per_epoch).skip(tf.cast(done, tf.int64))
-
-    return tf.data.Dataset.range(start_epoch, _END).flat_map(epoch_records)
-
-
-def _epoch(spec: InputSpec, epoch: tf.Tensor) -> tf.data.Dataset:
-    files = tf.constant(sorted(spec.files))
-    order = _permutation(len(spec.files), _seed(spec.seed, _FILES, epoch))
-    records = tf.data.Dataset.from_tensor_slices(tf.gather(files, order)).interleave(
-        lambda file: tf.data.TFRecordDataset(file, _compression(spec.files[0])),
-        cycle_length=min(_INTERLEAVED_FILES, len(spec.files)),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
-    seed = _seed(spec.seed, _RECORDS, epoch)
-
-    def shuffled(block: tf.Tensor, records: tf.Tensor) -> tf.Tensor:
-        return tf.gather(records, _permutation(tf.shape(records)[0], _fold(seed, block)))
-
-    return records.batch(spec.shuffle_buffer).enumerate().map(shuffled).unbatch()
-
-
-def _rows(
-    spec: InputSpec, step: tf.Tensor, records: tf.Tensor, first: int, rows: int
-) -> dict[str, tf.Tensor]:
-    """This host's rows of a global batch of serialised records (B,), with those of their partners."""
+    They are read a piece of at most `_PIECE` rows at a time, none across the border of two shares.
+    """
+    pieces = [
+        range(first, min(first + _PIECE, border + share))
+        for border in rows[::share]
+        for first in range(border, border + share, _PIECE)
+    ]
     views = spec.num_views if spec.mixes else 0
-    others = partners(spec.batch_size, views, _seed(spec.seed, _PARTNERS, step)) if views else None
-    row = tf.range(first, first + rows)
-    seeds = tf.map_fn(lambda r: _fold(_seed(spec.seed, _CLIP, step), r), row)
-    found = {"record": records[first : first + rows], "seed": seeds}
-    if others is not None:
-        found["partners"] = tf.gather(records, others[first : first + rows])  # (rows, v)
-    return found
+
+    def read(number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        step, piece = divmod(int(number), len(pieces))
+        wanted = np.arange(pieces[piece].start, pieces[piece].stop + views) % spec.batch_size
+        found = spec.records.read(_batch(spec, step)[wanted])
+        return np.array(step, np.int32), np.array(pieces[piece], np.int32), np.array(found, object)
+
+    def piece_of(number: tf.Tensor) -> dict[str, tf.Tensor]:
+        # It has no state: tf.data may call it for several numbers at once, in whatever order.
+        step, row, records = tf.numpy_function(
+            read, [number], [tf.int32, tf.int32, tf.string], stateful=False
+        )
+        step, row = tf.ensure_shape(step, []), tf.ensure_shape(row, [None])
+        records = tf.ensure_shape(records, [None])
+        count = tf.size(row)
+        others = tf.range(count)[:, tf.newaxis] + tf.range(1, views + 1)  # (rows, v)
+        return {
+            "record": records[:count],
+            "partners": tf.gather(records, others),
+            "step": tf.fill([count], step),
+            "row": row,
+        }
+
+    dataset = tf.data.Dataset.range(start_step * len(pieces), _END)
+    return dataset.map(piece_of, num_parallel_calls=_READERS, deterministic=True).unbatch()
 
 
 def _example(spec: InputSpec, row: dict[str, tf.Tensor]) -> Batch:
     """One row: its crops, its partners' crops, and what is drawn for it; shapes as in `Batch` without b."""
     content, labels = _decode(spec, row["record"])
-    streams = [_fold(row["seed"], stream) for stream in range(5)]
+    seed = _fold(_fold(tf.constant([spec.seed, 0]), row["step"]), row["row"])
+    streams = [_fold(seed, stream) for stream in range(5)]
     views = range(spec.num_views)
     clips = tf.stack([_crop(spec, content, _fold(streams[_CROP], view)) for view in views])
     noise, own_noise = (
@@ -272,13 +240,5 @@ def _crop(spec: InputSpec, content: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.cast(crop, tf.float32)
 
 
-def _seed(seed: int, purpose: int, number: tf.Tensor) -> tf.Tensor:
-    return _fold(tf.constant([purpose, seed]), number)
-
-
 def _fold(seed: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
     return tf.random.experimental.stateless_fold_in(seed, tf.cast(number, tf.int32), alg="philox")
-
-
-def _permutation(count: tf.Tensor | int, seed: tf.Tensor) -> tf.Tensor:
-    return tf.argsort(tf.random.stateless_uniform([count], seed, alg="philox"), stable=True)

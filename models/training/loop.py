@@ -35,13 +35,15 @@ from models.objective import Objective, ObjectiveRecord, load_objective
 from models.training.checkpoints import Checkpoints, restore_encoder
 from models.training.config import TrainingConfig
 from models.training.distribution import is_chief, make_strategy
-from models.training.input_pipeline import InputSpec, clip_ids, count_records, make_dataset
+from models.training.input_pipeline import InputSpec, clip_ids, make_dataset
 from models.training.optimizers import WarmupCosine, build_optimizer
+from models.training.records import Records, open_records
 from models.training.step import StepLog, compile_steps, trainable_variables
 
 _LOG = logging.getLogger(__name__)
 # Settings that may change when a run goes on: they do not change its result.
 FREE_SETTINGS = ("strategy", "steps_per_loop", "checkpoint_every_steps", "keep_checkpoints")
+_RECORDS_FILE = "records.npz"  # beside the checkpoints: where each record lies
 _NAMED_CLIPS = 32  # of a batch that broke, in the error's message; the log has them all
 
 
@@ -140,14 +142,13 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     warm_start: str | None = None,
     frontend: FrontendConfig | None = None,
-    num_examples: int | None = None,
     pictures: PictureMaker | None = None,
 ) -> TrainingResult:
     """Pretrains an encoder, or goes on with the run that `checkpoint_dir` holds.
 
     Args:
         config: the settings.
-        files: TFRecord files; see `models/training/input_pipeline.py` for what a record holds.
+        files: TFRecord files, uncompressed; see `models/training/input_pipeline.py` for what a record holds.
         num_classes: k; 0 where the data has no labels.
         checkpoint_dir: folder of this run's checkpoints.
         log_dir: folder of what TensorBoard shows: scalars after every `steps_per_loop` updates, and `pictures`. None
@@ -155,7 +156,6 @@ def train(
         progress: called after every `steps_per_loop` updates.
         warm_start: whose encoder this run starts from: see `models.training.checkpoints.read_encoder_weights`.
         frontend: what made the log-mels; it decides how many frames a crop has. None is the default one.
-        num_examples: records in `files` where known; None counts them by reading.
         pictures: makes what is written to `log_dir` at the start and with every checkpoint, `ViewPictures` as a rule:
             given and not imported, since pictures decide no weight (`hares.code_digest`). None makes none.
 
@@ -179,10 +179,9 @@ def train(
         config,
         encoder_record,
         objective_record,
-        files,
+        open_records(files, tf.io.gfile.join(checkpoint_dir, _RECORDS_FILE)),
         num_classes,
         frontend or FrontendConfig(),
-        num_examples,
     )
     with strategy.scope(), computing_in(config.compute_dtype):
         encoder = built_for(encoder_record, spec.crop_shape, config.seed)
@@ -236,10 +235,9 @@ def _input_spec(
     config: TrainingConfig,
     encoder: EncoderRecord,
     objective: ObjectiveRecord,
-    files: Sequence[str],
+    records: Records,
     num_classes: int,
     frontend: FrontendConfig,
-    num_examples: int | None,
 ) -> InputSpec:
     samples = round(config.crop_seconds * frontend.sample_rate)
     crop = frontend.num_frames(samples) if encoder.input_kind == "log_mel" else samples
@@ -249,8 +247,7 @@ def _input_spec(
             f"least {frontend.window_length / frontend.sample_rate}"
         )
     return InputSpec(
-        files=tuple(files),
-        num_examples=count_records(files) if num_examples is None else num_examples,
+        records=records,
         batch_size=config.batch_size,
         num_views=objective.num_views,
         mixes=objective.mixes,
@@ -261,7 +258,6 @@ def _input_spec(
         mel_bins=frontend.num_mel_bins,
         mixing_alpha=config.mixing_alpha,
         mixing_beta=config.mixing_beta,
-        shuffle_buffer=config.shuffle_buffer,
         seed=config.seed,
     )
 
@@ -276,7 +272,7 @@ def _deciding_settings(
         **settings,
         "objective_settings": dataclasses.asdict(objective.own_settings(config)),
         "num_classes": spec.num_classes,
-        "num_examples": spec.num_examples,
+        "num_examples": len(spec.records),
         "crop_length": spec.crop_length,
         "warm_start": warm_start,
     }

@@ -7,8 +7,9 @@ ratio is drawn from Beta(5, 2)). The paper leaves open, and we chose:
   the logarithm), after each view was brought to a mean energy of 1 over the crop; so the ratio decides what
   is heard, not the clips' loudness. It also lifts digital silence to a faint noise at that energy.
 - Each view of a clip has another partner; one partner in both views would give their match away.
-- The partner is any other clip of the global batch: the clips are put on a random circle, and view `v` is
-  mixed with the clip `v + 1` places on. So no clip meets itself, and each is a partner as often as any other.
+- The partner is any other clip: the rows of a global batch are drawn at random, and view `v` of a row is mixed
+  with the row `v + 1` places on, the first following the last. So no clip meets itself, and each is a partner
+  as often as any other.
 
 All numbers are drawn on the host by stateless Philox from seeds, so they are the same on every device.
 """
@@ -19,23 +20,6 @@ import tensorflow as tf
 
 from models.frontend import standardise
 from models.objective import Batch
-
-
-def partners(batch_size: int, num_views: int, seed: tf.Tensor) -> tf.Tensor:
-    """Row of the clip that each view is mixed with.
-
-    Args:
-        batch_size: b, the global batch; more than `num_views`.
-        num_views: v.
-        seed: (2,) integers.
-
-    Returns:
-        (b, v) int32; no row holds itself, nor one partner twice.
-    """
-    keys = tf.random.stateless_uniform([batch_size], seed, alg="philox")
-    circle = tf.argsort(keys, stable=True)  # (b,) row at each place
-    shifted = [tf.roll(circle, shift=-(view + 1), axis=0) for view in range(num_views)]
-    return tf.scatter_nd(circle[:, tf.newaxis], tf.stack(shifted, axis=1), [batch_size, num_views])
 
 
 def mixing_ratio(num_views: int, alpha: float, beta: float, seed: tf.Tensor) -> tf.Tensor:

@@ -1,8 +1,11 @@
 """The optimizers of pretraining: Adam (paper, section 3) or LAMB for large batches, and their learning rate.
 
 Adam has the defaults of its paper (0.9, 0.999, epsilon 1e-8; Keras' own epsilon is 1e-7). LAMB is TensorFlow
-Addons', and this is one of the two files that import that package; it has no weight decay, so that it differs
-from Adam in the layer-wise step alone.
+Addons' (`workarounds.addons`); it has no weight decay, so that it differs from Adam in the layer-wise step alone.
+
+LAMB gives a layer's step the length of its weights. What starts at zero would never leave it: the gains that open the
+residual branches of a normaliser-free network (paper, appendix C), the last kernels of branches that start closed.
+Such weights, and scalars and vectors (biases, gains) as in LARS and in LAMB's own BERT, take Adam's step.
 
 Both are Keras optimizers of the TF 2.0 kind: Adam's is one fused kernel a variable, LAMB exists in no other,
 and their slots can be made before a checkpoint is restored, so that damage in it is seen at once.
@@ -14,9 +17,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from models.training.config import TrainingConfig
+from workarounds.addons import lamb
 from workarounds.keras import create_slots
 
 
@@ -60,6 +65,8 @@ def build_optimizer(
 ) -> tf.keras.optimizers.legacy.Optimizer:
     """The optimizer of `config`, with its slots for `variables`; call under the strategy's scope.
 
+    The variables must have their initial values: LAMB takes those of them that are zero in Adam's steps.
+
     Raises:
         ValueError: no optimizer has this name.
     """
@@ -67,11 +74,13 @@ def build_optimizer(
     if config.optimizer == "adam":
         optimizer = tf.keras.optimizers.legacy.Adam(schedule, epsilon=1e-8)
     elif config.optimizer == "lamb":
-        # Imported on use: Addons warns at import that its development has ended.
-        from tensorflow_addons.optimizers import LAMB
-
-        optimizer = LAMB(schedule)
+        optimizer = lamb(schedule, _unadapted(variables))
     else:
         raise ValueError(f"training: optimizer={config.optimizer!r} is not accepted; give adam or lamb")
     create_slots(optimizer, variables)
     return optimizer
+
+
+def _unadapted(variables: Sequence[tf.Variable]) -> list[str]:
+    """Names of the weights whose length says nothing about how long their steps should be."""
+    return [v.name for v in variables if v.shape.rank < 2 or not np.any(v.numpy())]

@@ -1,8 +1,8 @@
 """What the encoder sees, for TensorBoard: log-mels of a clip's random crops, and the views that are made of them.
 
 Mixing and augmentation decide what SimCLR learns (paper, sections 2.2 and 3), and a glance tells a mistake in them
-that the loss does not. The pictures are made of a few clips of their own, read in the order of the records: the loop
-is not asked for its batch, and waits for no more than the few milliseconds of drawing.
+that the loss does not. The pictures are made of a few clips of their own: the loop is not asked for its batch, and
+waits for no more than the few milliseconds of drawing.
 
 Shapes: `v` views a clip, `t` frames, `f` mel bins, `n` samples.
 """
@@ -36,9 +36,7 @@ class ViewPictures:
         self._writer = tf.summary.create_file_writer(log_dir, filename_suffix=".views")
         self._objective = objective
         self._frontend = frontend
-        # An epoch of these is one batch, so that each picture begins with the files in another order.
-        clips = min(_CLIPS, spec.num_examples)
-        few = dataclasses.replace(spec, num_examples=clips, batch_size=clips, shuffle_buffer=clips)
+        few = dataclasses.replace(spec, batch_size=min(_CLIPS, len(spec.records)))
         self._batches = iter(make_dataset(few))
 
     def write(self, step: int) -> None:

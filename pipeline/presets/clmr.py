@@ -2,9 +2,10 @@
 
     hares run --config clmr --corpus DIR --workspace DIR
 
-The paper quotes CLMR's own number and trains nothing. Batch 48, Adam at 3e-4 and 1550 epochs are those of CLMR's
-public checkpoint; a crop is SampleCNN's 59049 samples, which at our 16 kHz are 3.7 s (2.7 s at CLMR's 22.05 kHz).
-Pretraining is on MagnaTagATune alone: the paper's row adds the Million Song Dataset, whose audio is not public.
+The paper quotes CLMR's own number and trains nothing. Batch 48, Adam at 3e-4, a projection of 64 and the augmentations
+are those of CLMR's public code (`models/objectives/clmr.py` lists what differs), 1550 epochs of its public checkpoint.
+A crop is SampleCNN's 59049 samples, which at our 16 kHz are 3.7 s (2.7 s at CLMR's 22.05 kHz). Pretraining is on
+MagnaTagATune alone: the paper's row adds the Million Song Dataset, whose audio is not public.
 """
 
 from hares.report.paper import PaperRow

@@ -23,7 +23,6 @@ def config() -> PipelineConfig:
         objective_settings={"projector_sizes": [512]},
         steps_per_loop=10,
         checkpoint_every_steps=50,
-        shuffle_buffer=2048,
     )
     return PipelineConfig(
         name="hares-demo",

@@ -22,6 +22,5 @@ def config() -> PipelineConfig:
         warmup_steps=50,
         steps_per_loop=20,
         checkpoint_every_steps=250,
-        shuffle_buffer=8192,
     )
     return replace(base, name="hares-small", training=training)

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import click
@@ -246,3 +247,19 @@ def test_the_paper_presets_are_the_papers_numbers() -> None:
         assert not training.objective_settings and (training.mixing_alpha, training.mixing_beta) == (5, 2)
         assert config.frontend.num_mel_bins == 80
         assert config.pretraining.source == "audioset" and config.protocol.max_steps is None
+
+
+def test_corpus_unpack(tmp_path: Path) -> None:
+    (tmp_path / "birdsong").mkdir()
+    with zipfile.ZipFile(tmp_path / "birdsong/ff1010bird_wav.zip", "w") as file:
+        file.writestr("wav/1.wav", b"one")
+    done = call("corpus", "unpack", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert (
+        "1 files in" in done.stdout
+        and (tmp_path / "birdsong/ff1010bird_wav/wav/1.wav").read_bytes() == b"one"
+    )
+    (tmp_path / "birdsong/other.tgz").write_bytes(b"broken")
+    done = call("corpus", "unpack", f"birdsong={tmp_path / 'birdsong'}", "--task", "birdsong")
+    assert done.returncode == 4 and "other.tgz: the archive is broken" in done.stderr
+    assert call("corpus", "unpack", str(tmp_path), "--task", "esc10").returncode == 3

@@ -50,7 +50,7 @@ def test_what_it_writes_can_be_scored(weights: Path, tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, ""), "nothing that TensorFlow says of an export"
-    assert "369,696 parameters" in done.stdout and "hares evaluate --encoder saved_model:" in done.stdout
+    assert "369,504 parameters" in done.stdout and "hares evaluate --encoder saved_model:" in done.stdout
     encoder = load_frozen(f"saved_model:{tmp_path / 'out'}")
     clips = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 16000)).astype(np.float32)
     assert encoder.sample_rate == 16000

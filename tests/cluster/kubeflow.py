@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from cluster.images import PROJECT, Images
-from cluster.node import Node
+from cluster.node import HERE, Node, build
 
 NAMESPACE = "kubeflow"
-ARGO = "github.com/argoproj/argo-workflows/v3"
+ARGO = "github.com/argoproj/argo-workflows"
 PROGRAMS = {
     "apiserver": "backend/src/apiserver",
     "persistence_agent": "backend/src/agent/persistence",
@@ -55,37 +55,42 @@ class KubeflowPipelines:
     def argo(self) -> str:
         """The release of Argo Workflows that it pins."""
         lines = (self.source / "go.mod").read_text().splitlines()
-        (version,) = {line.split()[1] for line in lines if line.strip().startswith(f"{ARGO} ")}
+        (version,) = {line.split()[1] for line in lines if line.strip().startswith(f"{ARGO}/")}
         return version
 
     def build(self) -> None:
         self.programs.mkdir(parents=True, exist_ok=True)
         for name, package in PROGRAMS.items():
             self._go(name, f"./{package}", cgo=name == "apiserver")  # whose SQLite is C
-        for name in ("workflow-controller", "argoexec"):
-            self._go(name, f"{ARGO}/cmd/{name}", "-mod=mod", f"-modfile={self._argo_modfile()}")
+        self._build_argo()
 
-    def _go(self, name: str, package: str, *options: str, cgo: bool = False) -> None:
+    def _go(self, name: str, package: str, cgo: bool = False) -> None:
         subprocess.run(
-            ["go", "build", "-trimpath", "-ldflags=-s -w", *options, "-o", str(self.programs / name), package],
+            ["go", "build", "-trimpath", "-ldflags=-s -w", "-o", str(self.programs / name), package],
             cwd=self.source, env={**os.environ, "CGO_ENABLED": str(int(cgo))}, check=True,
         )  # fmt: skip
 
-    def _argo_modfile(self) -> Path:
-        """KFP's go.mod with Argo's module from a copy that has a link which Go's archives of modules leave out."""
-        modfile, copy = self.programs / "argo.mod", self.programs / "argo"
-        if not modfile.exists():
-            shutil.copy(self.source / "go.mod", modfile)
-            shutil.copy(self.source / "go.sum", modfile.with_suffix(".sum"))
-            listed = ["go", "list", "-m", "-f", "{{.Dir}}", ARGO]
-            done = subprocess.run(listed, cwd=self.source, capture_output=True, text=True, check=True)
-            shutil.copytree(done.stdout.strip(), copy, dirs_exist_ok=True)
-            subprocess.run(["chmod", "-R", "u+w", copy], check=True)
-            signals = copy / "workflow" / "executor" / "os-specific"
-            if not (signals / "signal_linux.go").exists():
-                shutil.copy(signals / "signal_darwin.go", signals / "signal_linux.go")
-            subprocess.run(["go", "mod", "edit", f"-replace={ARGO}={copy}", str(modfile)], check=True)
-        return modfile
+    def _build_argo(self) -> None:
+        """From a copy of its module with a file that is a link in Argo's tree: archives of modules have no links."""
+        major, minor, _ = self.argo.removeprefix("v").split(".")
+        name, module = f"{ARGO}/v{major}", HERE / f"argo_{major}_{minor}"
+        done = subprocess.run(
+            ["go", "list", "-m", "-f", "{{.Dir}}", name],
+            cwd=module,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        copy, modfile = self.programs / "argo", self.programs / "argo.mod"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(done.stdout.strip(), copy)
+        subprocess.run(["chmod", "-R", "u+w", copy], check=True)
+        signals = copy / "workflow" / "executor" / "os-specific"
+        shutil.copy(signals / "signal_darwin.go", signals / "signal_linux.go")
+        for end in (".mod", ".sum"):
+            shutil.copy(module / f"go{end}", modfile.with_suffix(end))
+        subprocess.run(["go", "mod", "edit", f"-replace={name}={copy}", str(modfile)], check=True)
+        build(module, self.programs, modfile=modfile)
 
     def images(self) -> dict[str, str]:
         """The names that its manifests use, by target of the Containerfile."""

@@ -66,11 +66,12 @@ def missing() -> str:
     return "" if shutil.which("go") else "Kubernetes is built by Go, which is not installed"
 
 
-def build(module: Path, into: Path, flags: str = "") -> None:
+def build(module: Path, into: Path, flags: str = "", modfile: Path | None = None) -> None:
     """Builds all tools of a Go module of ours; Go's cache makes a second build a matter of seconds."""
     into.mkdir(parents=True, exist_ok=True)
+    options = [f"-modfile={modfile}"] if modfile else []
     subprocess.run(
-        ["go", "build", "-trimpath", f"-ldflags=-s -w {flags}", "-o", str(into), "tool"],
+        ["go", "build", "-trimpath", f"-ldflags=-s -w {flags}", *options, "-o", str(into), "tool"],
         cwd=module, env={**os.environ, "CGO_ENABLED": "0"}, check=True,
     )  # fmt: skip
 

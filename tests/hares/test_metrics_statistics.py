@@ -14,6 +14,7 @@ from hares.metrics import (
     commonest_answer,
     mean_average_precision,
     multi_hot,
+    share_of_positives,
 )
 from hares.statistics import (
     difference_of,
@@ -88,15 +89,43 @@ def test_chance():
     _, targets = sample(70, 9, 3)
     targets[:, 2] = False
     constant = mean_average_precision(np.full(targets.shape, 0.3), targets)
-    assert chance_average_precision(targets) == pytest.approx(constant)
+    assert share_of_positives(targets) == pytest.approx(constant)
+
+
+@pytest.mark.parametrize(("clips", "shares"), [(9, (0.12, 0.4)), (30, (0.04, 0.5, 1.0)), (200, (0.005, 0.1))])
+def test_chance_of_map_is_the_mean_over_random_rankings(clips, shares):
+    """scikit-learn's average precision of shuffled scores, class by class; one class has no positive."""
+    random = np.random.default_rng(clips)
+    targets = np.zeros((clips, len(shares) + 1), bool)
+    for k, share in enumerate(shares):
+        targets[: max(1, round(share * clips)), k] = True
+    each = [
+        [average_precision_score(targets[:, k], random.permutation(clips)) for k in range(len(shares))]
+        for _ in range(1500)
+    ]
+    error = np.std(np.mean(each, axis=1)) / np.sqrt(len(each))
+    assert chance_average_precision(targets) == pytest.approx(np.mean(each), abs=4 * error)
+    assert chance_average_precision(targets) > share_of_positives(targets) + 3 * error
+
+
+def test_chance_of_map_at_its_edges():
+    one, all_ = np.ones((1, 1), bool), np.ones((5, 2), bool)
+    assert chance_average_precision(one) == chance_average_precision(all_) == pytest.approx(1)
+    single = np.zeros((4, 1), bool)
+    single[2] = True
+    assert chance_average_precision(single) == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
 
 
 def test_multi_hot():
     assert multi_hot([(0, 2), (), (1,)], 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 1, 0]]
 
 
+def named(groups):
+    return [f"group {number}" for number in range(groups)]
+
+
 def resampled(statistic, groups, resamples=2000, seed=0):
-    return resample(statistic, groups, resamples, seed)
+    return resample(statistic, named(groups), resamples, seed)
 
 
 def accuracy(correct, ids=None):
@@ -105,7 +134,8 @@ def accuracy(correct, ids=None):
 
 
 def test_groups_are_numbered_and_clips_without_one_stand_alone():
-    assert group_ids(["a", "", "b", "a", ""]).tolist() == [0, 1, 2, 0, 3]
+    ids, names = group_ids(["a", "", "b", "a", ""], ["1", "2", "3", "4", "a"])
+    assert ids.tolist() == [0, 1, 2, 0, 3] and names == ["a", "2", "b", "a"]
 
 
 def test_resamples_are_those_of_scipys_bootstrap():
@@ -140,12 +170,12 @@ def test_interval_of_a_perfect_score_says_how_few_clips_there_were():
 def test_intervals_cover_the_truth(clips, size, truth):
     """Clips of one group are right together, with a chance drawn for the group; the truth is its mean."""
     random = np.random.default_rng(clips + size)
-    ids = np.arange(clips) // size
+    ids, groups = np.arange(clips) // size, named(clips // size)
     inside, simulations = 0, 1500
     for number in range(simulations):
         chance = random.beta(4 * truth, 4 * (1 - truth), clips // size) if size > 1 else np.full(clips, truth)
         correct = random.random(clips) < chance[ids]
-        low, high = interval(resample(accuracy(correct, ids), clips // size, 200, number))
+        low, high = interval(resample(accuracy(correct, ids), groups, 200, number))
         inside += low <= truth <= high
     assert 0.93 <= inside / simulations <= 0.97
 
@@ -154,11 +184,12 @@ def test_intervals_cover_the_truth(clips, size, truth):
 def test_paired_test_is_fooled_one_time_in_twenty(clips, truth, shared):
     """Two encoders of equal accuracy, which agree on a share of the clips."""
     random = np.random.default_rng(clips)
-    rejected, simulations = 0, 3000 if clips < 1000 else 2000
+    groups = named(clips)
+    rejected, simulations = 0, 2000
     for number in range(simulations):
         base, *own = random.random((3, clips)) < truth
         same = random.random(clips) < shared
-        both = [resample(accuracy(np.where(same, base, one)), clips, 100, number) for one in own]
+        both = [resample(accuracy(np.where(same, base, one)), groups, 200, number) for one in own]
         rejected += paired_difference(difference_of(*both)).p_value < 0.05
     assert 0.04 <= rejected / simulations <= 0.06
 
@@ -189,10 +220,10 @@ def test_encoders_that_answer_alike_do_not_differ():
 
 def test_groups_are_resampled_whole():
     correct = np.repeat([True, False] * 20, 25)
-    ids = group_ids([f"speaker {i // 25}" for i in range(1000)])
+    ids, _ = group_ids([f"speaker {i // 25}" for i in range(1000)], [""] * 1000)
     found = resampled(accuracy(correct, ids), 40)
     assert found.standard_error == pytest.approx(np.sqrt(0.25 / 39), rel=0.06)  # 40 speakers, not 1000 clips
-    assert resample(accuracy(correct, np.zeros(1000, int)), 1, 10, seed=0) is None
+    assert resample(accuracy(correct, np.zeros(1000, int)), ["one"], 10, seed=0) is None
 
 
 def ranked(scores, targets):
@@ -216,20 +247,25 @@ def test_interval_skips_resamples_without_positives():
 
 
 def test_interval_of_mean_average_precision_holds_the_score():
-    """Rare classes, whose resamples all score too high."""
+    """Rare classes: the interval lies around the score, as wide as new test sets from the same clips would be."""
     random = np.random.default_rng(0)
     targets = random.random((2000, 40)) < 0.005
     scores = random.normal(size=targets.shape) + 2 * targets
-    found = resampled(ranked(scores, targets), 2000, 100)
-    low, high = interval(found)
-    assert found.values.mean() > found.score + 0.01
-    assert (low + high) / 2 == pytest.approx(found.score, abs=0.01)
-    # Its width is that of new test sets drawn from where this one came.
+    low, high = interval(resampled(ranked(scores, targets), 2000, 100))
+    assert (low + high) / 2 == pytest.approx(mean_average_precision(scores, targets), abs=0.01)
     fresh = []
     for _ in range(60):
         other = random.random(targets.shape) < 0.005
         fresh.append(mean_average_precision(random.normal(size=other.shape) + 2 * other, other))
     assert high - low == pytest.approx(2 * 1.96 * np.std(fresh), rel=0.4)
+
+
+@pytest.mark.parametrize("groups", [2, 3, 7, 40])
+def test_the_standard_error_of_a_mean_is_its_own_for_any_number_of_groups(groups):
+    correct = np.random.default_rng(0).random(groups) < 0.5
+    correct[:2] = True, False
+    found = resampled(accuracy(correct), groups, 40_000)
+    assert found.standard_error == pytest.approx(correct.std(ddof=1) / np.sqrt(groups), rel=0.02)
 
 
 def test_a_mean_of_tasks_adds_up_their_errors():
@@ -244,7 +280,42 @@ def test_a_mean_of_tasks_adds_up_their_errors():
     assert mean.standard_error == pytest.approx(expected, rel=0.06)
 
 
-def test_tasks_of_one_data_set_share_their_draws():
+def test_a_task_of_two_speakers_widens_its_own_share_of_a_mean_alone():
+    """Eleven tasks of 1,000 groups, one of two: the closed form is a twelfth of the root of the summed variances."""
+    random = np.random.default_rng(0)
+    correct = [random.random(1000) < 0.5 for _ in range(11)] + [
+        random.random(400) < np.repeat((0.6, 0.5), 200)
+    ]
+    ids = [np.arange(1000)] * 11 + [np.repeat((0, 1), 200)]
+    parts = [
+        resample(accuracy(right, own), named(int(own.max()) + 1), 20_000, seed)
+        for seed, (right, own) in enumerate(zip(correct, ids, strict=True))
+    ]
+    speakers = [correct[-1][:200].mean(), correct[-1][200:].mean()]
+    variances = [right.var(ddof=1) / 1000 for right in correct[:-1]] + [np.var(speakers, ddof=1) / 2]
+    assert mean_of(parts).standard_error == pytest.approx(np.sqrt(sum(variances)) / 12, rel=0.03)
+
+
+def test_tasks_that_share_recordings_share_their_draws():
     seeds = {name: draws_seed(load_task(name), 0) for name in task_names()}
     assert seeds["nsynth_pitch"] == seeds["nsynth_instrument"]
-    assert len(set(seeds.values())) == 11
+    assert seeds["speech_commands_v1"] == seeds["speech_commands_v2"]
+    assert len(set(seeds.values())) == 10
+
+
+def test_the_error_of_tasks_that_share_half_of_their_speakers():
+    """Two tasks of 300 speakers each, of whom 150 are in both and as good in both: the covariance is theirs."""
+    random = np.random.default_rng(0)
+    skill = random.random(450)
+    first, second = np.arange(300), np.arange(150, 450)
+    parts = [
+        resample(accuracy(skill[own]), [f"speaker {i}" for i in own], 20_000, seed=1)
+        for own in (first, second)
+    ]
+    covariance = sum(
+        (skill[i] - skill[first].mean()) * (skill[i] - skill[second].mean()) for i in range(150, 300)
+    )
+    expected = np.sqrt(sum(part.standard_error**2 for part in parts) + 2 * covariance / 300**2) / 2
+    assert mean_of(parts).standard_error == pytest.approx(expected, rel=0.03)
+    apart = np.sqrt(sum(part.standard_error**2 for part in parts)) / 2
+    assert mean_of(parts).standard_error > 1.15 * apart

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.own_classifier import NOTE, OwnClassifier
 from hares.protocol import EVALUATION_ROLE, TRAIN_ROLE, load_protocol
-from hares.scoring import score_task
+from hares.scoring import TaskScore, score_task
 from hares.task import Slot, load_task
 
 CLASSES = 4
@@ -66,3 +66,23 @@ def test_another_label_set_is_an_error() -> None:
     wrong = OwnClassifier("audioset", lambda rows: np.zeros((len(rows), 527), np.float32))
     with pytest.raises(ValueError, match=r"gave scores of shape \(60, 527\).* the task has 4 classes"):
         score_task(load_task("audioset"), SLOTS, data(), load_protocol("quick"), wrong)
+
+
+def test_map_of_few_clips_is_marked_as_biased_upward() -> None:
+    """20 test clips; of 4,000 with as many positives each the bias is under a fifth of a point."""
+
+    def score(clips: int, slots: tuple[Slot, ...] = SLOTS) -> TaskScore:
+        embeddings = data(crops=1, clips=clips)
+        own = OwnClassifier(
+            "audioset", lambda rows: np.pad(rows, ((0, 0), (0, len(slots[0].classes) - CLASSES)))
+        )
+        return score_task(load_task("audioset"), slots, embeddings, load_protocol("quick"), own)
+
+    few, many = score(40), score(8_000)
+    (said,) = [text for text in few.deviations if "biased upward" in text]
+    assert f"a random ranking of them scores {100 * few.chance:.1f}%" in said and "mAP of 20 clips" in said
+    assert not any("biased upward" in text for text in many.deviations)
+    assert few.predictions.small_sample_bias() > 0.02 > 0.002 > many.predictions.small_sample_bias() > 0
+    assert not any("classes that a test clip has" in text for text in few.deviations)
+    wider = score(40, (Slot("event", tuple("abcdef")),))
+    assert "mAP is the mean over the 4 of 6 classes that a test clip has." in wider.deviations

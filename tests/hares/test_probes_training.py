@@ -1,13 +1,13 @@
-"""Probes against scikit-learn, TensorFlow's own Adam and the paper's schedule."""
+"""Probes against scikit-learn, Keras' Adam, differences of the loss, and the paper's schedule."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from sklearn.preprocessing import StandardScaler
@@ -16,6 +16,7 @@ from sklearn.svm import LinearSVC
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.metrics import mean_average_precision, multi_hot
 from hares.probes import load_probe
+from hares.probes._layers import loss_and_gradients, sigmoid_loss, softmax_loss
 from hares.probes._standard import standardisation
 from hares.probes._training import learning_rate
 from hares.protocol import PAPER_PENALTIES, ProbeSchedule, ProtocolSettings
@@ -202,6 +203,7 @@ def test_training_is_deterministic_and_seeded():
 
 def test_one_step_is_kerass_adam():
     """With one clip, every batch is the same: the loop must give what Keras' Adam gives step by step."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow, whose Adam is asked, is not installed")
     points = np.asarray([[3.0, -1.0], [3.5, 2.0]], np.float32)
     data = one_crop_each(points[[0, 0, 1]], [0, 0, 1], ["train", "train", "test"])
     settings = ProtocolSettings(max_steps=40, learning_rate=0.1, probe_seeds=1)
@@ -218,6 +220,29 @@ def test_one_step_is_kerass_adam():
         adam.apply_gradients(zip(tape.gradient(loss, [weight, bias]), [weight, bias], strict=True))
     expected = tf.nn.softmax((points[1:] - points[:1]) @ weight + bias).numpy()[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("widths", [(7, 5), (7, 6, 5)])
+@pytest.mark.parametrize("kind", ["sigmoid", "slots"])
+def test_gradients_are_the_slopes_of_the_loss(widths, kind):
+    """Along a random direction, against a central difference in float64."""
+    random = np.random.default_rng(0)
+    shapes = [shape for sizes in pairwise(widths) for shape in (sizes, sizes[1:])]
+    weights, direction = ([random.normal(size=shape) for shape in shapes] for _ in range(2))
+    inputs = random.normal(size=(9, 7))
+    targets = np.stack([random.integers(0, 3, 9), random.integers(0, 2, 9)], axis=1)
+    loss = softmax_loss((3, 2))
+    if kind == "sigmoid":
+        loss, targets = sigmoid_loss, random.random((9, 5))
+
+    def at(step):
+        gradients = [np.empty(shape) for shape in shapes]
+        moved = [w + step * d for w, d in zip(weights, direction, strict=True)]
+        return loss_and_gradients(moved, inputs.copy(), targets, loss, gradients), gradients
+
+    slope = sum(float((g * d).sum()) for g, d in zip(at(0.0)[1], direction, strict=True))
+    assert abs(slope) > 0.1
+    assert (at(1e-5)[0] - at(-1e-5)[0]) / 2e-5 == pytest.approx(slope, rel=1e-3)
 
 
 def test_learning_rate_schedule_of_appendix_a():

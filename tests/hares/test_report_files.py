@@ -145,6 +145,8 @@ def test_folds_of_unequal_size_weigh_the_same():
 
 def test_report_schema_and_means(report):
     assert set(report["tasks"]) == set(task_names())
+    for entry in report["tasks"].values():
+        assert (entry["small_sample_bias"] is None) == (entry["metric"] == "accuracy")
     needed = {"domain", "metric", "value", "chance", "untrained", "clips", "expected_clips", "deviations"}
     for entry in report["tasks"].values():
         assert needed | {"interval", "train_clips", "missing", "split_official", "paper", "leakage"} <= set(

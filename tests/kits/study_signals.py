@@ -57,7 +57,7 @@ base: demo
 settings:
   compare_untrained: false
   tasks: [speech_commands_v2]
-  training: {batch_size: 8, steps: 4, warmup_steps: 1, steps_per_loop: 2, checkpoint_every_steps: 4, shuffle_buffer: 16}
+  training: {batch_size: 8, steps: 4, warmup_steps: 1, steps_per_loop: 2, checkpoint_every_steps: 4}
   protocol: {crops_per_clip: 1, max_steps: 20, bootstrap_resamples: 20}
 cells:
 """

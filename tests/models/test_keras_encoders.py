@@ -67,6 +67,36 @@ def test_inference_equals_keras(pair: tuple[Encoder, tf.keras.Model]) -> None:
     np.testing.assert_allclose(ours(x)["embedding"], expected, rtol=0, atol=1e-5 * scale)
 
 
+def test_padding_is_kerass_for_an_unknown_size() -> None:
+    """As COLA's public code has it, which gives Keras no number of frames: Keras would pad odd ones differently."""
+    ours = load_encoder("efficientnet_b0").build(0)
+    padded = {name: layer.padding for name, layer in ours.parts.items() if name.endswith("_pad")}
+    paddings = [
+        {layer.name: layer.padding for layer in keras.layers if layer.name.endswith("_pad")}
+        for keras in (
+            tf.keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=shape)
+            for shape in ((None, 64, 1), (97, 64, 1))
+        )
+    ]
+    assert padded == paddings[0] != paddings[1]
+    assert set(padded.values()) == {((0, 1), (0, 1)), ((1, 2), (1, 2))}
+
+
+def test_the_maximum_is_kerass_pooling() -> None:
+    ours = load_encoder("efficientnet_b0_max").build(0)
+    keras = APPLICATIONS["efficientnet_b0"](
+        include_top=False, weights=None, pooling="max", input_shape=(None, None, 1)
+    )
+    values = canonical_variables(ours)
+    for variable in keras.variables:
+        name = variable.name.removesuffix(":0")
+        if name in values:
+            variable.assign(values[name])
+    x = tf.random.stateless_normal([2, 97, 64, 1], seed=[1, 1])
+    expected = keras(255.0 * x, training=False)
+    np.testing.assert_allclose(ours(x)["embedding"], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
 def test_training_equals_keras_and_moves_the_statistics(pair: tuple[Encoder, tf.keras.Model]) -> None:
     """With noise 0 no block is dropped, and residual branches are scaled by 1 / (1 - rate)."""
     ours, keras = pair

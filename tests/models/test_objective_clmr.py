@@ -92,7 +92,7 @@ def numbers(**values):
     ("drawn", "expected"),
     [
         ({"polarity": 0.7}, lambda x: -x),
-        ({"gain": 0.2, "amount": 0.5}, lambda x: x * 10 ** (-3 / 20)),
+        ({"gain": 0.2, "amount": 0.5}, lambda x: x * 10 ** (-10.5 / 20)),
         ({"filter": 0.7, "kind": 0.4, "frequency": 0.25}, lambda x: x - low_pass(x, tf.constant([450 / RATE]), 0.0125)),
         ({"filter": 0.7, "kind": 0.6, "frequency": 0.5}, lambda x: low_pass(x, tf.constant([3100 / RATE]), 0.1375)),
         ({"delay": 0.2, "which": 0.0}, lambda x: add_delayed(x, tf.constant([3200]), 0.5)),

@@ -15,7 +15,7 @@ from models.objective import Replicas, load_objective, objective_names
 from models.objectives._contrastive import project
 from models.objectives.simclr import SimclrSettings
 from models.training.config import TrainingConfig
-from models.training.mixing import mix_log_mel, mixing_ratio, partners
+from models.training.mixing import mix_log_mel, mixing_ratio
 from models.training.step import replica_gradients
 
 CONFIG = TrainingConfig(objective_settings={"projector_sizes": (12, 12, 12), "projection_size": 6})
@@ -164,17 +164,6 @@ def test_mixing_stays_finite(loudness, ratio):
     clip = tf.fill([1, 1, 4, 3], loudness)
     mixed = mix_log_mel(clip, clip, tf.fill([1, 1], ratio)).numpy()
     np.testing.assert_allclose(mixed, 0.0, atol=1e-4)  # a flat crop at a mean energy of 1
-
-
-@pytest.mark.parametrize("clips", [3, 4, 17])
-def test_partners_are_others_and_each_is_used_once_a_view(clips):
-    chosen = partners(clips, 2, tf.constant([1, 2])).numpy()
-    assert chosen.shape == (clips, 2)
-    for view in range(2):
-        assert sorted(chosen[:, view]) == list(range(clips))
-        assert (chosen[:, view] != np.arange(clips)).all()
-    assert (chosen[:, 0] != chosen[:, 1]).all()
-    assert (partners(clips, 2, tf.constant([1, 2])).numpy() == chosen).all()
 
 
 def test_mixing_ratio_is_beta_5_2():

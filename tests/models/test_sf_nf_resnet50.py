@@ -67,3 +67,25 @@ def test_kernels_are_those_of_the_normalised_network() -> None:
         values = canonical_variables(load_encoder(name).build(0))
         shapes.append({key: tuple(v.shape) for key, v in values.items() if key.endswith("/w")})
     assert shapes[0] == shapes[1]
+
+
+def test_blocks_are_dropped_as_often_as_they_are_deep() -> None:
+    """From 0 to almost 0.1 in each pathway, as the public normaliser-free networks; what is left is not rescaled."""
+    encoder = load_encoder("sf_nf_resnet50_tiny").build(0)
+    for variable in encoder.trainable_variables:
+        if variable.name.endswith("skip_gain:0"):
+            variable.assign(0.7)
+    depth = sum(len(stage) for stage in encoder.fast_stages)
+    assert encoder.noise_size == 2 * (depth - 1)  # the first block of each pathway is never dropped
+    x = tf.random.stateless_normal([1, 98, 80, 1], seed=[1, 2])
+    whole = encoder(x)["embedding"]
+    for column in range(encoder.noise_size):
+        rate = 0.1 * (column % (depth - 1) + 1) / depth
+        noise = np.zeros((1, encoder.noise_size), np.float32)
+        for value, same in ((1 - rate - 1e-4, True), (1 - rate + 1e-4, False)):
+            noise[0, column] = value
+            got = encoder(x, training=True, noise=tf.constant(noise))["embedding"]
+            assert (np.abs(got - whole).max() < 1e-5) == same, column
+    last = encoder.slow_stages[-1][-1]
+    last.skip_gain.assign(0.0)
+    np.testing.assert_allclose(got, encoder(x)["embedding"], atol=1e-5)

@@ -110,10 +110,24 @@ def test_adam_is_the_published_update():
 
 def test_lamb_scales_the_step_to_the_weights():
     config = TrainingConfig(optimizer="lamb", warmup_steps=0, steps=1000, peak_learning_rate=0.01)
-    weight = tf.Variable([3.0, 4.0])
-    build_optimizer(config, [weight]).apply_gradients([(tf.constant([1.0, 1.0]), weight)])
+    weight = tf.Variable([[3.0, 4.0]])
+    build_optimizer(config, [weight]).apply_gradients([(tf.constant([[1.0, 1.0]]), weight)])
     # A layer's first step has the learning rate times the weights' norm (5) as its length.
     assert np.linalg.norm(weight.numpy() - [3, 4]) == pytest.approx(0.05, rel=1e-4)
+
+
+@pytest.mark.parametrize("start", [0.0, [0.0, 0.0], [1.0, 1.0], [[0.0, 0.0]]], ids=str)
+def test_lamb_takes_adams_steps_with_what_starts_at_zero_and_with_vectors(start):
+    ends = {}
+    for name in ("adam", "lamb"):
+        config = TrainingConfig(optimizer=name, warmup_steps=0, steps=1000, peak_learning_rate=1e-3)
+        weights = [tf.Variable(start, name="w1"), tf.Variable([[3.0, 4.0]], name="w")]
+        optimizer = build_optimizer(config, weights)
+        for _ in range(50):
+            optimizer.apply_gradients([(0.2 + tf.zeros_like(weight), weight) for weight in weights])
+        ends[name] = [weight.numpy() for weight in weights]
+    np.testing.assert_allclose(ends["lamb"][0], ends["adam"][0], rtol=1e-4)
+    assert np.linalg.norm(ends["lamb"][1] - [3, 4]) > 3 * np.linalg.norm(ends["adam"][1] - [3, 4])
 
 
 def test_auto_takes_what_is_there(monkeypatch):

@@ -330,3 +330,15 @@ def test_the_real_encoder_repeats_and_resumes_to_the_byte(files, tmp_path, monke
     whole = KIT.weights_digest(train(config, files, 4, str(tmp_path)))
     (tmp_path / "ckpt-4.index").write_bytes(b"")  # back to step 2
     assert KIT.weights_digest(train(config, files, 4, str(tmp_path))) == whole
+
+
+def test_lamb_opens_closed_residual_branches_as_adam_does(files, tmp_path, monkeypatch):
+    """The gains of a normaliser-free network's branches start at zero."""
+    monkeypatch.undo()
+    widest = {}
+    for optimizer in ("adam", "lamb"):
+        config = dataclasses.replace(CONFIG, encoder="sf_nfnet_tiny", steps=12, optimizer=optimizer)
+        encoder = train(config, files, 4, str(tmp_path / optimizer)).encoder
+        gains = [v.numpy() for v in encoder.trainable_variables if v.name.endswith("skip_gain:0")]
+        widest[optimizer] = np.abs(gains).max()
+    assert widest["adam"] / 3 < widest["lamb"] < widest["adam"] * 3

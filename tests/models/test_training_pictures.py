@@ -11,15 +11,15 @@ from models.frontend import FrontendConfig
 from models.objective import Objective
 from models.training.input_pipeline import InputSpec
 from models.training.pictures import ViewPictures
+from models.training.records import open_records
 
 CLIPS = 5
 
 
 def spec(file, kind, crop_length, mel_bins):
     return InputSpec(
-        files=(file,), num_examples=CLIPS, batch_size=CLIPS, num_views=2, mixes=False, num_classes=0, noise_size=0,
-        input_kind=kind, crop_length=crop_length, mel_bins=mel_bins, mixing_alpha=5.0, mixing_beta=2.0,
-        shuffle_buffer=8, seed=1,
+        records=open_records([file]), batch_size=CLIPS, num_views=2, mixes=False, num_classes=0, noise_size=0,
+        input_kind=kind, crop_length=crop_length, mel_bins=mel_bins, mixing_alpha=5.0, mixing_beta=2.0, seed=1,
     )  # fmt: skip
 
 

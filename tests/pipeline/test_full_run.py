@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from hares.task import DOMAINS, load_task, task_names
 from kits.pipeline_runs import PROJECT, Finished, run
+from models.encoder import load_encoder
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def test_twelve_scores_from_audio_to_report(full_run: Finished) -> None:
 def test_the_workspace_holds_store_report_and_model(full_run: Finished) -> None:
     assert (full_run.workspace / "metadata.sqlite").is_file()
     report = full_run.artifact("evaluator", "report")
-    assert "HARES of sf_nfnet_tiny" in (report / "report.html").read_text()
+    assert "HARES of cnn14_tiny" in (report / "report.html").read_text()
     assert {p.stem for p in (report / "predictions").iterdir()} == set(task_names())
     (version,) = (full_run.workspace / "pushed").iterdir()
     assert (version / "saved_model.pb").is_file()
@@ -78,7 +79,7 @@ def test_the_readmes_model_needs_only_tensorflow(full_run: Finished) -> None:
     done = subprocess.run(
         [sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True, timeout=300
     )
-    assert done.stdout.splitlines()[-1] == "(1, 480) False"
+    assert done.stdout.splitlines()[-1] == f"{(1, load_encoder('cnn14_tiny').embedding_size)} False"
 
 
 def test_manifests_name_every_clip_with_the_digest_of_its_file(full_run: Finished, made_corpus: Path) -> None:

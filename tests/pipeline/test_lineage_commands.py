@@ -106,7 +106,7 @@ def test_a_score_is_traced_to_files_whose_digests_sha256sum_confirms(
 
 def test_runs_and_why_of_the_first_run(full_run: Finished) -> None:
     *_, first = answer(
-        full_run.workspace, "runs", "--score", "hares>0", "--encoder", "sf_nfnet_tiny", "--since", "1d"
+        full_run.workspace, "runs", "--score", "hares>0", "--encoder", "cnn14_tiny", "--since", "1d"
     )
     assert first["scores"]["hares"] == round(full_run.report()["hares"], 6) and first["blessed"] is True
     assert answer(full_run.workspace, "runs", "--score", "hares>1") == []

@@ -44,7 +44,7 @@ def test_a_changed_line_reruns_the_step_that_it_decides_and_what_follows(
     folder, workspace = tmp_path / "project", tmp_path / "workspace"
     copy_project(project(), folder)
     shutil.copytree(short_run.workspace, workspace)
-    encoder = folder / "models" / "encoders" / "sf_nfnet.py"
+    encoder = folder / "models" / "encoders" / "cnn14.py"
     append(encoder, "# one more line")
     append(folder / "hares" / "probes" / "svm.py", "ANOTHER = 1")
     # The store names artifacts by path, so the copy is run in the original's place.

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
 from hares.report.paper import paper_tables
+from models.frontend import FrontendConfig
+from models.objective import load_objective
+from models.objectives.cola import ColaSettings
 from pipeline.config import PipelineConfig
 from pipeline.preset import load_preset, preset_names
 
@@ -87,7 +91,11 @@ def test_a_row_runs_with_the_papers_settings(name: str) -> None:
         assert training.steps == (80_000 if name.endswith("librispeech") else 200_000)
     if training.objective == "byola":
         assert (training.batch_size, training.crop_seconds, training.peak_learning_rate) == (256, 0.95, 3e-4)
-        assert config.frontend.num_mel_bins == 64
+        # config.yaml and byol_a/dataset.py of nttcslab/byol-a: MelSpectrogram(power=2), log(x + torch.finfo().eps)
+        assert config.frontend == FrontendConfig(
+            window_length=1024, hop_length=160, fft_length=1024, num_mel_bins=64, lower_edge_hertz=60.0,
+            upper_edge_hertz=7800.0, magnitude_power=2.0, log_floor=float(np.finfo(np.float32).eps),
+        )  # fmt: skip
         assert training.steps == pytest.approx(100 * 1.9e6 / 256, abs=1)
     if training.objective in ("classification", "simclr", "cpc", "wav2vec2"):
         assert (training.peak_learning_rate, training.warmup_steps) == (2e-4, 5000)
@@ -98,6 +106,31 @@ def test_a_row_runs_with_the_papers_settings(name: str) -> None:
         "wav2vec2_librispeech": "LibriSpeech",
     }
     assert config.pretraining.source == sources.get(name, "audioset")
+
+
+def test_cola_has_the_numbers_of_its_public_code() -> None:
+    """google-research/cola: data.py, and the flags' defaults in main.py."""
+    config = ROWS["cola"].config()
+    assert config.training.crop_seconds * config.frontend.sample_rate == 16_000
+    assert config.frontend == FrontendConfig(
+        window_length=400, hop_length=160, fft_length=1024, num_mel_bins=64, lower_edge_hertz=60.0,
+        upper_edge_hertz=7800.0, magnitude_power=1.0, log_floor=1e-5,
+    )  # fmt: skip
+    assert config.training.encoder == "efficientnet_b0_max"  # pooling_type="max"
+    assert ColaSettings().projection_size == 512  # embedding_dim
+
+
+def test_clmr_has_the_numbers_of_its_public_code() -> None:
+    """Spijkervet/CLMR: config/config.yaml; Spijkervet/torchaudio-augmentations: the defaults of Noise and Gain."""
+    training = ROWS["clmr"].config().training
+    settings = load_objective("clmr").own_settings(training)
+    assert (training.batch_size, training.peak_learning_rate) == (48, 3e-4)
+    assert training.crop_seconds * 16_000 == pytest.approx(59_049)
+    assert (settings.projection_size, settings.temperature) == (64, 0.5)
+    names = ("polarity", "noise", "gain", "filter", "delay", "pitch")
+    assert [getattr(settings, name) for name in names] == [0.8, 0.01, 0.3, 0.8, 0.3, 0.6]
+    assert settings.gain_decibels == (-20.0, -1.0)
+    assert settings.noise_levels == (1e-4, 1e-2)
 
 
 @pytest.mark.parametrize("name", ROWS)

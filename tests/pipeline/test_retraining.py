@@ -90,7 +90,7 @@ def test_training_started_from_the_blessed_model_and_the_store_knows(retrained: 
     (base,) = (artifact for artifact in read if artifact.type == "Model")
     # The very artifact that the first run's Trainer made, so that lineage goes on through it.
     assert base.custom_properties["weights_digest"].string_value == retrained.digests[0]
-    assert base.custom_properties["encoder"].string_value == "sf_nfnet_tiny"
+    assert base.custom_properties["encoder"].string_value == "cnn14_tiny"
 
 
 def test_the_verdict_is_the_paired_intervals(retrained: Retrained) -> None:

@@ -15,7 +15,6 @@ BRIEF = (
     "training.batch_size=4",
     "training.steps=2",
     "training.warmup_steps=1",
-    "training.shuffle_buffer=16",
     "training.objective_settings.projector_sizes=[8]",
     "protocol.crops_per_clip=1",
     "protocol.max_steps=20",

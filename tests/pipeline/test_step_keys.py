@@ -45,7 +45,7 @@ CLOSURES = {
         hares
         models models.frontend
         pipeline pipeline.preprocessing
-        workarounds workarounds.tfx_bsl
+        workarounds workarounds.tfx_bsl workarounds.tfx_transform
     """,
     "trainer": """
         components.model_layout
@@ -55,9 +55,10 @@ CLOSURES = {
         models.objectives models.objectives._contrastive models.objectives.simclr models.training
         models.training.checkpoints models.training.config models.training.distribution
         models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.step models.warm_start models.weights
+        models.training.optimizers models.training.records models.training.step models.warm_start
+        models.weights
         pipeline pipeline.preprocessing pipeline.pretraining
-        workarounds workarounds.keras
+        workarounds workarounds.addons workarounds.keras
     """,
     "checkpoints": """
         hares
@@ -66,9 +67,9 @@ CLOSURES = {
         models.objectives models.objectives._contrastive models.objectives.simclr models.training
         models.training.checkpoints models.training.config models.training.distribution
         models.training.input_pipeline models.training.loop models.training.mixing
-        models.training.optimizers models.training.step models.weights
+        models.training.optimizers models.training.records models.training.step models.weights
         pipeline pipeline.preprocessing
-        workarounds workarounds.keras workarounds.tfx_bsl
+        workarounds workarounds.addons workarounds.keras workarounds.tfx_bsl workarounds.tfx_transform
     """,
     "embed_esc50": """
         components.embedder components.embedder.executor components.model_layout
@@ -93,7 +94,8 @@ CLOSURES = {
         hares.protocol hares.reading hares.report hares.report.mistakes hares.report.page
         hares.report.paper hares.report.runs hares.report.spectrogram hares.report.summary hares.scoring
         hares.statistics hares.task hares.tasks hares.tasks._nsynth hares.tasks._places
-        hares.tasks._rows hares.tasks._speech_commands hares.tasks._split hares.tasks.audioset
+        hares.tasks._rows hares.tasks._speech_commands hares.tasks._speech_commands_testing
+        hares.tasks._split hares.tasks.audioset
         hares.tasks.birdsong hares.tasks.esc50 hares.tasks.fluent_speech_commands
         hares.tasks.magnatagatune hares.tasks.nsynth_instrument hares.tasks.nsynth_pitch
         hares.tasks.speech_commands_v1 hares.tasks.speech_commands_v2 hares.tasks.tut18
@@ -195,6 +197,7 @@ CHANGES = {
     "the workarounds for TFX": ("workarounds/tfx.py", ANOTHER, set()),
     "the size of batches": ("workarounds/tfx_bsl.py", ANOTHER, {"transform", "checkpoints"}),
     "the workaround for Keras": ("workarounds/keras.py", ANOTHER, {"trainer", "checkpoints"}),
+    "what stands in for Addons": ("workarounds/addons.py", ANOTHER, {"trainer", "checkpoints"}),
     "a comment in the training loop": ("models/training/loop.py", line("# The end."), set()),
     "a docstring of the encoder": (
         "models/encoders/sf_nfnet.py", lambda before: f'"""{before.removeprefix(chr(34) * 3)}', set(),
@@ -247,7 +250,7 @@ UPGRADES = {
     "scipy": {"evaluator"},
     "tensorflow-addons": {"trainer", "checkpoints"},
     "tensorflow-transform": {"transform", "trainer", "checkpoints"},
-    "apache-beam": {"transform", "trainer", "checkpoints"},
+    "apache-beam": set(),
     "soundfile": {"ingest_esc50", "ingest_pretraining", "span_window", "embed_esc50", "evaluator"},
 }
 

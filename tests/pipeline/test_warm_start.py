@@ -54,7 +54,7 @@ def resolved(
     return resolve_warm_start(str(source), record, FRONTEND, "retrained", workspace, address)  # type: ignore[arg-type]
 
 
-def bless(path: Path, model: Path, pipeline: str, blessed: int = 1) -> None:
+def bless(path: Path, model: Path | str, pipeline: str, blessed: int = 1) -> None:
     """Enters a verdict into the SQLite store at `path`."""
     path.parent.mkdir(exist_ok=True)
     config = pb.ConnectionConfig()
@@ -138,9 +138,21 @@ def test_a_run_has_its_start_and_its_baseline_from_one_store(
     given = store_address(str(tmp_path / "shared" / "store.sqlite"), workspace.store)
     bless(tmp_path / "shared" / "store.sqlite", model, config.name)
     bless(workspace.store, model.with_name("own"), config.name)
+    with pytest.raises(SettingError, match=f"report in {model}/report, which cannot be read here"):
+        prepare(config, shared_corpus, {}, workspace.folder, given)
+    (model / "report").mkdir()
+    (model / "report" / "report.json").write_text("{}")
     run = prepare(config, shared_corpus, {}, workspace.folder, given)
     assert run.warm_start is not None and run.warm_start.model == str(model)
     assert run.baseline == f"{model}/report"
+
+
+@pytest.mark.parametrize("address", ["minio://mlpipeline/model", "s3://bucket/model"])
+def test_a_model_where_only_a_cluster_sees_it_is_refused(workspace: Workspace, address: str) -> None:
+    """As an import from Kubeflow records it; pushed to a volume, it is taken from there."""
+    bless(workspace.store, address, "retrained")
+    with pytest.raises(SettingError, match=r"pretraining\.warm_start: got 'latest_blessed'"):
+        resolved("latest_blessed", workspace)
 
 
 def test_a_workspace_whose_runs_are_recorded_elsewhere_says_so(workspace: Workspace, tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ AUDIOSET: dict[str, Callable[[str, str, float, float], str]] = {
     "parts": lambda part, video, start, end: f"{part}_segments/part00/{video}.flac",
     "flat": lambda part, video, start, end: f"{video}.mp3",
     "short": lambda part, video, start, end: f"{part.replace('balanced', 'bal')}/{video}.m4a",
+    "kaggle": lambda part, video, start, end: f"../{'valid' if part == 'eval' else 'train'}_wav/{video}.wav",
     "video": lambda part, video, start, end: f"{part}/{video}.mp4",
     "upper": lambda part, video, start, end: f"{part}/{video}.FLAC",
     "other root": lambda part, video, start, end: f"../audios/{part}/{video}.WAV",
@@ -232,12 +233,36 @@ def test_a_folder_as_its_archives_unpack(name: str, template: Path, tmp_path: Pa
     assert not rejected(task, root)
 
 
-@pytest.mark.parametrize("task", sorted({*BY_NAME, "birdsong", "nsynth_pitch"} - {"voxceleb1"}))
-def test_recordings_that_were_coded_again_are_found(task: str, template: Path, tmp_path: Path) -> None:
+FOUND = {
+    "voxceleb of two archives": r"{dev,test}/wav/*/*/*.wav ",
+    "voxceleb as unpacked": r"vox1_dev_wav/wav/*/*/*.wav ",
+    "birdsong as unpacked": r"{BirdVox-DCASE-20k,ff1010bird_wav,warblrb10k_public_wav}/wav/*.wav ",
+    "voxforge as downloaded": r"downloads/{SpeechCorpus,de}/Trunk/Audio/Main/16kHz_16bit/*/wav/*.wav ",
+}
+
+
+@pytest.mark.parametrize("name", sorted(FOUND))
+def test_the_check_names_the_layout_that_it_found(name: str, template: Path, tmp_path: Path) -> None:
+    task, moves = MOVES[name]
+    root = copy(template, task, tmp_path)
+    for old, new in moves.items():
+        (root / new).parent.mkdir(parents=True, exist_ok=True)
+        (root / old).rename(root / new)
+    (check,) = check_corpus(None, {task: root}, [task], decode_audio=False)
+    assert any(layout.startswith(FOUND[name]) for layout in check.layouts), check.layouts
+    counts = [int(layout.rpartition("(")[2].rstrip(")")) for layout in check.layouts]
+    assert sum(counts) == check.clips and counts == sorted(counts, reverse=True)
+
+
+@pytest.mark.parametrize("suffix", [".FLAC", ".m4a"])
+@pytest.mark.parametrize("task", sorted({*BY_NAME, "birdsong", "nsynth_pitch"}))
+def test_recordings_that_were_coded_again_are_found(
+    task: str, suffix: str, template: Path, tmp_path: Path
+) -> None:
     root = copy(template, task, tmp_path)
     before = sorted(splits(task, root).values())
     for path in list(root.rglob("*.wav")) + list(root.rglob("*.mp3")):
-        path.rename(path.with_suffix(".FLAC"))
+        path.rename(path.with_suffix(suffix))
     assert sorted(splits(task, root).values()) == before
 
 

@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load_task_module, task_names
 from hares.tasks import _nsynth, _split, magnatagatune, voxforge
@@ -144,6 +142,35 @@ def test_a_split_file_of_the_user_comes_first(name: str, tmp_path: Path) -> None
     write(tmp_path / "hares_split.csv", f"path,split\n{paths[0]},evaluation\n")
     with pytest.raises(CorpusIndexError, match="line 2: split 'evaluation'"):
         read(name, tmp_path)
+    write(tmp_path / "hares_split.csv", f"path,split\n{paths[0]},test\n")
+    with pytest.raises(CorpusIndexError, match=r"no row of hares_split.csv is of train\."):
+        read(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["birdsong", "tut18"])
+def test_the_authors_split_is_the_papers(name: str, tmp_path: Path) -> None:
+    """Bare names, as a list made of the authors' folder may have them; the two files exclude each other."""
+    if name == "birdsong":
+        birdsong(tmp_path, 3)
+        names = ["0", "1", "2"]
+    else:
+        names = [f"park-paris-1-{number}-a" for number in range(3)]
+        rows = "".join(f"audio/{n}.wav\tpark\tparis-1\ta\n" for n in names)
+        write(tmp_path / "meta.csv", "filename\tscene_label\tidentifier\tsource_label\n" + rows)
+    module = load_task_module(name)
+    (without,) = module.index(tmp_path).deviations
+    assert "github.com/deepmind/slowfast_nfnets" in without and not module.index(tmp_path).split_is_official
+    rows = "".join(f"{n},{part}\n" for n, part in zip(names, ("test", "train", "test"), strict=True))
+    write(tmp_path / "authors_split.csv", "path,split\n" + rows)
+    assert [item.split for item in read(name, tmp_path)[:3]] == ["test", "train", "test"]
+    index = module.index(tmp_path)
+    assert index.split_is_official and "not comparable" not in "".join(
+        index.deviations + module.TASK.deviations
+    )
+    write(tmp_path / "hares_split.csv", "path,split\n" + rows)
+    for call in (module.index, lambda root: read(name, root)):
+        with pytest.raises(CorpusIndexError, match=r"authors_split.csv and hares_split.csv are both there"):
+            call(tmp_path)
 
 
 def test_tut18_without_lists_keeps_places_together(tmp_path: Path) -> None:
@@ -203,56 +230,6 @@ def test_voxforge_with_the_list_of_tensorflow_datasets_is_official(tmp_path: Pat
     assert {c.group: c.split for c in items if isinstance(c, Clip)} == {n: expected[n] for n in names[:5]}
     assert reasons(items) == [Reason.UNLISTED] + [Reason.ABSENT] * 45
     assert {item.path for item in items if isinstance(item, Rejected)} >= {f"en/{names[49]}-20100101-abc"}
-
-
-def speech_commands(root: Path, words: list[str]) -> None:
-    for word in words:
-        for speaker in ("a0", "b1", "c2"):
-            write(root / f"{word}/{speaker}_nohash_0.wav", "")
-    listed = {s: "".join(f"{word}/{s}_nohash_0.wav\n" for word in words) for s in ("b1", "c2")}
-    write(root / "testing_list.txt", listed["b1"] + f"{words[0]}/gone_nohash_0.wav\n")
-    write(root / "validation_list.txt", listed["c2"])
-
-
-def test_speech_commands_lists(tmp_path: Path) -> None:
-    speech_commands(tmp_path, ["yes", "marvin", "quark"])
-    classes = load_task("speech_commands_v1").slots[0].classes
-    items = read("speech_commands_v1", tmp_path)
-    clips = {c.path: c for c in items if isinstance(c, Clip)}
-    assert clips["yes/a0_nohash_0.wav"].split == "train"
-    assert clips["yes/b1_nohash_0.wav"].split == "test"
-    assert clips["yes/c2_nohash_0.wav"].split == "validation"
-    assert clips["yes/gone_nohash_0.wav"].split == "test"  # the list names it: the scan finds it absent
-    assert clips["yes/b1_nohash_0.wav"].group == "b1"
-    assert classes[clips["marvin/a0_nohash_0.wav"].labels[0]] == "unknown"
-    assert reasons(items) == [Reason.UNKNOWN_LABEL] * 3
-
-
-def test_speech_commands_versions_are_told_apart(tmp_path: Path) -> None:
-    speech_commands(tmp_path / "v1", ["yes", "marvin"])
-    speech_commands(tmp_path / "v2", ["yes", "backward", "visual"])
-    assert not load_task_module("speech_commands_v1").index(tmp_path / "v1").deviations
-    assert not load_task_module("speech_commands_v2").index(tmp_path / "v2").deviations
-    assert "backward, visual" in load_task_module("speech_commands_v1").index(tmp_path / "v2").deviations[0]
-    assert "is it v0.01?" in load_task_module("speech_commands_v2").index(tmp_path / "v1").deviations[0]
-
-
-def test_silence_is_cut_in_blocks_of_time(tmp_path: Path) -> None:
-    speech_commands(tmp_path, ["yes"])
-    noise = tmp_path / "_background_noise_"
-    noise.mkdir()
-    soundfile.write(noise / "long.wav", np.zeros(60 * 16_000 + 8_000, np.int16), 16_000)
-    soundfile.write(noise / "short.wav", np.zeros(16_000, np.int16), 16_000)
-    write(noise / "text.wav", "no sound")
-    items = read("speech_commands_v1", tmp_path)
-    silence = [c for c in items if isinstance(c, Clip) and c.duration]
-    long = [c for c in silence if c.path.endswith("long.wav")]
-    assert [c.split for c in long] == ["train"] * 48 + ["validation"] * 6 + ["test"] * 6
-    assert [(c.start, c.duration) for c in long] == [(float(second), 1.0) for second in range(60)]
-    assert long[7].clip_id == "_background_noise_/long.wav#7-8"
-    assert {load_task("speech_commands_v1").slots[0].classes[c.labels[0]] for c in silence} == {"silence"}
-    assert [c.split for c in silence if c.path.endswith("short.wav")] == ["test"]
-    assert Reason.UNDECODABLE in reasons(items)
 
 
 def test_voxceleb_rows(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from hares.corpus import check_corpus
 from hares.reading import scan
-from hares.task import Clip, Rejected, load_task, load_task_module, task_names
+from hares.task import Clip, Reason, Rejected, load_task, load_task_module, task_names
 
 pytestmark = pytest.mark.corpus
 
@@ -42,8 +42,10 @@ def test_every_recording_is_accounted_for(name: str, shared_corpus: Path) -> Non
     root = shared_corpus / load_task(name).dataset
     items = list(scan(name, root))
     assert {item.path for item in items} == set(provenance(root))
-    rejected = [item.path for item in items if isinstance(item, Rejected)]
-    assert all(name == "speech_commands_v2" and path.startswith("_background_noise_/") for path in rejected)
+    rejected = [item for item in items if isinstance(item, Rejected) and item.reason is not Reason.LEFT_OUT]
+    assert all(
+        name == "speech_commands_v2" and item.path.startswith("_background_noise_/") for item in rejected
+    )
     clips = [item for item in items if isinstance(item, Clip)]
     assert len({clip.clip_id for clip in clips}) == len(clips)
     if name in SPLITS:
@@ -124,8 +126,11 @@ def test_corpus_check_finds_all_twelve(shared_corpus: Path) -> None:
         root = shared_corpus / load_task(name).dataset
         assert check.found and check.error is None
         assert check.files == len(provenance(root))
-        assert set(check.rejected) <= ({"unlisted"} if name == "speech_commands_v2" else set())
-        assert check.split_is_official == (name not in ("birdsong", "tut18", "voxforge"))
+        expected = {"speech_commands_v1": {"left_out"}, "speech_commands_v2": {"unlisted"}}
+        assert set(check.rejected) <= expected.get(name, set())
+        assert check.split_is_official == (
+            name not in ("birdsong", "speech_commands_v1", "tut18", "voxforge")
+        )
     assert checks["voxceleb1"].slots[0].classes_present == 22
     assert checks["nsynth_instrument"].slots[0].classes_present == 11
     assert checks["esc50"].hours == pytest.approx(59 * 5 / 3600, rel=1e-3)

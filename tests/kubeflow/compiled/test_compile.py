@@ -47,7 +47,9 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 def compiled(target: str, workspace: Path, **changes: Any) -> str:
     """The file's text, its workspace and the digest of settings and code replaced by words."""
-    run = small_run(**{"warm_start": pushed_to(WORKSPACES[target]), **changes})
+    there = WORKSPACES[target]
+    report = f"{there}/artifacts/evaluator/report/7"
+    run = small_run(**{"warm_start": pushed_to(there), "baseline": report, **changes})
     text = compile_pipeline(run, small_cluster(target, workspace), REVISION)
     for found, word in (
         (str(workspace), "/mnt/hares"),
@@ -92,6 +94,21 @@ def test_a_model_to_start_from_that_no_step_would_see_is_refused(target: str, tm
     ) as caught:
         compiled(target, tmp_path, warm_start=pushed_to("/home/me"))
     assert ("/mnt" if target == "kubeflow" else "gs://BUCKET") in str(caught.value)
+
+
+def test_a_baseline_that_no_step_would_see_is_refused(target: str, tmp_path: Path) -> None:
+    """The evaluator would find out at the end of the run."""
+    with pytest.raises(SettingError, match=r"--metadata: .* report in /home/me/report, which is "):
+        compiled(target, tmp_path, baseline="/home/me/report")
+
+
+def test_vertexs_steps_read_a_baseline_below_gcs(tmp_path: Path) -> None:
+    for report in ("gs://bucket/report/7", "/gcs/bucket/report/7"):
+        spec = spec_of(compiled("vertex", tmp_path, baseline=report))
+        assert (
+            spec["root"]["inputDefinitions"]["parameters"]["baseline"]["defaultValue"]
+            == "/gcs/bucket/report/7"
+        )
 
 
 def test_the_model_to_start_from_has_the_address_that_the_importer_takes(tmp_path: Path) -> None:
@@ -213,14 +230,14 @@ def test_nothing_is_left_to_resolve(text: str, target: str) -> None:
     assert {next(iter(executor)) for executor in executors.values()} <= {"container", "importer"}
     base = executors["base_model_executor"]
     if target == "vertex":
-        assert base["importer"]["artifactUri"]["constant"] == "/mnt/hares/pushed/7"
+        assert base["importer"]["artifactUri"]["constant"] == "gs://bucket/hares/pushed/7"
     else:  # Kubeflow's importer takes no path
         assert json.loads(base["container"]["args"][0])["copied_from"] == "/mnt/hares/pushed/7"
     parameters = {
         name: entry["defaultValue"] for name, entry in spec["root"]["inputDefinitions"]["parameters"].items()
     }
     assert parameters == {
-        "baseline": "/mnt/hares/artifacts/evaluator/report/7",
+        "baseline": f"{WORKSPACES[target]}/artifacts/evaluator/report/7",
         "run_key": "RUN-KEY",
         "ingest_esc50_sources": '{"esc50": "/mnt/corpora/esc50"}',
         "ingest_esc50_fingerprint": "esc50-listing",
@@ -250,7 +267,7 @@ def test_what_is_given_stays_as_it_is(tmp_path: Path) -> None:
     config = tfx_compiler.KubeflowV2DagRunnerConfig(default_image="x", use_pipeline_spec_2_1=True)
     job = tfx_compiler.KubeflowV2DagRunner(config).run(create_pipeline(run), write_out=False)
     before = copy.deepcopy(job)
-    complete(job, small_cluster("vertex", tmp_path), {"revision": REVISION})
+    complete(job, small_cluster("kubeflow", tmp_path), {"revision": REVISION})
     assert job == before
 
 

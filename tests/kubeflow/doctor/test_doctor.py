@@ -340,6 +340,21 @@ def test_what_kubeflow_alone_refuses(setup: Setup, check: str) -> None:
     assert [(found.check, found.severity) for found in examined(setup)] == expected
 
 
+def test_retries_that_kubeflow_would_not_do(setup: Setup) -> None:
+    """Kubeflow 2.14 and later give Argo 0 seconds for them where the file says nothing."""
+    setup.compiled()
+    path = setup.folder / "compiled.json"
+    for policy, expected in (
+        ({"maxRetryCount": 2}, [("retries", WARNING)] if setup.target == "kubeflow" else []),
+        ({"maxRetryCount": 2, "backoffMaxDuration": "60s"}, []),
+        ({}, []),
+    ):
+        job = json.loads(path.read_text())
+        job.get("pipelineSpec", job)["root"]["dag"]["tasks"]["embed"]["retryPolicy"] = policy
+        path.write_text(json.dumps(job))
+        assert [(found.check, found.severity) for found in examined(setup)] == expected
+
+
 def test_every_check_is_found_by_its_name() -> None:
     from kubeflow.doctor.checks import compiled
 
