@@ -26,6 +26,7 @@ test-full: setup
 # Runs in the pods of a real Kubernetes and a real Kubeflow Pipelines on this machine; tests/cluster says what it needs.
 test-cluster: setup
 	KFP_SOURCE=$(KFP_SOURCE) $(PY) -m pytest -m full tests/cluster
+
 # The benchmark alone, in a fresh environment of every Python that it supports and this machine has; and of one, beside
 # the libraries that encoders come in.
 test-pythons: setup
