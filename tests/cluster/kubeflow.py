@@ -126,8 +126,8 @@ class KubeflowPipelines:
         manifests = self.source / "manifests" / "kustomize"
         node.kubectl("apply", "--server-side", "-k", str(manifests / "cluster-scoped-resources"))
         (folder / "volumes" / "minio-pvc" / "minio").mkdir(parents=True, exist_ok=True)
-        for claim, user in (("mysql-pv-claim", 999), ("minio-pvc", 1000), (DATA_CLAIM, 1000)):
-            node.apply(volume(folder / "volumes" / claim, claim, user))
+        for name, user in (("mysql-pv-claim", 999), ("minio-pvc", 1000), (DATA_CLAIM, 1000)):
+            node.apply(volume(folder / "volumes" / name, name, user))
         overlay = folder / "overlay"
         overlay.mkdir(parents=True, exist_ok=True)
         patch = json.dumps([{"op": "add", "path": "/spec/replicas", "value": 0}])
