@@ -370,7 +370,7 @@ def test_python_digest_covers_what_the_module_imports(user_module):
     [
         (
             "wav2vec:large",
-            "no kind is called 'wav2vec'; a spec is KIND:LOCATION with one of hear, hub, log_mel",
+            "no kind is called 'wav2vec'; a spec is KIND:LOCATION with one of hear, hub, jax, keras, log_mel",
         ),
         ("saved_model:/nowhere", "no saved_model.pb in /nowhere"),
         ("hub:/nowhere", "no saved_model.pb in /nowhere"),
@@ -410,7 +410,22 @@ def test_tflite_file_that_is_none(tmp_path):
 
 
 def test_kinds_are_the_modules():
-    assert adapter_kinds() == ("hear", "hub", "log_mel", "python", "run", "saved_model", "tflite")
+    assert adapter_kinds() == (
+        *(
+            "hear",
+            "hub",
+            "jax",
+            "keras",
+            "log_mel",
+            "onnx",
+            "python",
+            "run",
+            "saved_model",
+            "tflite",
+            "torch",
+        ),
+        "transformers",
+    )
 
 
 def test_log_mel_is_the_front_end_of_the_models():

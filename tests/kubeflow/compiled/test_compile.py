@@ -2,7 +2,7 @@
 
 A golden file is reviewed before it is replaced. To write what is compiled now beside the old one, or into FOLDER:
 
-    PYTHONPATH=tests python tests/kubeflow/compiled/test_compile.py [FOLDER]
+    PYTHONPATH=.:tests python tests/kubeflow/compiled/test_compile.py [FOLDER]
 """
 
 from __future__ import annotations
