@@ -93,7 +93,7 @@ def cluster(made_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     )  # fmt: skip
     pipelines = KubeflowPipelines(Path(SOURCE), programs)
     pipelines.build()
-    node = Node(BUILT / "node", programs)
+    node = Node((BUILT / "node").resolve(), programs)
     shutil.rmtree(node.folder, ignore_errors=True)
     data = node.folder / "volumes" / DATA_CLAIM
     shutil.copytree(made_corpus, data / "corpus")
