@@ -62,8 +62,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         r"([a-z][a-z0-9]*):/(?=[^/])", str(path)
     ):  # a Path has one slash of an address' two
         raise LookupError(
-            f"{bucket[1]}://{str(path)[bucket.end() :]}: this manifest lies in a bucket, and clips are read from manifests "
-            "on a disk alone. The bucket's own client shows it; its digest is in the store"
+            f"{bucket[1]}://{str(path)[bucket.end() :]}: this manifest lies in a bucket, and clips are read from "
+            "manifests on a disk alone. The bucket's own client shows it; its digest is in the store"
         )
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
