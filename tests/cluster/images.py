@@ -104,7 +104,10 @@ class Images:
         )  # fmt: skip
 
     def hand_over(self, image: str, node: Node) -> None:
-        """Puts an image among those of the node's containerd."""
+        """Puts an image among those of the node's containerd, if it is not the one that is there."""
+        (listed,) = json.loads(self.buildah("images", "--json", image))
+        if {image, f"sha256:{listed['id']}"} <= set(node.ctr("images", "list", "--quiet").split()):
+            return
         archive = self._folder / "image.tar"
         try:
             self.buildah("push", "--quiet", image, f"docker-archive:{archive}:{image}")

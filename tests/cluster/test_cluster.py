@@ -94,9 +94,10 @@ def cluster(made_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     pipelines = KubeflowPipelines(Path(SOURCE), programs)
     pipelines.build()
     node = Node((BUILT / "node").resolve(), programs)
-    shutil.rmtree(node.folder, ignore_errors=True)
+    node.forget()
     data = node.folder / "volumes" / DATA_CLAIM
     shutil.copytree(made_corpus, data / "corpus")
+    (data / "workspace").mkdir()  # else `hares compile` makes it, for this user
     try:
         node.start()
         pipelines.make_images(Images(BUILT / "images"), node)
