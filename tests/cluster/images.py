@@ -106,7 +106,8 @@ class Images:
     def hand_over(self, image: str, node: Node) -> None:
         """Puts an image among those of the node's containerd, if it is not the one that is there."""
         (listed,) = json.loads(self.buildah("images", "--json", image))
-        if {image, f"sha256:{listed['id']}"} <= set(node.ctr("images", "list", "--quiet").split()):
+        there = node.ctr("images", "list", "--quiet").split()
+        if image in there and any(name.startswith(f"sha256:{listed['id']}") for name in there):
             return
         archive = self._folder / "image.tar"
         try:
