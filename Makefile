@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
 
-.PHONY: setup demo check test test-full test-pythons lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full test-pythons test-cluster lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,10 @@ test: setup
 
 test-full: setup
 	$(PY) -m pytest -m full
+
+# Runs in the pods of a real Kubernetes and a real Kubeflow Pipelines on this machine; tests/cluster says what it needs.
+test-cluster: setup
+	KFP_SOURCE=$(KFP_SOURCE) $(PY) -m pytest -m full tests/cluster
 
 # The benchmark alone, in a fresh environment of every Python that it supports and this machine has; and of one, beside
 # the libraries that encoders come in.

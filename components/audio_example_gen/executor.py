@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -22,6 +23,7 @@ from tfx.types import artifact_utils
 from components.artifacts import MANIFEST_FILE
 from components.beam_runner import listing_slices, run_and_release
 from components.provenance import record_outputs
+from hares import tfds_source
 from hares.atomic_files import remove_unfinished, write_atomically
 from hares.decoding import Limits
 from hares.ingest import (
@@ -49,13 +51,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """See `AudioExampleGen` for the execution properties."""
+        """See `AudioExampleGen` for the execution properties.
+
+        Raises:
+            ValueError: a source's folder is missing where the step runs, or nothing is left to pretrain on.
+        """
         self._log_startup(input_dict, output_dict, exec_properties)
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         manifest = artifact_utils.get_single_instance(output_dict["manifest"])
         sources: dict[str, str] = json.loads(exec_properties["sources"])
         splits: list[str] = json.loads(exec_properties["splits"])
 
+        _require_folders(sources)
         listed, listing_rejected = count_listed(sources, splits)
         shards = {split: _num_shards(listed[split], exec_properties["clips_per_shard"]) for split in splits}
         for split in splits:
@@ -73,6 +80,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | "Ingest" >> beam.ParDo(write)
             )
         content, rejected = build_manifest(sources, splits, _read_summaries(manifest.uri), listing_rejected)
+        _require_clips(content, sources, splits)
         fileio.rmtree(os.path.join(manifest.uri, "summaries"))
         for folder in (manifest.uri, *(os.path.join(examples.uri, f"Split-{split}") for split in splits)):
             remove_unfinished(folder)
@@ -117,6 +125,26 @@ class _IngestShard(beam.DoFn):
         )
         write_atomically(
             os.path.join(self._manifest_uri, "summaries", f"{name}.json"), json.dumps(vars(summary))
+        )
+
+
+def _require_folders(sources: Mapping[str, str]) -> None:
+    """A folder was there when the run was resolved; in a pod, a volume that is not mounted would look like no clips."""
+    for root in sources.values():
+        folder = tfds_source.data_dir_of(root) or Path(root)
+        if not folder.is_dir():
+            raise ValueError(
+                f"ingestion: there is no folder {folder} where this step runs; mount the volume that holds it at the "
+                "path that it had when the pipeline was compiled (`volumes` of the cluster file)"
+            )
+
+
+def _require_clips(content: Mapping[str, Any], sources: Mapping[str, str], splits: list[str]) -> None:
+    """Pretraining needs a clip at least; a benchmark task without any is reported as not scored."""
+    if splits == ["train"] and not content["splits"]["train"]["used"]:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(content["rejected"].items()))
+        raise ValueError(
+            f"ingestion: {', '.join(sources.values())} has no clip to train on ({reasons or 'no audio file found'})"
         )
 
 

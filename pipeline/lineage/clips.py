@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         LookupError: there is none; the message names the file.
     """
     path = folder / MANIFEST_FILE
+    if bucket := re.match(
+        r"([a-z][a-z0-9]*):/(?=[^/])", str(path)
+    ):  # a Path has one slash of an address' two
+        raise LookupError(
+            f"{bucket[1]}://{str(path)[bucket.end() :]}: this manifest lies in a bucket, and clips are read from "
+            "manifests on a disk alone. The bucket's own client shows it; its digest is in the store"
+        )
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -29,11 +29,15 @@ from ml_metadata.proto import metadata_store_service_pb2_grpc as service_grpc
 CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def servicer(path: Path) -> Any:
-    """Answers all of the service's calls that the library knows; the others stay UNIMPLEMENTED."""
+def sqlite_config(path: Path) -> pb.ConnectionConfig:
     config = pb.ConnectionConfig()
     config.sqlite.filename_uri = str(path)
     config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return config
+
+
+def servicer(config: pb.ConnectionConfig) -> Any:
+    """Answers all of the service's calls that the library knows; the others stay UNIMPLEMENTED."""
     options = pb.MigrationOptions().SerializeToString()
     store = library.CreateMetadataStore(config.SerializeToString(), options)
     lock = threading.Lock()  # the library's store is for one thread
@@ -64,7 +68,7 @@ def serve(arguments: Sequence[str]) -> None:
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args(arguments)
     server = grpc.server(ThreadPoolExecutor(4))
-    service_grpc.add_MetadataStoreServiceServicer_to_server(servicer(options.store), server)
+    service_grpc.add_MetadataStoreServiceServicer_to_server(servicer(sqlite_config(options.store)), server)
     place = f"127.0.0.1:{options.port}"
     if options.key:
         pairs = [(options.key.read_bytes(), options.certificate.read_bytes())]

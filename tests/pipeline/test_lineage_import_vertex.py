@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 from google.cloud.aiplatform_v1.types import execution
-from google.protobuf import json_format
 from ml_metadata.metadata_store import MetadataStore
-from ml_metadata.proto import metadata_store_pb2 as pb
 
 from cli.commands.metadata import command as metadata_command
 from cli.errors import CommandError, ExitCode
 from kits.lineage_stores import StoreWriter, memory_store, open_store
-from kits.vertex_metadata import BINDING, ROOT, TOKEN, Content, Service, State, serving, two_runs
+from kits.vertex_metadata import ROOT, TOKEN, Service, assert_whole, serving, two_runs
 from pipeline.lineage.diff import diff
 from pipeline.lineage.importing.recorded import ImportFailedError
 from pipeline.lineage.importing.rest import GivenToken, Patience, RestClient
@@ -81,60 +79,6 @@ def importing(workspace: Path, service: Service, *arguments: str) -> subprocess.
         command(workspace, service, *arguments), env=environment(), capture_output=True, text=True,
         timeout=120, check=False,
     )  # fmt: skip
-
-
-def assert_whole(store: MetadataStore, content: Content, *runs: str) -> None:
-    """The store against the server's own content, node by node, through the raw API."""
-    inside = {name for run in runs for name in content.inside[f"{ROOT}/contexts/{run}"]}
-    events = [e for e in content.events if e.execution in inside]
-    inside |= {e.artifact for e in events}
-    artifacts = {a.external_id: a for a in store.get_artifacts()}
-    executions = {e.external_id: e for e in store.get_executions()}
-    assert set(artifacts) == inside & set(content.artifacts) and len(artifacts) == len(store.get_artifacts())
-    assert set(executions) == inside & set(content.executions) and len(executions) == len(
-        store.get_executions()
-    )
-    for name, artifact in artifacts.items():
-        theirs = content.artifacts[name]
-        assert artifact.uri == theirs.uri and artifact.state == pb.Artifact.LIVE
-        assert artifact.type == theirs.schema_title.removeprefix("tfx.")
-        assert_properties(artifact, theirs, skip={"current_model_id"})
-    for name, ours in executions.items():
-        theirs = content.executions[name]
-        assert ours.type == theirs.schema_title
-        assert pb.Execution.State.Name(ours.last_known_state) == State(theirs.state).name
-        assert_properties(ours, theirs, skip={BINDING})
-    names = {a.id: key for key, a in artifacts.items()}
-    steps = {e.id: key for key, e in executions.items()}
-    written = [
-        (names[e.artifact_id], steps[e.execution_id], pb.Event.Type.Name(e.type), e.path.steps[0].key)
-        for e in store.get_events_by_execution_ids([e.id for e in executions.values()])
-    ]
-    wanted = []
-    for e in events:
-        binding = struct(content.executions[e.execution])[BINDING]
-        side = e.type_.name
-        (key,) = [k for k, v in binding.items() if v == [e.artifact] and k.startswith(side.lower())]
-        wanted.append((e.artifact, e.execution, side, key.partition(":")[2]))
-    assert sorted(written) == sorted(wanted)
-    for run in runs:
-        context = store.get_context_by_type_and_name("pipeline_run", run)
-        above = {(c.type, c.name) for c in store.get_parent_contexts_by_context(context.id)}
-        assert above == {("pipeline", "hares"), ("system.Experiment", "nightly")}
-        members = {n.external_id for n in store.get_executions_by_context(context.id)}
-        members |= {n.external_id for n in store.get_artifacts_by_context(context.id)}
-        assert members == content.inside[f"{ROOT}/contexts/{run}"]
-
-
-def struct(node: Any) -> dict[str, Any]:
-    return dict(json_format.MessageToDict(type(node).pb(node).metadata))
-
-
-def assert_properties(ours: Any, theirs: Any, skip: set[str]) -> None:
-    for name, value in struct(theirs).items():
-        if name not in skip:
-            written = ours.custom_properties[name.removeprefix("input:")]
-            assert getattr(written, written.WhichOneof("value")) == value, name
 
 
 def test_two_runs_are_whole_and_a_second_import_adds_nothing(service: Service, client: RestClient) -> None:
