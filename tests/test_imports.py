@@ -20,18 +20,9 @@ TFX = {
     "kfp",
 }
 FRAMEWORKS = {
-    *(
-        "tensorflow",
-        "keras",
-        "tf_keras",
-        "tensorflow_addons",
-        "tensorflow_datasets",
-        "torch",
-        "jax",
-        "onnxruntime",
-    ),
-    *("transformers"),
-}
+    "tensorflow", "keras", "tf_keras", "tensorflow_addons", "tensorflow_datasets", "torch", "jax", "onnxruntime",
+    "transformers",
+}  # fmt: skip
 OURS = {"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds", "hares_command"}
 LOADED = (
     "import sys; before = set(sys.modules); {}\n"
