@@ -112,9 +112,9 @@ def files(clips, tmp_path_factory):
 def test_classification_overfits(clips, files, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "load_encoder", lambda encoder: RECORD)
     config = TrainingConfig(
-        encoder=RECORD.name, objective="classification", steps=400, batch_size=CLIPS, warmup_steps=10,
-        peak_learning_rate=1e-2, crop_seconds=0.4, mixing_alpha=1000.0, mixing_beta=1.0, steps_per_loop=25,
-        checkpoint_every_steps=400,
+        encoder=RECORD.name, objective="classification", steps=500, batch_size=CLIPS, warmup_steps=10,
+        peak_learning_rate=5e-3, crop_seconds=0.4, mixing_alpha=1000.0, mixing_beta=1.0, steps_per_loop=25,
+        checkpoint_every_steps=500,
     )  # fmt: skip
     result = train(config, [files["log_mel"]], NUM_CLASSES, str(tmp_path))
     disable_op_determinism()
