@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -218,7 +217,7 @@ def _print_manifest(console: Terminal, manifest: Any) -> None:
         if name in manifest.custom_properties:
             value = manifest.custom_properties[name]
             console.print(f"  {name} {getattr(value, value.WhichOneof('value'))}", soft_wrap=True)
-    for number, clip in enumerate(source_clips(Path(manifest.uri))):
+    for number, clip in enumerate(source_clips(manifest.uri)):
         if number == _SHOWN_CLIPS:
             console.print("  ... all with --clips")
             break

@@ -13,7 +13,7 @@ from pathlib import Path
 from kubeflow.clusters import ServiceConfig
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.importing.recorded import ImportFailedError, RecordedRun
-from pipeline.lineage.importing.rest import GoogleToken, Patience, RestClient
+from pipeline.lineage.importing.rest import GoogleToken, Patience, ReadToken, RestClient
 from pipeline.lineage.importing.writer import Imported, write_runs
 
 
@@ -49,31 +49,16 @@ def _of_vertex(config: ServiceConfig) -> tuple[list[str], Callable[[str], Record
         from pipeline.lineage.importing.vertex import VertexStore, list_runs, read_run
     place = VertexStore(config.project, config.region)
     patience = Patience(config.timeout_seconds, config.retries + 1, config.backoff_seconds)
-    tokens = _SettingsToken(config)
+    tokens = ReadToken(lambda: _token(config))
     client = RestClient(
         config.endpoint or place.endpoint, tokens if tokens.token() else GoogleToken(), patience
     )
     return list_runs(client, place), lambda run: read_run(client, place, run)
 
 
-class _SettingsToken:
-    """The bearer token of the cluster file's `service`, read again when it is refused."""
-
-    def __init__(self, config: ServiceConfig):
-        self._config = config
-        self._token = self._read()
-
-    def token(self) -> str:
-        """The token."""
-        return self._token
-
-    def renew(self) -> bool:
-        """Whether there is another one by now."""
-        old, self._token = self._token, self._read()
-        return self._token != old
-
-    def _read(self) -> str:
-        try:
-            return self._config.token()
-        except ValueError as error:
-            raise ImportFailedError(str(error), refused=True) from error
+def _token(config: ServiceConfig) -> str:
+    """The bearer token of the cluster file's `service`."""
+    try:
+        return config.token()
+    except ValueError as error:
+        raise ImportFailedError(str(error), refused=True) from error

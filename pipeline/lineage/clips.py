@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+Address = str | os.PathLike[str]
+"""Where a manifest lies, as its artifact says: a folder, or a place in a bucket."""
 MANIFEST_FILE = "manifest.json"  # components.audio_example_gen writes these
 _LISTS = ("clips-*.jsonl", "clips-*.jsonl.gz")
 
@@ -51,20 +52,18 @@ class ClipChange:
     after: SourceClip | None
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(address: Address) -> dict[str, Any]:
     """Reads a manifest.
 
     Raises:
-        LookupError: there is none; the message names the file.
+        LookupError: there is none on a disk; the message names the file.
     """
-    path = folder / MANIFEST_FILE
-    if bucket := re.match(
-        r"([a-z][a-z0-9]*):/(?=[^/])", str(path)
-    ):  # a Path has one slash of an address' two
+    if "://" in os.fspath(address):
         raise LookupError(
-            f"{bucket[1]}://{str(path)[bucket.end() :]}: this manifest lies in a bucket, and clips are read from "
-            "manifests on a disk alone. The bucket's own client shows it; its digest is in the store"
+            f"{address}/{MANIFEST_FILE}: this manifest lies in a bucket, and clips are read from manifests on a disk "
+            "alone. The bucket's own client shows it; its digest is in the store"
         )
+    path = Path(address) / MANIFEST_FILE
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -74,35 +73,35 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def source_clips(folder: Path) -> Iterator[SourceClip]:
+def source_clips(address: Address) -> Iterator[SourceClip]:
     """Every clip of a manifest, one at a time, list by list.
 
     Raises:
-        LookupError: the folder holds no manifest.
+        LookupError: no manifest is there.
     """
-    roots: dict[str, str] = read_manifest(folder)["sources"]
-    for file, line in _lines(folder):
+    roots: dict[str, str] = read_manifest(address)["sources"]
+    for file, line in _lines(Path(address)):
         yield _clip(file.name, json.loads(line), roots)
 
 
-def find_clips(folder: Path, path: str, sha256: str) -> Iterator[SourceClip]:
+def find_clips(address: Address, path: str, sha256: str) -> Iterator[SourceClip]:
     """Clips that came from a file: by its path, or by its bytes under any name.
 
     Args:
-        folder: the manifest's.
+        address: the manifest's.
         path: absolute, or "" to look by bytes alone.
         sha256: of the file, or "" to look by path alone.
     """
-    for clip in source_clips(folder):
+    for clip in source_clips(address):
         if (path and clip.path == path) or (sha256 and clip.sha256 == sha256):
             yield clip
 
 
-def changed_clips(before: Path, after: Path) -> list[ClipChange]:
+def changed_clips(before: Address, after: Address) -> list[ClipChange]:
     """The clips that differ between two manifests, by id and split: in bytes or labels, or in one manifest only.
 
     Raises:
-        LookupError: a folder holds no manifest.
+        LookupError: a manifest is missing.
     """
     first, second = _hashes(before), _hashes(after)
     different = set(np.setxor1d(first, second)["name"].tolist())
@@ -119,11 +118,11 @@ def changed_clips(before: Path, after: Path) -> list[ClipChange]:
 _HASHES = np.dtype([("name", np.uint64), ("content", np.uint64)])
 
 
-def _hashes(folder: Path) -> np.ndarray:
+def _hashes(address: Address) -> np.ndarray:
     return np.fromiter(
         (
             (_hash(clip.split, clip.clip_id), _hash(clip.sha256, json.dumps(clip.labels)))
-            for clip in source_clips(folder)
+            for clip in source_clips(address)
         ),
         dtype=_HASHES,
     )
@@ -134,10 +133,10 @@ def _hash(*texts: str) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _named(folder: Path, names: set[int]) -> dict[tuple[str, str], SourceClip]:
+def _named(address: Address, names: set[int]) -> dict[tuple[str, str], SourceClip]:
     return {
         (clip.split, clip.clip_id): clip
-        for clip in source_clips(folder)
+        for clip in source_clips(address)
         if _hash(clip.split, clip.clip_id) in names
     }
 

@@ -73,7 +73,7 @@ def diff(store: MetadataStore, first: RunSummary, second: RunSummary) -> RunDiff
         pair = [found.get(node) for found in artifacts]
         digests = [a.custom_properties["content_digest"].string_value if a else "" for a in pair]
         if digests[0] != digests[1]:
-            changes = changed_clips(Path(pair[0].uri), Path(pair[1].uri)) if pair[0] and pair[1] else []
+            changes = changed_clips(pair[0].uri, pair[1].uri) if pair[0] and pair[1] else []
             data.append(DataDifference(node, digests[0], digests[1], tuple(changes)))
     reports = [found[REPORT_TYPE].uri for found in artifacts if REPORT_TYPE in found]
     names = dict.fromkeys([*first.scores, *second.scores])

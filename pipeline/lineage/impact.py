@@ -77,7 +77,7 @@ def impact_of_file(store: MetadataStore, file: str) -> Impact:
     unread = []
     for manifest in manifests:
         try:
-            found = tuple(find_clips(Path(manifest.uri), path, sha256))
+            found = tuple(find_clips(manifest.uri, path, sha256))
         except LookupError:
             unread.append(manifest)
             continue

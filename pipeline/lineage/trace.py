@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ml_metadata.metadata_store import MetadataStore
@@ -55,7 +54,7 @@ class Trace:
             LookupError: a manifest's folder is gone.
         """
         for manifest in self.manifests:
-            yield from source_clips(Path(manifest.uri))
+            yield from source_clips(manifest.uri)
 
 
 def trace(store: MetadataStore, target: LineageTarget) -> Trace:

@@ -47,7 +47,6 @@ USERS = {
     "controller-manager": ("system:kube-controller-manager", ""),
     "scheduler": ("system:kube-scheduler", ""),
     "proxy": ("system:kube-proxy", ""),
-    "dns": ("admin", "system:masters"),
 }
 
 
@@ -83,7 +82,7 @@ class Node:
     Attributes:
         folder: everything that the node keeps; etcd's data, images and containers too.
         programs: what `build` has made.
-        processes: by name, so that a test may kill one; `start_program` starts it again.
+        processes: by name; each ends with the node.
     """
 
     folder: Path
@@ -145,11 +144,6 @@ class Node:
             self._command(name), stdout=log, stderr=log, cwd=self.folder, start_new_session=True
         )
         log.close()
-
-    def kill(self, name: str) -> None:
-        """kill -9, as a machine's fault would."""
-        self.processes[name].kill()
-        self.processes[name].wait()
 
     def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> str:
         done = subprocess.run(
@@ -308,7 +302,7 @@ runtime_type = "io.containerd.runc.v2"
         }))  # fmt: skip
         (self.folder / "Corefile").write_text(
             f".:53 {{\n    bind {ADDRESS}\n    errors\n    kubernetes cluster.local in-addr.arpa {{\n"
-            f"        kubeconfig {self.folder}/dns.json node\n        pods insecure\n    }}\n    cache 5\n}}\n"
+            f"        kubeconfig {self.folder}/admin.json node\n        pods insecure\n    }}\n    cache 5\n}}\n"
         )
 
     def _name_service(self) -> None:
@@ -324,43 +318,41 @@ runtime_type = "io.containerd.runc.v2"
 
     def _command(self, name: str) -> list[str]:
         folder, own = self.folder, str(self.programs / name)
-        configured = ["--kubeconfig", f"{folder}/{{}}.json"]
-
-        def of(user: str) -> list[str]:
-            return [part.format(user) for part in configured]
-
-        if name == "etcd":
-            clients, peers = "http://127.0.0.1:23790", "http://127.0.0.1:23800"
-            return ["etcd", "--data-dir", f"{folder}/etcd", "--listen-client-urls", clients,
-                    "--advertise-client-urls", clients, "--listen-peer-urls", peers,
-                    "--initial-advertise-peer-urls", peers, "--initial-cluster", f"default={peers}",
-                    "--unsafe-no-fsync"]  # fmt: skip
-        if name == "containerd":
-            return ["containerd", "--config", f"{folder}/containerd.toml"]
-        if name == "coredns":
-            return [own, "-conf", f"{folder}/Corefile"]
-        if name == "kube-apiserver":
-            return [own, "--etcd-servers=http://127.0.0.1:23790", f"--service-cluster-ip-range={SERVICE_RANGE}",
-                    f"--advertise-address={ADDRESS}", "--secure-port=6443", f"--tls-cert-file={folder}/server.pem",
-                    f"--tls-private-key-file={folder}/server.key", f"--token-auth-file={folder}/tokens.csv",
-                    f"--client-ca-file={folder}/ca.pem", "--authorization-mode=Node,RBAC",
-                    "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
-                    "--kubelet-preferred-address-types=InternalIP",
-                    f"--service-account-key-file={folder}/accounts.key",
-                    f"--service-account-signing-key-file={folder}/accounts.key",
-                    "--service-account-issuer=https://kubernetes.default.svc"]  # fmt: skip
-        if name == "kube-controller-manager":
-            return [own, *of("controller-manager"), "--leader-elect=false", "--use-service-account-credentials=true",
-                    f"--service-account-private-key-file={folder}/accounts.key", f"--root-ca-file={folder}/ca.pem",
-                    f"--service-cluster-ip-range={SERVICE_RANGE}"]  # fmt: skip
-        if name == "kube-scheduler":
-            return [own, *of("scheduler"), "--leader-elect=false"]
-        if name == "kube-proxy":
-            return [own, *of("proxy"), "--proxy-mode=iptables", f"--cluster-cidr={POD_RANGE}",
-                    f"--hostname-override={self.name}", "--conntrack-max-per-core=0",
-                    "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0"]  # fmt: skip
-        if name == "kubelet":
-            return [own, *of("kubelet"), f"--config={folder}/kubelet-config.json",
-                    f"--hostname-override={self.name}", f"--node-ip={ADDRESS}",
-                    f"--root-dir={folder}/kubelet"]  # fmt: skip
-        raise ValueError(name)
+        clients, peers = "http://127.0.0.1:23790", "http://127.0.0.1:23800"
+        commands = {
+            "etcd": [
+                "etcd", f"--data-dir={folder}/etcd", f"--listen-client-urls={clients}",
+                f"--advertise-client-urls={clients}", f"--listen-peer-urls={peers}",
+                f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}", "--unsafe-no-fsync",
+            ],
+            "containerd": ["containerd", f"--config={folder}/containerd.toml"],
+            "coredns": [own, f"-conf={folder}/Corefile"],
+            "kube-apiserver": [
+                own, f"--etcd-servers={clients}", f"--service-cluster-ip-range={SERVICE_RANGE}",
+                f"--advertise-address={ADDRESS}", "--secure-port=6443", f"--tls-cert-file={folder}/server.pem",
+                f"--tls-private-key-file={folder}/server.key", f"--token-auth-file={folder}/tokens.csv",
+                f"--client-ca-file={folder}/ca.pem", "--authorization-mode=Node,RBAC",
+                "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
+                "--kubelet-preferred-address-types=InternalIP",
+                f"--service-account-key-file={folder}/accounts.key",
+                f"--service-account-signing-key-file={folder}/accounts.key",
+                "--service-account-issuer=https://kubernetes.default.svc",
+            ],
+            "kube-controller-manager": [
+                own, f"--kubeconfig={folder}/controller-manager.json", "--leader-elect=false",
+                "--use-service-account-credentials=true", f"--root-ca-file={folder}/ca.pem",
+                f"--service-account-private-key-file={folder}/accounts.key",
+                f"--service-cluster-ip-range={SERVICE_RANGE}",
+            ],
+            "kube-scheduler": [own, f"--kubeconfig={folder}/scheduler.json", "--leader-elect=false"],
+            "kube-proxy": [
+                own, f"--kubeconfig={folder}/proxy.json", "--proxy-mode=iptables", f"--cluster-cidr={POD_RANGE}",
+                f"--hostname-override={self.name}", "--conntrack-max-per-core=0",
+                "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
+            ],
+            "kubelet": [
+                own, f"--kubeconfig={folder}/kubelet.json", f"--config={folder}/kubelet-config.json",
+                f"--hostname-override={self.name}", f"--node-ip={ADDRESS}", f"--root-dir={folder}/kubelet",
+            ],
+        }  # fmt: skip
+        return commands[name]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load
 SPLIT_BY_THE_WHOLE_LIST = ("speech_commands_v1", "speech_commands_v2", "voxforge")
 _SUFFIXES = (".csv", ".json", ".txt", ".tsv")
 _SCALE = 0.02
+
+
+def copy_layout(made: Path, task: str, to: Path) -> Path:
+    """A copy of a task's data set out of what `make_layouts` wrote, to be spoilt; its folder below `to`."""
+    dataset = load_task(task).dataset
+    return Path(shutil.copytree(made / dataset, to / dataset))
 
 
 def make_layouts(out: Path) -> dict[str, list[Path]]:

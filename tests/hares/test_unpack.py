@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from fuzz.fuzz_layouts import make_layouts
+from fuzz.fuzz_layouts import copy_layout, make_layouts
 from hares.corpus import check_corpus
 from hares.files import walk_files
 from hares.reading import scan
@@ -35,10 +35,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("unpack") / "corpus"
     make_layouts(root)
     return root
-
-
-def copy(template: Path, task: str, to: Path) -> Path:
-    return Path(shutil.copytree(template / load_task(task).dataset, to / load_task(task).dataset))
 
 
 def splits(task: str, root: Path) -> list[tuple[str, tuple[int, ...], str]]:
@@ -133,7 +129,7 @@ PACKED = {pack.__name__: pack for pack in _PACKS}
 
 @pytest.mark.parametrize("task", sorted(PACKED))
 def test_an_archive_becomes_the_folder_that_is_read(task: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     before = splits(task, root)
     PACKED[task](root)
     assert not any(isinstance(item, Clip) for item in scan(task, root))
@@ -167,7 +163,7 @@ def segments(root: Path) -> dict[str, Path]:
 
 def test_parquet_of_hugging_face(template: Path, tmp_path: Path) -> None:
     """agkphysics/AudioSet's columns: video_id, audio {bytes, path}, labels, human_labels; data/bal_train/00.parquet."""
-    root = copy(template, "audioset", tmp_path)
+    root = copy_layout(template, "audioset", tmp_path)
     before = splits("audioset", root)
     for part, short in (("balanced_train", "bal_train"), ("eval", "eval")):
         paths = sorted((root / "audio" / part).iterdir())
@@ -248,7 +244,7 @@ def test_parquet_that_holds_code_is_refused(before: str, said: str, tmp_path: Pa
 
 def test_shards_of_webdataset(template: Path, tmp_path: Path) -> None:
     """`<key>.flac` beside `<key>.json` in numbered tars without folders."""
-    root = copy(template, "audioset", tmp_path)
+    root = copy_layout(template, "audioset", tmp_path)
     before = splits("audioset", root)
     for part in ("balanced_train", "eval"):
         with tarfile.open(root / f"audio/{part}-000000.tar", "w") as file:
@@ -266,7 +262,7 @@ def test_tfrecords_of_nsynth(template: Path, tmp_path: Path) -> None:
     """The features that TensorFlow Datasets' builder reads: note_str, audio as floats, pitch, instrument_str, ..."""
     import tensorflow as tf
 
-    root = copy(template, "nsynth_pitch", tmp_path)
+    root = copy_layout(template, "nsynth_pitch", tmp_path)
     before = {task: splits(task, root) for task in ("nsynth_pitch", "nsynth_instrument")}
     for part in ("train", "valid", "test"):
         folder = root / f"nsynth-{part}"

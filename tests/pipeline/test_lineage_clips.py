@@ -113,4 +113,4 @@ def test_a_manifest_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
 def test_a_manifest_in_a_bucket_is_said_to_be_there_and_not_gone() -> None:
     """As the store of an imported Kubeflow run names it."""
     with pytest.raises(LookupError, match=r"^minio://bucket/run/manifest/manifest\.json: .* in a bucket"):
-        list(source_clips(Path("minio://bucket/run/manifest")))
+        list(source_clips("minio://bucket/run/manifest"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -63,23 +63,31 @@ class Patience:
     longest_wait: float = 60.0
 
 
-class GivenToken:
-    """A token from a file, which is read again when the token is refused, or from an environment variable."""
+class ReadToken:
+    """A token that is read again when it is refused."""
 
-    def __init__(self, file: Path | None = None, variable: str = ""):
-        self._file, self._variable = file, variable
-        self._token = self._read()
+    def __init__(self, read: Callable[[], str]):
+        self._read = read
+        self._token = read()
 
     def token(self) -> str:
         """The token."""
         return self._token
 
     def renew(self) -> bool:
-        """Reads the file again: whether another token is in it."""
+        """Reads it again: whether it is another one by now."""
         old, self._token = self._token, self._read()
         return self._token != old
 
-    def _read(self) -> str:
+
+class GivenToken(ReadToken):
+    """A token from a file, or from an environment variable."""
+
+    def __init__(self, file: Path | None = None, variable: str = ""):
+        self._file, self._variable = file, variable
+        super().__init__(self._read_given)
+
+    def _read_given(self) -> str:
         if self._file is None:
             token = os.environ.get(self._variable, "").strip()
             where = f"--token-env {self._variable}: the environment variable is not set"

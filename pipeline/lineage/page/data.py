@@ -117,7 +117,7 @@ def _clips(manifests: Sequence[pb.Artifact], limit: int) -> dict[str, Any]:
     for behind, manifest in zip(range(len(by_size), 0, -1), by_size, strict=True):
         share = left // behind
         try:
-            clips = list(itertools.islice(source_clips(Path(manifest.uri)), share + 1))
+            clips = list(itertools.islice(source_clips(manifest.uri), share + 1))
         except (LookupError, OSError, ValueError) as error:
             why = error.args[0] if isinstance(error, LookupError) else error
             found[str(manifest.id)] = {"clips": [], "note": printable(f"Not read: {why}")}

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.fuzz_layouts import make_layouts
+from fuzz.fuzz_layouts import copy_layout, make_layouts
 from hares.corpus import check_corpus
 from hares.reading import scan
-from hares.task import Clip, Reason, Rejected, load_task, task_names
+from hares.task import Clip, Reason, Rejected, task_names
 
 NAME = re.compile(r"[\w./-]+\.(?:wav|mp3)")  # in all indexes but those that name clips without a suffix
 BY_NAME = ("esc50", "fluent_speech_commands", "magnatagatune", "tut18", "voxceleb1")
@@ -40,10 +40,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def copy(template: Path, task: str, to: Path) -> Path:
-    return Path(shutil.copytree(template / load_task(task).dataset, to / load_task(task).dataset))
-
-
 def splits(task: str, root: Path) -> dict[str, str]:
     """Split by clip."""
     return {item.clip_id: item.split for item in scan(task, root) if isinstance(item, Clip)}
@@ -60,7 +56,7 @@ def indexes(root: Path) -> list[Path]:
 @pytest.mark.parametrize("form", sorted(FORMS))
 @pytest.mark.parametrize("task", (*BY_NAME, *BY_LIST))
 def test_the_form_of_a_name_changes_nothing(task: str, form: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     before, known = splits(task, root), len(rejected(task, root))
     for index in indexes(root):
         index.write_text(NAME.sub(lambda found: FORMS[form](found[0]), index.read_text()))
@@ -70,7 +66,7 @@ def test_the_form_of_a_name_changes_nothing(task: str, form: str, template: Path
 
 @pytest.mark.parametrize("task", task_names())
 def test_line_ends_of_windows_change_nothing(task: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     before = splits(task, root)
     for index in indexes(root):
         index.write_bytes(index.read_bytes().replace(b"\n", b"\r\n"))
@@ -108,7 +104,7 @@ def test_line_ends_of_windows_change_nothing(task: str, template: Path, tmp_path
 def test_a_list_that_would_put_test_clips_into_training_is_refused(
     task: str, spoil: Callable[[str], str], template: Path, tmp_path: Path
 ) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     index = root / "testing_list.txt"
     index.write_text(spoil(index.read_text()))
     (item,) = scan(task, root)
@@ -116,7 +112,7 @@ def test_a_list_that_would_put_test_clips_into_training_is_refused(
 
 
 def test_a_clip_in_both_lists_is_refused(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "speech_commands_v1", tmp_path)
+    root = copy_layout(template, "speech_commands_v1", tmp_path)
     first = (root / "testing_list.txt").read_text().splitlines()[0]
     with open(root / "validation_list.txt", "a") as file:
         file.write(f"{first}\n")
@@ -125,7 +121,7 @@ def test_a_clip_in_both_lists_is_refused(template: Path, tmp_path: Path) -> None
 
 
 def test_rows_of_a_split_file_that_name_nothing_are_absent(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "birdsong", tmp_path)
+    root = copy_layout(template, "birdsong", tmp_path)
     before = splits("birdsong", root)
     text = (root / "hares_split.csv").read_text()
     (root / "hares_split.csv").write_text(text.replace("\n", "\n./elsewhere/", 2) + "wav/gone.wav,test\n")
@@ -136,7 +132,7 @@ def test_rows_of_a_split_file_that_name_nothing_are_absent(template: Path, tmp_p
 
 @pytest.mark.parametrize("word", ["eval", "Test", "", "dev"])
 def test_a_word_that_is_no_split_refuses_the_task(word: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, "birdsong", tmp_path)
+    root = copy_layout(template, "birdsong", tmp_path)
     text = (root / "hares_split.csv").read_text()
     (root / "hares_split.csv").write_text(text.replace(",test\n", f",{word}\n", 1))
     (check,) = check_corpus(None, {"birdsong": root}, ["birdsong"], decode_audio=False)
@@ -155,7 +151,7 @@ def test_a_word_that_is_no_split_refuses_the_task(word: str, template: Path, tmp
 def test_lists_that_make_one_split_are_all_there_or_none(
     task: str, name: str, template: Path, tmp_path: Path
 ) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     (root / name).unlink()
     (item,) = scan(task, root)
     assert isinstance(item, Rejected) and item.reason is Reason.INDEX and name in item.detail
@@ -182,7 +178,7 @@ AUDIOSET: dict[str, Callable[[str, str, float, float], str]] = {
 
 @pytest.mark.parametrize("form", sorted(AUDIOSET))
 def test_audioset_as_its_downloaders_name_it(form: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, "audioset", tmp_path)
+    root = copy_layout(template, "audioset", tmp_path)
     before = sorted(splits("audioset", root).values())
     for part in ("balanced_train", "eval"):
         for video, start, end in SEGMENT.findall((root / f"{part}_segments.csv").read_text()):
@@ -224,7 +220,7 @@ MOVES: dict[str, tuple[str, dict[str, str]]] = {
 @pytest.mark.parametrize("name", sorted(MOVES))
 def test_a_folder_as_its_archives_unpack(name: str, template: Path, tmp_path: Path) -> None:
     task, moves = MOVES[name]
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     before = sorted(splits(task, root).values())
     for old, new in moves.items():
         (root / new).parent.mkdir(parents=True, exist_ok=True)
@@ -244,7 +240,7 @@ FOUND = {
 @pytest.mark.parametrize("name", sorted(FOUND))
 def test_the_check_names_the_layout_that_it_found(name: str, template: Path, tmp_path: Path) -> None:
     task, moves = MOVES[name]
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     for old, new in moves.items():
         (root / new).parent.mkdir(parents=True, exist_ok=True)
         (root / old).rename(root / new)
@@ -259,7 +255,7 @@ def test_the_check_names_the_layout_that_it_found(name: str, template: Path, tmp
 def test_recordings_that_were_coded_again_are_found(
     task: str, suffix: str, template: Path, tmp_path: Path
 ) -> None:
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     before = sorted(splits(task, root).values())
     for path in list(root.rglob("*.wav")) + list(root.rglob("*.mp3")):
         path.rename(path.with_suffix(suffix))
@@ -280,7 +276,7 @@ def test_what_is_packed_is_said_in_one_sentence(
     task: str, named: str, template: Path, tmp_path: Path
 ) -> None:
     """No recording is there: the task cannot be used, and its error says what was looked for and what is there."""
-    root = copy(template, task, tmp_path)
+    root = copy_layout(template, task, tmp_path)
     for path in list(root.rglob("*")):
         if path.is_file() and (path not in indexes(root) or task in ("nsynth_pitch", "voxforge")):
             path.unlink()
@@ -295,7 +291,7 @@ def test_what_is_packed_is_said_in_one_sentence(
 
 
 def test_recordings_under_other_names_are_said_in_one_sentence(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "esc50", tmp_path)
+    root = copy_layout(template, "esc50", tmp_path)
     for number, path in enumerate(sorted((root / "audio").iterdir())):
         path.rename(root / "audio" / f"clip{number}.wav")
     (check,) = check_corpus(None, {"esc50": root}, ["esc50"], decode_audio=False)
@@ -303,7 +299,7 @@ def test_recordings_under_other_names_are_said_in_one_sentence(template: Path, t
 
 
 def test_voxforge_sessions_that_are_listed_and_absent(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "voxforge", tmp_path)
+    root = copy_layout(template, "voxforge", tmp_path)
     urls = [
         f"http://site/{path.parent.name}/{path.name}.tgz"
         for path in sorted(root.glob("*/*"))
@@ -326,7 +322,7 @@ def test_voxforge_sessions_that_are_listed_and_absent(template: Path, tmp_path: 
 
 @pytest.mark.parametrize("row", ["http://site/en/speaker-2010", "nonsense", "http://site/en/"])
 def test_a_list_of_voxforge_that_is_cut_off_is_refused(row: str, template: Path, tmp_path: Path) -> None:
-    root = copy(template, "voxforge", tmp_path)
+    root = copy_layout(template, "voxforge", tmp_path)
     with open(root / "voxforge_urls.txt", "a") as file:
         file.write(row)
     (item,) = rejected("voxforge", root)
@@ -334,7 +330,7 @@ def test_a_list_of_voxforge_that_is_cut_off_is_refused(row: str, template: Path,
 
 
 def test_archives_beside_folders_are_named_and_counted(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "voxforge", tmp_path)
+    root = copy_layout(template, "voxforge", tmp_path)
     (root / "voxforge_urls.txt").unlink()
     session = next(path for path in sorted((root / "de").iterdir()) if path.is_dir())
     (root / f"de/{session.name}.tgz").write_bytes(b"unpacked: its folder is there")
@@ -345,7 +341,7 @@ def test_archives_beside_folders_are_named_and_counted(template: Path, tmp_path:
 
 
 def test_a_folder_of_recordings_that_is_a_link_out_is_said(template: Path, tmp_path: Path) -> None:
-    root = copy(template, "audioset", tmp_path)
+    root = copy_layout(template, "audioset", tmp_path)
     (root / "audio").rename(tmp_path / "elsewhere")
     (root / "audio").symlink_to(tmp_path / "elsewhere")
     (check,) = check_corpus(None, {"audioset": root}, ["audioset"], decode_audio=False)
