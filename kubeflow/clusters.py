@@ -50,6 +50,7 @@ _ONLY_FOR = {
         "client_certificate",
         "client_key",
         "metadata_store",
+        "kubeconfig",
     },
     "vertex": {"project", "region", "endpoint"},
 }
@@ -199,6 +200,7 @@ class ServiceConfig:
         client_certificate: file of our certificate for a host that asks for one; may hold the key too.
         client_key: file of its key; "" if it is in `client_certificate`.
         metadata_store: address of Kubeflow's ML Metadata, as in grpc://127.0.0.1:8080; "" if it is not read.
+        kubeconfig: file by which `hares doctor` asks Kubernetes itself, as kubectl does; "" if it is not asked.
         timeout_seconds: longest wait for an answer.
         retries: how often a failed call is repeated, if repeating it is safe.
         backoff_seconds: wait before the first retry; doubled for each further one.
@@ -221,6 +223,7 @@ class ServiceConfig:
     client_certificate: str = ""
     client_key: str = ""
     metadata_store: str = ""
+    kubeconfig: str = ""
     timeout_seconds: float = 30.0
     retries: int = 4
     backoff_seconds: float = 1.0

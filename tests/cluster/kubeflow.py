@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.images import PROJECT, Images
-from cluster.node import HERE, Node, build
+from cluster.node import HERE, REGISTRY, Node, build
 
 NAMESPACE = "kubeflow"
 ARGO = "github.com/argoproj/argo-workflows"
@@ -31,7 +31,7 @@ LEFT_OUT = (
     "cache-server", "cache-deployer-deployment", "ml-pipeline-ui", "ml-pipeline-viewer-crd",
     "ml-pipeline-visualizationserver", "metadata-writer", "metadata-envoy-deployment",
 )  # fmt: skip
-HARES_IMAGE = "localhost/hares:test"
+HARES_IMAGE = f"{REGISTRY}/hares:test"
 DATA_CLAIM = "hares-data"
 
 
@@ -119,7 +119,7 @@ class KubeflowPipelines:
         for target, image in {"pause": "localhost/pause:1", **self.images()}.items():
             images.of_containerfile(image, PROJECT / "tests/cluster/Containerfile", target, self.programs)
             images.hand_over(image, node)
-        images.hand_over(HARES_IMAGE, node)
+        images.push(HARES_IMAGE)
 
     def install(self, node: Node, folder: Path) -> None:
         """Applies the manifests and waits until every deployment is available."""

@@ -1,7 +1,7 @@
 """A Kubernetes of one node, of its own programs, as processes of this machine.
 
 etcd, containerd, runc and the CNI plugins are Debian's; Kubernetes' programs and CoreDNS are built from their Go
-modules (`kubernetes/go.mod`, `coredns/go.mod`). Pods have addresses of their own on a bridge, services are those of
+modules (`kubernetes/go.mod`, `coredns/go.mod`), as is the registry that it pulls from (`registry/go.mod`). Pods have addresses of their own on a bridge, services are those of
 kube-proxy, names those of CoreDNS. Nothing of Kubernetes is left out or replaced.
 """
 
@@ -30,6 +30,8 @@ ADDRESS = "10.99.0.1"  # the node's, on an interface of its own
 INTERFACE = "hares-node"
 POD_RANGE, SERVICE_RANGE = "10.98.0.0/16", "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"
+REGISTRY = "localhost:5000"  # engines call it without TLS, by its name
+KEPT = ("images", "registry")  # of an earlier node, since they take minutes to make
 VERSION = "v1.32.13"  # as kubernetes/go.mod has it; the last minor versions serve no cgroup v1
 PROGRAMS = (
     "kube-proxy",
@@ -104,7 +106,7 @@ class Node:
         self._interface()
         self._certificates()
         self._configurations()
-        for name in ("etcd", "containerd", "kube-apiserver"):
+        for name in ("etcd", "containerd", "registry", "kube-apiserver"):
             self.start_program(name)
         self.wait("the API server", lambda: self.kubectl("get", "--raw", "/readyz") == "ok")
         for name in ("kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "coredns"):
@@ -115,9 +117,9 @@ class Node:
         ))  # fmt: skip
 
     def forget(self) -> None:
-        """Removes what an earlier node left, but for containerd's images."""
+        """Removes what an earlier node left, but for images."""
         for path in self.folder.iterdir() if self.folder.exists() else ():
-            if path.name != "images":
+            if path.name not in KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def stop(self) -> None:
@@ -126,8 +128,8 @@ class Node:
             self._end(name)
         if "containerd" in self.processes:
             self._remove_pods()
-        self._end("containerd")
-        self._end("etcd")
+        for name in ("containerd", "registry", "etcd"):
+            self._end(name)
         subprocess.run(
             [self.programs / "kube-proxy", "--cleanup"], capture_output=True, check=False, timeout=60
         )
@@ -290,6 +292,10 @@ snapshotter = "overlayfs"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 """)
+        (self.folder / "registry.json").write_text(json.dumps({
+            "version": 0.1, "http": {"addr": REGISTRY.replace("localhost", "127.0.0.1")},
+            "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}},
+        }))  # fmt: skip
         (self.folder / "kubelet-config.json").write_text(json.dumps({
             "kind": "KubeletConfiguration", "apiVersion": "kubelet.config.k8s.io/v1beta1",
             "address": ADDRESS, "cgroupDriver": "cgroupfs", "failSwapOn": False,
@@ -326,6 +332,7 @@ runtime_type = "io.containerd.runc.v2"
                 f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}", "--unsafe-no-fsync",
             ],
             "containerd": ["containerd", f"--config={folder}/containerd.toml"],
+            "registry": [own, "serve", f"{folder}/registry.json"],
             "coredns": [own, f"-conf={folder}/Corefile"],
             "kube-apiserver": [
                 own, f"--etcd-servers={clients}", f"--service-cluster-ip-range={SERVICE_RANGE}",

@@ -81,7 +81,7 @@ class Cluster:
 def cluster(made_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     programs = BUILT / "programs"
     build(HERE / "kubernetes", programs, f"-X k8s.io/component-base/version.gitVersion={VERSION}")
-    for module in ("coredns", "minio"):
+    for module in ("coredns", "minio", "registry"):
         build(HERE / module, programs)
     pause = subprocess.run(
         ["go", "list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"], cwd=HERE / "kubernetes", capture_output=True,

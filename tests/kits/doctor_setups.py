@@ -144,13 +144,18 @@ class Setup:
             "image": f"{self.loopback.address}/hares/pipeline:1",
             "pipeline_root": "gs://bucket/hares",
             "workspace": str(self.folder / "workspace"),
+            **({"volumes": {"data": str(self.folder)}} if self.target == "kubeflow" else {}),
         }
         (self.folder / "cluster.yaml").write_text(yaml.safe_dump({**good, **changes}))
 
     def compiled(
-        self, executor: object = None, title: str = "components.Embeddings", machine: str = ""
+        self,
+        executor: object = None,
+        title: str = "components.Embeddings",
+        machine: str = "",
+        audio: str = "",
     ) -> None:
-        """Writes a compiled pipeline of one step, as small as the schema allows."""
+        """Writes a compiled pipeline of one step, as small as the schema allows; `audio` is what it would ingest."""
         properties = {"custom_config": {"runtimeValue": {"constant": machine}}} if machine else {}
         artifact = {"artifactType": {"instanceSchema": f"title: {title}\ntype: object\n"}}
         spec = {
@@ -161,6 +166,9 @@ class Setup:
             "deploymentSpec": {"executors": {"embed": executor or {"container": {"image": self.image}}}},
             "root": {"dag": {"tasks": {"embed": {"inputs": {"parameters": properties}}}}},
         }
+        if audio:
+            sources = {"defaultValue": json.dumps({"esc50": audio}), "parameterType": "STRING"}
+            spec["root"]["inputDefinitions"] = {"parameters": {"ingest_esc50_sources": sources}}
         job = {"pipelineSpec": spec} if self.target == "vertex" else spec
         (self.folder / "compiled.json").write_text(json.dumps(job))
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -35,6 +36,26 @@ def check_workspace(subject: Subject) -> Iterator[Finding]:
         return
     there = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
     yield from _local(there, f"--workspace {subject.workspace}")
+
+
+def check_mounted(subject: Subject) -> Iterator[Finding]:
+    """On Kubeflow, the workspace and the audio lie on a volume that the steps mount."""
+    volumes = subject.cluster.get("volumes") or {}
+    if subject.target != "kubeflow" or not subject.cluster or not isinstance(volumes, Mapping):
+        return
+    mounted = [Path(str(path)) for path in volumes.values()]
+    places = {f"{subject.cluster_file}: workspace": str(subject.cluster.get("workspace") or "")}
+    parameters = subject.compiled.get("root", {}).get("inputDefinitions", {}).get("parameters", {})
+    for name, content in parameters.items():
+        if name.endswith("_sources"):
+            for source, folder in json.loads(content.get("defaultValue") or "{}").items():
+                places[f"{subject.compiled_file}: {name}, {source}"] = folder
+    for where, place in places.items():
+        if Path(place).is_absolute() and not any(Path(place).is_relative_to(path) for path in mounted):
+            yield Finding(
+                "storage", Severity.FATAL, where, f"{place} lies on no volume, so it ends with each step's pod",
+                "mount the volume that holds it, in the cluster file's `volumes`",
+            )  # fmt: skip
 
 
 def check_pipeline_root(subject: Subject) -> Iterator[Finding]:

@@ -328,6 +328,19 @@ def test_a_missing_lock_file_and_a_workspace_that_is_not_mounted_are_said(setup:
     assert (found.check, found.severity) == ("storage", WARNING)
 
 
+@pytest.mark.parametrize("place", ["workspace", "audio", "neither"])
+def test_what_lies_on_no_volume_ends_with_its_pod(setup: Setup, place: str) -> None:
+    there, elsewhere = setup.folder / "corpora", setup.folder.parent
+    setup.compiled(audio=str(elsewhere if place == "audio" else there))
+    setup.cluster(
+        **({"volumes": {"data": str(there)}} if place == "workspace" and setup.target == "kubeflow" else {})
+    )
+    found = [(f.check, f.severity, f.where.split(": ")[-1]) for f in examined(setup)]
+    where = "workspace" if place == "workspace" else "ingest_esc50_sources, esc50"
+    expected = [("storage", FATAL, where)] if setup.target == "kubeflow" and place != "neither" else []
+    assert found == expected
+
+
 @pytest.mark.parametrize("check", ["task_name", "importer"])
 def test_what_kubeflow_alone_refuses(setup: Setup, check: str) -> None:
     """Argo's validator takes no "_" in a task's name, and Kubeflow's importer no path."""
