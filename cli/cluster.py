@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 from cli.errors import CommandError, ExitCode
 
 if TYPE_CHECKING:
-    from kubeflow.clusters import PipelineService
+    from kubeflow.clusters import ClusterRun, PipelineService
 
 _TARGET = click.option(
     "--target", type=click.Choice(["kubeflow", "vertex"]), required=True, help="The kind of cluster."
@@ -51,6 +52,30 @@ def opened(target: str, cluster: Path) -> Iterator[PipelineService]:
         yield service
     except ServiceError as error:
         raise CommandError(str(error), ExitCode.SERVICE) from error
+
+
+def until_ended(service: PipelineService, run: ClusterRun, poll: float, shows: bool) -> ClusterRun:
+    """The run once it has ended; its steps are shown meanwhile."""
+    from cli.cluster_view import ClusterView
+    from cli.terminal import Terminal
+
+    with ClusterView(Terminal(quiet=not shows)) as view:
+        while True:
+            run = service.run(run.run_id)
+            view.show(run)
+            if run.state.ended:
+                return run
+            time.sleep(poll)
+
+
+def check_succeeded(run: ClusterRun) -> None:
+    """Raises CommandError for a run that failed or was cancelled."""
+    if run.state.value != "succeeded":
+        failed = [f"{s.name}: {s.message or s.state.value}" for s in run.steps if s.state.value == "failed"]
+        raise CommandError(
+            f"run {run.run_id} {run.state.value}; {'; '.join(failed) or run.message or 'see its page'}",
+            ExitCode.STEP,
+        )
 
 
 def shown_name(given: str, compiled: Path) -> str:

@@ -23,7 +23,8 @@ from pipeline.settings import SettingError, check_path, override, read_yaml, ref
 if TYPE_CHECKING:
     from pipeline.config import PipelineConfig
 
-# Kinds of steps; the cluster file gives images and resources by kind. `pipeline.pipeline` names the steps.
+# Kinds of steps; the cluster file gives images and resources by kind. `pipeline.pipeline` names the steps; "watch" is a
+# schedule's.
 STEP_KINDS = (
     "ingest",
     "base",
@@ -34,6 +35,7 @@ STEP_KINDS = (
     "embed",
     "evaluator",
     "pusher",
+    "watch",
 )
 # What Kubernetes and Vertex both take as a label.
 _LABEL = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?")

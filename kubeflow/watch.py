@@ -33,7 +33,8 @@ class Watch:
             pattern: path with `{SPAN}` in it once, as for `hares.folder`.
             marker: name of the file that marks a span as complete.
             workspace: ledger, lock and compiled files are kept in its folder `watch/`.
-            command: compiles the pipeline; `{SPAN}` becomes the span's number and `{OUTPUT}` the file to write.
+            command: compiles the pipeline; `{SPAN}` becomes the span's number, `{SOURCE}` the pattern, and `{OUTPUT}`
+                the file to write.
 
         Raises:
             ValueError: the command lacks `{OUTPUT}`, or the pattern does not have `{SPAN}` once.
@@ -80,7 +81,12 @@ class Watch:
             ServiceError: the cluster refused; the ledger stays as it was.
         """
         output = self._folder / f"span-{span}.compiled"
-        words = [w.replace("{SPAN}", str(span)).replace("{OUTPUT}", str(output)) for w in self._command]
+        words = [
+            word.replace("{SPAN}", str(span))
+            .replace("{OUTPUT}", str(output))
+            .replace("{SOURCE}", self._pattern)
+            for word in self._command
+        ]
         output.unlink(missing_ok=True)
         try:
             code = subprocess.run(words, check=False, stdout=subprocess.DEVNULL).returncode
@@ -94,6 +100,11 @@ class Watch:
         run = service.submit(output, f"{output.stem}", key, {})
         self._write({**self._ledger(), str(span): run.run_id})
         return run
+
+    def last_run(self) -> str:
+        """The run of the newest span that was submitted; "" if there is none. Raises WatchError, as `due` does."""
+        done = self._ledger()
+        return done[max(done, key=int)] if done else ""
 
     @property
     def _path(self) -> Path:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from cli.cluster import COMPILED, JSON, PARAMETERS, cluster_options, opened, parse_parameters, shown_name
-from cli.errors import CommandError, ExitCode
-
-if TYPE_CHECKING:
-    from kubeflow.clusters import ClusterRun, PipelineService
+from cli.cluster import (
+    COMPILED,
+    JSON,
+    PARAMETERS,
+    check_succeeded,
+    cluster_options,
+    opened,
+    parse_parameters,
+    shown_name,
+    until_ended,
+)
 
 
 @click.command()
@@ -64,25 +68,8 @@ def command(
         if not as_json:
             say(f"run {run.run_id} ({run.name}), made {run.created}: {run.state.value}", run.url)
         if waits:
-            run = _wait(service, run, poll, shows=not as_json)
+            run = until_ended(service, run, poll, shows=not as_json)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(run), indent=1))
-    if waits and run.state.value != "succeeded":
-        failed = [f"{s.name}: {s.message or s.state.value}" for s in run.steps if s.state.value == "failed"]
-        raise CommandError(
-            f"run {run.run_id} {run.state.value}; {'; '.join(failed) or run.message or 'see its page'}",
-            ExitCode.STEP,
-        )
-
-
-def _wait(service: PipelineService, run: ClusterRun, poll: float, shows: bool) -> ClusterRun:
-    from cli.cluster_view import ClusterView
-    from cli.terminal import Terminal
-
-    with ClusterView(Terminal(quiet=not shows)) as view:
-        while True:
-            run = service.run(run.run_id)
-            view.show(run)
-            if run.state.ended:
-                return run
-            time.sleep(poll)
+    if waits:
+        check_succeeded(run)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from cli.cluster import cluster_options, opened
+from cli.cluster import check_succeeded, cluster_options, opened, until_ended
 from cli.errors import CommandError, ExitCode, store_failures
 from cli.options import METADATA, metadata_address
+
+if TYPE_CHECKING:
+    from kubeflow.clusters import PipelineService
 
 
 @click.command()
@@ -26,6 +30,8 @@ from cli.options import METADATA, metadata_address
 @click.option("--poll", type=click.FloatRange(min=0.01), default=60.0, show_default=True, metavar="SECONDS",
               help="How often to look at the source.")  # fmt: skip
 @click.option("--once", is_flag=True, help="Look once, submit what is due, and end.")
+@click.option("--wait", "waits", is_flag=True,
+              help="Compile for a span only when the run before has ended, as for a warm start.")  # fmt: skip
 @METADATA
 @click.argument("compile_command", metavar="-- COMMAND", nargs=-1, required=True, type=click.UNPROCESSED)
 def command(
@@ -36,21 +42,24 @@ def command(
     workspace: Path,
     poll: float,
     once: bool,
+    waits: bool,
     metadata: str,
     compile_command: tuple[str, ...],
 ) -> None:
     """Compile and submit when a span is complete, once per span, however often this is restarted.
 
-    COMMAND compiles; in it {SPAN} becomes the span's number and {OUTPUT} the file to write. Before it, the runs that
-    the cluster has recorded are imported into the metadata store (by default that of the cluster file's workspace), so
-    that it finds the latest blessed model. On Kubeflow this needs service.metadata_store in the cluster file.
+    COMMAND compiles; in it {SPAN} becomes the span's number, {SOURCE} the pattern, and {OUTPUT} the file to write.
+    Before it, the runs that the cluster has recorded are imported into the metadata store (by default that of the
+    cluster file's workspace), so that it finds the latest blessed model. On Kubeflow this needs service.metadata_store
+    in the cluster file.
 
     \b
     hares watch --target kubeflow --cluster cluster.yaml --source '/data/span-{SPAN}' --workspace W -- \\
-        hares compile --target kubeflow --cluster cluster.yaml --set 'pretraining.span={SPAN}' --output '{OUTPUT}'
+        hares compile --target kubeflow --cluster cluster.yaml --output '{OUTPUT}' \\
+        --set 'pretraining.source={SOURCE}' --set 'pretraining.span={SPAN}'
 
     Exit code 9 if the cluster refused, 8 if a metadata store does not answer, 5 if COMMAND failed; started again, it
-    goes on at that span.
+    goes on at that span. With --wait, 5 also if a run failed; started again, it goes on at the next span.
     """
     from cli.terminal import say
     from kubeflow.watch import Watch, WatchError
@@ -64,9 +73,13 @@ def command(
         with opened(target, cluster) as service, watch.locked():
             while True:
                 for span in watch.due():
+                    if waits and (last := watch.last_run()):
+                        _wait_for(service, last, poll)  # a watcher that was killed did not
                     import_them()
                     run = watch.submit(span, service)
                     say(f"span {span}: run {run.run_id}, {run.state.value}")
+                    if waits:
+                        check_succeeded(until_ended(service, run, poll, shows=True))
                 if once:
                     return
                 time.sleep(poll)
@@ -74,6 +87,17 @@ def command(
         raise CommandError(str(error), ExitCode.DATA) from error
     except WatchError as error:
         raise CommandError(str(error), ExitCode.STEP) from error
+
+
+def _wait_for(service: PipelineService, run_id: str, poll: float) -> None:
+    """Until an earlier run has ended, however it did; one that the cluster has forgotten has."""
+    from kubeflow.clusters import Failure, ServiceError
+
+    try:
+        until_ended(service, service.run(run_id), poll, shows=False)
+    except ServiceError as error:
+        if error.failure is not Failure.NOT_FOUND:
+            raise
 
 
 def _import(target: str, cluster: Path, metadata: str) -> Callable[[], None]:

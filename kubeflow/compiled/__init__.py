@@ -1,6 +1,6 @@
 """Compiled pipelines.
 
 `compile` makes one from our pipeline, `file` reads and writes it, and `local_run` runs it on this machine if `trust`
-finds only our own steps in it. A schedule puts `newest_spans_step` in front. `executor_input` is what the cluster
-passes to each step.
+finds only our own steps in it. `executor_input` is what the cluster passes to each step. `scheduled_watch` makes a
+pipeline that compiles and submits others.
 """

@@ -67,7 +67,7 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
     if cluster.target == "vertex":
         return compiled_text([job])
-    platform = _platform_spec(job, cluster)
+    platform = platform_spec(job, cluster)
     return compiled_text([with_argo_names(job["pipelineSpec"]), *([platform] if platform else [])])
 
 
@@ -171,7 +171,7 @@ def _read_from_buckets(spec: dict[str, Any]) -> None:
         at["constant"] = address
 
 
-def _platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
+def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
     """Kubeflow's second document: node selectors, volumes and labels of each step's pod; {} if there are none."""
     pods = {}
     spec = job["pipelineSpec"]

@@ -18,7 +18,6 @@ from kubeflow.compiled.file import CompiledPipeline, CompiledStep
 _VOLUME_IMPORT = ["python", "-m", "kubeflow.kfp.volume_import"]
 _COMMANDS = (
     ["python", "-m", "kubeflow.entrypoint"],
-    ["python", "-m", "kubeflow.compiled.newest_spans_step"],
     _VOLUME_IMPORT,
 )
 _EXECUTOR = re.compile(r"components(\.[a-z_]+)+\.[A-Za-z]*Executor")

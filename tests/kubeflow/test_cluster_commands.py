@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
-import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from cli.errors import CommandError, ExitCode
@@ -82,24 +85,105 @@ def test_schedules(kfp: KfpServer, folder: Path) -> None:
     assert call("schedule list").output == "no schedules\n"
 
 
-def test_a_schedule_on_the_newest_spans(kfp: KfpServer, folder: Path) -> None:
-    shutil.copy(GOLDEN, "golden.yaml")
-    line = (
-        "schedule create --cron '0 3 * * *' --window 2 --source '/mnt/corpora/span-{SPAN}' golden.yaml --json"
+@pytest.fixture
+def volume(kfp: KfpServer, folder: Path) -> Path:
+    """A volume that pods see at the same path, and a cluster file that mounts it."""
+    place = folder / "volume"
+    (place / "corpora").mkdir(parents=True)
+    cluster = {
+        "image": "images.example/hares:1", "pipeline_root": "minio://bucket/hares", "workspace": f"{place}/hares",
+        "volumes": {"data": str(place)}, "images": {"watch": "images.example/watch:1"},
+        "service": {"host": kfp.url, "retries": 1, "backoff_seconds": 0.01, "headers": {"X-Key": "text"}},
+    }  # fmt: skip
+    Path("cluster.yaml").write_text(yaml.safe_dump(cluster))
+    return place
+
+
+def for_spans(volume: Path) -> str:
+    return (
+        f"schedule create --cron '0 3 * * *' --name nightly --source {volume}/span-{{SPAN}} --window 2 --json "
+        f"-- --config demo --corpus {volume}/corpora --set pretraining.warm_start=latest_blessed"
     )
-    made, same = (json.loads(call(line).output) for _ in range(2))
-    assert same == made and made["name"] == "golden" and kfp.got["POST", "recurringruns"] == 1
+
+
+def test_a_schedule_for_spans_that_arrive(kfp: KfpServer, volume: Path) -> None:
+    made, same = (json.loads(call(for_spans(volume)).output) for _ in range(2))
+    assert same == made and made["name"] == "nightly" and kfp.got["POST", "recurringruns"] == 1
     (stored,) = kfp.things["recurringruns"].values()
-    assert "newest-spans" in stored["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]
-    for wrong, said in (
-        (line.replace("--window 2", "--window 3"), "compile it with --set pretraining.window=3"),
-        (line.replace("--window 2", ""), "give both or neither"),
-        (line.replace("--source '/mnt/corpora/span-{SPAN}'", ""), "give both or neither"),
-    ):
-        result = call(wrong)
-        assert code(result) == ExitCode.SETTINGS and said in str(result.exception)
-    assert code(call(line.replace("golden.yaml", "hares.yaml"))) == ExitCode.DATA
-    assert kfp.got["POST", "recurringruns"] == 1
+    (container,) = [
+        executor["container"]
+        for executor in stored["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    ]
+    assert container["image"] == "images.example/watch:1"
+    inside, *words = container["args"]
+    assert json.loads(inside)["service"] == {  # neither the submitter's address nor its secrets
+        "host": "http://ml-pipeline.kubeflow:8888",
+        "metadata_store": "grpc://metadata-grpc-service.kubeflow:8080?plaintext=true",
+    }
+    assert (
+        words[:4] == ["hares", "watch", "--target", "kubeflow"]
+        and words[-6:] == shlex.split(for_spans(volume))[-6:]
+    )
+    (pod,) = stored["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"][
+        "executors"
+    ].values()
+    assert pod["pvcMount"] == [{"constant": "data", "mountPath": str(volume)}]
+
+
+@pytest.mark.parametrize(
+    ("change", "to", "said"),
+    [
+        ("--name nightly", "", "--name: is missing"),
+        ("/span-{SPAN}", "/span", "{SPAN}"),
+        ("--source {volume}", "--source /elsewhere", "no pod sees it"),
+        ("--corpus {volume}/corpora", "--corpus /elsewhere", "--corpus /elsewhere: no pod sees it"),
+        ("--config demo", "--config cluster.yaml", "cluster.yaml"),
+        ("--config demo", "--config nothing", "nothing"),
+        ("pretraining.warm_start=", "pretraining.warm=", "pretraining.warm"),
+        ("pretraining.warm_start=latest_blessed", "pretraining.span=3", "the step itself gives"),
+        ("--config demo", "--output here", "are given by the step itself"),
+        ("--config demo", "--colour red", "after --: No such option"),
+        ("--json", "--json --max-concurrent 2", "mean nothing with --source"),
+        ("--json", "--json --parameter a=b", "mean nothing with --source"),
+        ("--source {volume}/span-{SPAN} --window 2", "", "give one compiled file"),
+        ("--window 2", "--window 33", "33"),
+    ],
+)
+def test_what_its_pod_would_refuse_is_said_before_any_request(
+    kfp: KfpServer, volume: Path, change: str, to: str, said: str
+) -> None:
+    line, change = for_spans(volume), change.replace("{volume}", str(volume))
+    assert change in line
+    result = call(line.replace(change, to))
+    assert code(result) in (ExitCode.SETTINGS, 2) and said in f"{result.exception} {result.output}"
+    assert not kfp.got
+
+
+def test_the_scheduled_step_becomes_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the pod: the cluster file lies where the command reads it, with the pod's own token where there is one."""
+    projected = tmp_path / "token"
+    projected.write_text("t")
+    (tmp_path / "hares").write_text('#!/bin/sh\necho "$@"; cat "$2"\n')
+    (tmp_path / "hares").chmod(0o755)
+    step = (
+        "import sys; from kubeflow.compiled import scheduled_watch as step\n"
+        f"step._PROJECTED = {str(projected)!r}; step.main(sys.argv[1:])"
+    )
+    words = [
+        json.dumps({"service": {"host": "h"}}),
+        "hares",
+        "--cluster",
+        "{CLUSTER}",
+        "--set",
+        "source={SOURCE}",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", step, *words], capture_output=True, text=True, check=True,
+        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(GOLDEN.parents[4])},
+    )  # fmt: skip
+    said, _, content = done.stdout.partition("\n")
+    assert said.startswith("--cluster /") and said.endswith("/cluster.yaml --set source={SOURCE}")
+    assert yaml.safe_load(content) == {"service": {"host": "h", "token_file": str(projected)}}
 
 
 @pytest.mark.parametrize(
@@ -177,9 +261,14 @@ def test_a_wrong_cluster_file(kfp: KfpServer, folder: Path, text: str, said: str
     assert "\n" not in str(result.exception) and not kfp.got
 
 
-def test_the_document_s_commands_run(kfp: KfpServer, folder: Path) -> None:
+def test_the_document_s_commands_run(kfp: KfpServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kfp.outcome = "SUCCEEDED"
-    shutil.copy(GOLDEN, "spans.yaml")
+    monkeypatch.setattr("cli.options.os.path.isdir", lambda path: True)  # the volume that the page mounts
+    cluster = {
+        **yaml.safe_load(Path("cluster.yaml").read_text()), "pipeline_root": "minio://bucket/hares",
+        "workspace": "/mnt/hares", "volumes": {"data": "/mnt"},
+    }  # fmt: skip
+    Path("cluster.yaml").write_text(yaml.safe_dump(cluster))
     (folder / "data" / "span-4").mkdir(parents=True)
     (folder / "data" / "span-4" / "_SUCCESS").touch()
     blocks = re.findall(r"```sh\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)

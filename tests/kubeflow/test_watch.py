@@ -118,6 +118,40 @@ def test_a_refusal_ends_it_and_leaves_the_span_due(
     assert names(kfp) == ["span-3"]
 
 
+def test_with_wait_a_span_begins_when_the_run_before_has_ended(
+    kfp: KfpServer, tmp_path: Path, line: list[str], start: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    """Also after a kill while it waited: else the second span would start from the model before the first's."""
+    line.insert(line.index("--"), "--wait")
+    arrive(tmp_path, 1)
+    arrive(tmp_path, 2)
+    ledger = tmp_path / "W" / "watch" / "ledger.json"
+    process = start()
+    until(ledger.exists)
+    process.kill()
+    process.wait()
+    start()
+    known = kfp.got["GET", "runs"]
+    until(lambda: kfp.got["GET", "runs"] > known + 5)
+    assert names(kfp) == ["span-1"]
+    next(iter(kfp.things["runs"].values()))["state"] = "SUCCEEDED"
+    until(lambda: '"2"' in ledger.read_text())
+    assert names(kfp) == ["span-1", "span-2"]
+
+
+def test_with_wait_a_failed_run_is_said(
+    kfp: KfpServer, tmp_path: Path, line: list[str], start: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    line[line.index("--") : line.index("--")] = ["--wait", "--once"]
+    kfp.outcome = "FAILED"
+    for span in (1, 2):
+        arrive(tmp_path, span)
+    for span in (1, 2):
+        failed = start()
+        assert failed.wait(60) == 5 and b"failed" in failed.stderr.read()
+        assert names(kfp)[-1] == f"span-{span}"
+
+
 def watch_once(folder: Path, target: str, cluster: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     """One look; the compile command keeps the store as it finds it."""
     (folder / "cluster.yaml").write_text(yaml.safe_dump(cluster))

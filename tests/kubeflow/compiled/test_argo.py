@@ -26,7 +26,7 @@ pytest.importorskip("tfx")
 
 from hares.task import task_names
 from kubeflow.compiled.compile import compile_pipeline
-from kubeflow.compiled.newest_spans_step import with_newest_spans
+from kubeflow.compiled.scheduled_watch import watch_pipeline, watch_words
 from models.warm_start import WarmStart
 from pipeline.config import PipelineConfig
 from pipeline.resolve import Source
@@ -101,11 +101,20 @@ def of_all_tasks(workspace: Path, **changes: Any) -> Documents:
     return list(yaml.safe_load_all(text))
 
 
+def of_a_schedule(workspace: Path) -> Documents:
+    """What a schedule starts; its words have braces and quotes."""
+    words = [
+        *watch_words("kubeflow", "/mnt/span-{SPAN}", 2, "_SUCCESS", "/mnt/hares"),
+        "--set",
+        'tasks=["esc50"]',
+    ]
+    text = watch_pipeline(small_cluster("kubeflow", workspace), {"service": {"host": "http://h"}}, words)
+    return list(yaml.safe_load_all(text))
+
+
 PIPELINES = {
     "a warm start from a volume": lambda _: golden(),
-    "the newest spans of a schedule": lambda _: with_newest_spans(
-        golden(), "/mnt/corpora/span-{SPAN}", 2, "DONE"
-    ),
+    "a schedule for spans that arrive": lambda folder: of_a_schedule(folder),
     "all tasks": lambda folder: of_all_tasks(folder, older_spans=(), warm_start=None),
     "an importer from a bucket": lambda folder: of_all_tasks(
         folder, warm_start=WarmStart("gs://models/7/weights.npz", "digest", "gs://models/7")

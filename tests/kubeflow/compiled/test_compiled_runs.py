@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +21,8 @@ from kits.hand_made import Quiet
 from kits.pipeline_runs import FEW_TASKS, SHORT, Finished
 from kits.vertex_kit import vertex_fixture  # noqa: F401  (the fixture `vertex`)
 from kits.vertex_server import VertexServer
-from kubeflow.compiled.file import compiled_text, read_compiled, read_documents
+from kubeflow.compiled.file import read_compiled
 from kubeflow.compiled.local_run import run_compiled
-from kubeflow.compiled.newest_spans_step import with_newest_spans
 
 pytestmark = pytest.mark.slow
 
@@ -113,36 +110,6 @@ def test_a_vertex_file_with_its_trainer_in_a_custom_job_gives_the_local_runs_rep
     assert version.labels["hares_weights"] == report["encoder"]["weights_digest"][:63]
     assert set(version.version_aliases) == {"default", "blessed"}
     assert (Path(version.artifact_uri) / "saved_model.pb").is_file()
-
-
-@pytest.mark.full
-@pytest.mark.timeout(3600)
-def test_a_file_on_the_newest_spans_ingests_what_has_arrived_since(
-    made_corpus: Path, tmp_path: Path, code_of_the_test: None
-) -> None:
-    """The compiled file's own first steps, cut off behind the window: the new span is in, the oldest is out."""
-    settings = tmp_path / "hares.yaml"
-    pattern = f"{tmp_path}/data/span-{{SPAN}}"
-    settings.write_text(f"preset: demo\ntasks: [esc50]\npretraining: {{source: '{pattern}', window: 2}}\n")
-
-    def arrive(span: int) -> None:
-        shutil.copytree(made_corpus / "pretrain", tmp_path / "data" / f"span-{span}")
-        (tmp_path / "data" / f"span-{span}" / "_SUCCESS").touch()
-
-    arrive(1)
-    arrive(2)
-    path = compiled("kubeflow", made_corpus, tmp_path, config=str(settings))
-    documents = with_newest_spans(read_documents(path), pattern, 2, "_SUCCESS")
-    path.write_text(compiled_text(documents))
-    pipeline = read_compiled(path)
-    first = [s for s in pipeline.steps if s.name.startswith(("newest_spans", "ingest_pretraining"))]
-    assert len(first) == 4
-    arrive(3)
-    done = run_compiled(replace(pipeline, steps=tuple(first)), tmp_path / "run", Quiet())
-    (joined,) = done["ingest_pretraining"]["examples"]
-    assert joined["metadata"]["span"] == 3  # the type's own property, which is the newest's number
-    shards = {file.name.split("-clips")[0] for file in Path(joined["uri"]).rglob("*.tfrecord")}
-    assert shards == {"span-3", "span-2"}
 
 
 @pytest.fixture(scope="module")
