@@ -105,7 +105,9 @@ class Images:
 
     def push(self, image: str) -> None:
         """Sends an image to the registry that its name has; layers that are there are not sent again."""
-        self.buildah("push", "--quiet", "--tls-verify=false", "--disable-compression", image, f"docker://{image}")
+        self.buildah(
+            "push", "--quiet", "--tls-verify=false", "--disable-compression", image, f"docker://{image}"
+        )
 
     def hand_over(self, image: str, node: Node) -> None:
         """Puts an image among those of the node's containerd, if it is not the one that is there."""

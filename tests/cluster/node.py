@@ -1,8 +1,9 @@
 """A Kubernetes of one node, of its own programs, as processes of this machine.
 
-etcd, containerd, runc and the CNI plugins are Debian's; Kubernetes' programs and CoreDNS are built from their Go
-modules (`kubernetes/go.mod`, `coredns/go.mod`), as is the registry that it pulls from (`registry/go.mod`). Pods have addresses of their own on a bridge, services are those of
-kube-proxy, names those of CoreDNS. Nothing of Kubernetes is left out or replaced.
+etcd, containerd, runc and the CNI plugins are Debian's; Kubernetes' programs, CoreDNS and the registry that the node
+pulls from are built from their Go modules (`kubernetes/go.mod`, `coredns/go.mod`, `registry/go.mod`). Pods have
+addresses of their own on a bridge, services are those of kube-proxy, names those of CoreDNS. Nothing of Kubernetes is
+left out or replaced.
 """
 
 from __future__ import annotations
