@@ -144,6 +144,16 @@ def same(pods: dict[str, Any], here: Finished) -> None:
         assert pods[name] == local[name], name
 
 
+def test_the_image_has_what_our_code_imports(cluster: Cluster) -> None:
+    """As user 1000, with nothing else on the path."""
+    for name, words, given in (
+        ("imports", ("python", "-"), (HERE / "imports.py").read_text()),
+        ("doctor", ("hares", "doctor", "--target", "local", "--workspace", "/workspace/new"), ""),
+    ):
+        run_it = ("run", name, f"--image={HARES_IMAGE}", "--restart=Never", "--attach", "--rm", "--quiet")
+        cluster.node.kubectl(*run_it, *(["--stdin"] if given else []), "--command", "--", *words, given=given)
+
+
 def test_a_run_in_pods_equals_the_run_here(cluster: Cluster, made_corpus: Path, tmp_path: Path) -> None:
     compiled = cluster.compile(tmp_path / "hares.yaml")
     seconds, most = time.monotonic(), [0.0]

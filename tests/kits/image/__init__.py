@@ -1,1 +1,0 @@
-"""Builds and tries the container images without an engine."""
