@@ -267,7 +267,7 @@ def test_spans_arrive_and_the_gate_refuses_the_worse_model(
         "tasks=[birdsong]",
         "compare_untrained=false",
         "pretraining.warm_start=latest_blessed",
-        "blessing.max_drop=0.1",
+        "blessing.min_hares=0.5",
     )
     name = "for-spans"
     cluster.hares(
