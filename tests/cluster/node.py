@@ -290,6 +290,7 @@ bin_dir = "/usr/lib/cni"
 conf_dir = "{self.folder}/cni"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 snapshotter = "overlayfs"
+discard_unpacked_layers = true  # gigabytes, which the registry has
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 """)
