@@ -1,4 +1,4 @@
-"""Images made on this machine by buildah: ours goes to the node's registry, the others straight to its containerd."""
+"""Images made on this machine by buildah, for the node's registry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cluster.node import Node
+from cluster.node import REGISTRY
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON_IMAGE = "docker.io/library/python:3.10-slim-bookworm"
@@ -104,23 +104,9 @@ class Images:
         )  # fmt: skip
 
     def push(self, image: str) -> None:
-        """Sends an image to the registry that its name has; layers that are there are not sent again."""
-        self.buildah(
-            "push", "--quiet", "--tls-verify=false", "--disable-compression", image, f"docker://{image}"
-        )
-
-    def hand_over(self, image: str, node: Node) -> None:
-        """Puts an image among those of the node's containerd, if it is not the one that is there."""
-        (listed,) = json.loads(self.buildah("images", "--json", image))
-        there = node.ctr("images", "list", "--quiet").split()
-        if image in there and any(name.startswith(f"sha256:{listed['id']}") for name in there):
-            return
-        archive = self._folder / "image.tar"
-        try:
-            self.buildah("push", "--quiet", image, f"docker-archive:{archive}:{image}")
-            node.ctr("images", "import", str(archive))
-        finally:
-            archive.unlink(missing_ok=True)
+        """Sends an image to the node's registry, under its path there; layers that are there are not sent again."""
+        place = f"docker://{REGISTRY}/{image.partition('/')[2]}"
+        self.buildah("push", "--quiet", "--tls-verify=false", "--disable-compression", image, place)
 
 
 def _copy_python(prefix: Path, into: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.images import PROJECT, Images
-from cluster.node import HERE, REGISTRY, Node, build
+from cluster.node import HERE, PAUSE_IMAGE, REGISTRY, Node, build
 
 NAMESPACE = "kubeflow"
 ARGO = "github.com/argoproj/argo-workflows"
@@ -108,17 +108,17 @@ class KubeflowPipelines:
             "ml_metadata_store_server": "gcr.io/tfx-oss-public/ml_metadata_store_server:1.14.0",
         }
 
-    def make_images(self, images: Images, node: Node) -> None:
-        """Builds every image and hands it to the node."""
+    def make_images(self, images: Images) -> None:
+        """Builds every image and sends it to the node's registry."""
         config = self.source / "backend" / "src" / "apiserver" / "config"
         shutil.copytree(config, self.programs / "apiserver-config", dirs_exist_ok=True)
         for path in ("kits/grpc_store_server.py", "cluster/mysql.sh", "cluster/metadata_store_server"):
             shutil.copy(PROJECT / "tests" / path, self.programs)
         images.python()
         images.of_dockerfile(HARES_IMAGE, "pipeline")
-        for target, image in {"pause": "localhost/pause:1", **self.images()}.items():
+        for target, image in {"pause": PAUSE_IMAGE, **self.images()}.items():
             images.of_containerfile(image, PROJECT / "tests/cluster/Containerfile", target, self.programs)
-            images.hand_over(image, node)
+            images.push(image)
         images.push(HARES_IMAGE)
 
     def install(self, node: Node, folder: Path) -> None:

@@ -32,6 +32,13 @@ INTERFACE = "hares-node"
 POD_RANGE, SERVICE_RANGE = "10.98.0.0/16", "10.96.0.0/16"
 DNS_SERVICE = "10.96.0.10"
 REGISTRY = "localhost:5000"  # engines call it without TLS, by its name
+MIRRORED = (
+    "docker.io",
+    "gcr.io",
+    "ghcr.io",
+    "quay.io",
+)  # it has what manifests name there, as a company's mirror does
+PAUSE_IMAGE = f"{REGISTRY}/pause:1"
 KEPT = ("images", "registry")  # of an earlier node, since they take minutes to make
 VERSION = "v1.32.13"  # as kubernetes/go.mod has it; the last minor versions serve no cgroup v1
 PROGRAMS = (
@@ -276,14 +283,15 @@ class Node:
                 {"type": "portmap", "capabilities": {"portMappings": True}},
             ],
         }))  # fmt: skip
-        (self.folder / "containerd.toml").write_text(f"""
+        (self.folder / "containerd.toml").write_text(
+            f"""
 version = 2
 root = "{self.folder}/images"
 state = "{self.folder}/state"
 [grpc]
 address = "{self.socket}"
 [plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "localhost/pause:1"
+sandbox_image = "{PAUSE_IMAGE}"
 restrict_oom_score_adj = true  # a user without CAP_SYS_RESOURCE lowers nobody's
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
@@ -293,7 +301,12 @@ snapshotter = "overlayfs"
 discard_unpacked_layers = true  # gigabytes, which the registry has
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
-""")
+"""
+            + "".join(
+                f'[plugins."io.containerd.grpc.v1.cri".registry.mirrors."{host}"]\nendpoint = ["http://{REGISTRY}"]\n'
+                for host in MIRRORED
+            )
+        )
         (self.folder / "registry.json").write_text(json.dumps({
             "version": 0.1, "http": {"addr": REGISTRY.replace("localhost", "127.0.0.1")},
             "storage": {"filesystem": {"rootdirectory": str(self.folder / "registry")}},

@@ -108,7 +108,7 @@ def cluster(made_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (data / "workspace").mkdir()  # else `hares compile` makes it, for this user
     try:
         node.start()
-        pipelines.make_images(Images(BUILT / "images"), node)
+        pipelines.make_images(Images(BUILT / "images"))
         pipelines.install(node, node.folder)
         file = tmp_path_factory.mktemp("cluster") / "cluster.yaml"
         file.write_text(yaml.safe_dump({
