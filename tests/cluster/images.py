@@ -106,7 +106,8 @@ class Images:
     def push(self, image: str) -> None:
         """Sends an image to the node's registry, under its path there; layers that are there are not sent again."""
         place = f"docker://{REGISTRY}/{image.partition('/')[2]}"
-        self.buildah("push", "--quiet", "--tls-verify=false", "--disable-compression", image, place)
+        packed = ("--format", "oci", "--compression-format", "zstd")  # a third of the size, in seconds
+        self.buildah("push", "--quiet", "--tls-verify=false", *packed, image, place)
 
 
 def _copy_python(prefix: Path, into: Path) -> None:
