@@ -20,7 +20,10 @@ from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingDtype
 from hares.evaluation import Evaluation, EvaluationObserver, EvaluationSettings, evaluate_tasks, find_sources
 from hares.lock import held
+from hares.plugin import load_plugin
 from hares.protocol import ProtocolSettings, load_protocol
+from hares.report.runs import all_entries
+from hares.user_code import contained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +65,7 @@ class Result:
     Attributes:
         encoder: its name.
         protocol: name of the preset.
-        tasks: the tasks of this evaluation, scored or not, by domain.
+        tasks: the tasks of this evaluation, scored or not, by domain; those of plugins last.
         domains: mean score of each domain; None unless all its tasks are scored.
         hares: mean of all twelve scores; None unless all are scored.
         report: everything, as in `report.json` (docs/evaluate.md).
@@ -125,6 +128,7 @@ def evaluate(
     longest_clip: float = Limits.longest,
     output: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    plugins: Sequence[str | os.PathLike[str]] = (),
     observer: EvaluationObserver | None = None,
 ) -> Result:
     """Scores a frozen encoder: checks it, embeds every clip once, trains the probes.
@@ -136,7 +140,7 @@ def evaluate(
             any callable from float32 waveforms (b, n) in [-1, 1] to embeddings (b, d). It gets numpy arrays; a
             `torch.nn.Module` is put into eval mode and gets tensors on its device, without gradients.
         corpus: folder with one folder a data set; or the folder of each data set, by its name.
-        tasks: names of the tasks; empty for all whose data set is found.
+        tasks: names of the tasks, those of `plugins` among them; empty for all whose data set is found.
         protocol: "paper", "quick", or settings of your own.
         seed: of crops and probes; None for that of the protocol.
         sample_rate: of the encoder's input in Hz; None for its attribute `sample_rate`, else 16,000.
@@ -146,6 +150,7 @@ def evaluate(
         longest_clip: seconds; a file that claims more sound is rejected.
         output: folder for the report; None to write none.
         cache: folder of embeddings that later evaluations find again; None for a folder in `output`.
+        plugins: files with a task of your own each (docs/extending.md); they are executed.
         observer: hears of the progress; None for silence.
 
     Returns:
@@ -156,6 +161,9 @@ def evaluate(
         BusyError: another evaluation writes to `output`.
         OSError: the machine's fault, such as a full disk.
     """
+    for path in plugins:
+        with contained(f"plugin {path}"):
+            load_plugin(Path(path))
     wanted = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     placements = {name: Path(place) for name, place in corpus.items()} if isinstance(corpus, Mapping) else {}
     sources = find_sources(None if isinstance(corpus, Mapping) else Path(corpus), placements, wanted)
@@ -201,12 +209,13 @@ def _frozen(encoder: Encoder, options: EncoderOptions) -> FrozenEncoder:
 
 def _result(evaluation: Evaluation) -> Result:
     report = evaluation.report
-    entries = report["tasks"]
+    entries = all_entries(report)
     by_domain = [
         name
+        for own in (False, True)
         for domain in report["domains"]
         for name in evaluation.record["tasks"]
-        if entries[name]["domain"] == domain
+        if entries[name]["domain"] == domain and (name in report["own_tasks"]) is own
     ]
     return Result(
         encoder=report["encoder"]["name"],

@@ -49,11 +49,13 @@ from hares.embedding.task_embedder import (
     write_json,
 )
 from hares.ingest import Entry, list_entries
+from hares.own_task import check_reader
+from hares.plugin import plugin_of
 from hares.preflight import check_encoder, crop_lengths
 from hares.reading import part_to_read
 from hares.report import write_report
 from hares.report.runs import PREDICTIONS_FOLDER
-from hares.task import load_task, task_names
+from hares.task import load_task, own_task_names, task_names
 from hares.tfds_source import data_dir_of, prepared_folder
 
 __all__ = [
@@ -88,19 +90,20 @@ def find_sources(
     Args:
         corpus: folder with a folder for each data set, or None if `placements` has them all.
         placements: folders of data sets that are elsewhere, by the name of the data set or task.
-        tasks: the tasks wanted; empty for all whose data set is found.
+        tasks: the tasks wanted; empty for all whose data set is found, those of loaded plugins among them.
 
     Raises:
         ValueError: an unknown task or placement, a wanted task whose folder is missing, data that TensorFlow
-            Datasets lacks or has not prepared, or no task at all.
+            Datasets lacks or has not prepared, a plugin's reader that fails (`hares.own_task`), or no task at all.
     """
-    known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
+    every = [load_task(name) for name in (*task_names(), *own_task_names())]
+    known = {name for task in every for name in (task.name, task.dataset)}
     if unknown := sorted(set(placements) - known):
         raise ValueError(
             f"corpus: no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
         )
     sources = []
-    for task in map(load_task, tasks or task_names()):
+    for task in map(load_task, tasks) if tasks else every:
         try:
             root = dataset_root(corpus, task, placements)
         except ValueError as error:
@@ -113,6 +116,8 @@ def find_sources(
             sources.append(TaskSource(task, root))
             continue
         if os.path.isdir(root):  # False, and no error, where a folder above may not be read
+            if task.name in own_task_names():
+                check_reader(task, root)
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(
@@ -120,7 +125,7 @@ def find_sources(
                 f"command line, {{'{task.dataset}': DIR}} in Python), or leave the task out"
             )
     if not sources:
-        folders = sorted({task.dataset for task in map(load_task, task_names())})
+        folders = sorted({task.dataset for task in every})
         raise ValueError(
             f"corpus {corpus}: none of the data sets {', '.join(folders)} is there; `hares corpus check DIR` "
             "says what is looked for"
@@ -180,10 +185,12 @@ def evaluate_tasks(
 
     described = _described(encoder, size)
     report, predictions = benchmark.report(described), benchmark.predictions
+    for name, entry in report["own_tasks"].items():
+        entry["plugin"] = plugin_of(name)
     write_report(report, predictions, output, _Sounds(sources, listings, settings.limits).find)
-    for name in task_names():  # an earlier evaluation in this folder may have scored it
-        if name not in predictions:
-            (output / PREDICTIONS_FOLDER / f"{name}.npz").unlink(missing_ok=True)
+    for path in (output / PREDICTIONS_FOLDER).glob("*.npz"):
+        if path.stem not in predictions:  # an earlier evaluation in this folder has scored it
+            path.unlink(missing_ok=True)
     record = {
         "encoder": described,
         "protocol": settings.protocol.name,

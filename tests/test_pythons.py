@@ -34,6 +34,7 @@ CHOSEN = [
     "tests/hares/test_corpus_check.py",
     "tests/hares/test_report_bundle.py",
     "tests/hares/test_report_board.py",
+    "tests/hares/test_own_task.py",
     "tests/cli/test_report_command.py",
     "tests/cli/test_board_command.py",
 ]
