@@ -22,7 +22,7 @@ from cli.errors import CommandError, ExitCode, claim_folder
 from cli.options import parse_corpus
 from cli.own_packages import OF_A_RUN, check_ours
 from cli.quiet import logging_to
-from cli.score_table import score_table
+from cli.score_table import layer_table, score_table
 from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
@@ -45,12 +45,13 @@ class EvaluateRequest:
     seed: int
     sample_rate: int | None
     output_name: str | None
-    batch_size: int
+    batch_size: int | None
     embedding_dtype: Literal["float16", "float32"]
     output: Path
     cache_folder: Path | None
     longest_clip: float
     plugins: tuple[Path, ...] = ()
+    layers: str | None = None
 
     @property
     def cache(self) -> Path:
@@ -115,6 +116,7 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
             from hares.adapters import EncoderOptions
             from hares.decoding import Limits
             from hares.evaluation import EvaluationSettings, evaluate_tasks, find_sources
+            from hares.layers import evaluate_layers
             from hares.protocol import load_protocol
             from hares.user_code import UserCodeError
 
@@ -134,7 +136,8 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
             limits=Limits(longest=options.longest_clip),
         )
         with _View(console) as view:
-            return evaluate_tasks(encoder, sources, settings, options.output, options.cache, view)
+            evaluate = evaluate_layers if options.layers else evaluate_tasks
+            return evaluate(encoder, sources, settings, options.output, options.cache, view)
     except ValueError as error:
         logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
@@ -275,6 +278,8 @@ def _show(evaluation: Evaluation, options: EvaluateRequest, log: Path) -> None:
     console = Terminal()
     report, record = evaluation.report, evaluation.record
     console.print(score_table(report))
+    if "layers" in report:
+        console.print(layer_table(report))
     partial = report["partial_mean"]
     if report["hares"] is None and partial["hares"] is not None:
         console.print(

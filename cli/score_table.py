@@ -52,5 +52,18 @@ def score_table(report: Mapping[str, Any]) -> Table:
     return table
 
 
+def layer_table(report: Mapping[str, Any]) -> Table:
+    """The scores of each layer: a row each, a column for every task that some layer has a score of."""
+    rows = report["layers"]
+    tasks = [name for name in rows[0]["tasks"] if any(row["tasks"][name] is not None for row in rows)]
+    table = FittedTable()
+    for name in ("layer", *tasks, "mean", "HARES"):
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for row in rows:
+        scores = (row["tasks"][name] for name in tasks)
+        table.add_row(row["layer"], *map(_percent, (*scores, row["partial_mean"], row["hares"])))
+    return table
+
+
 def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}"

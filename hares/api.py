@@ -10,15 +10,16 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hares.adapters import EncoderOptions, FrozenEncoder, hear, load_adapter, python
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingDtype
 from hares.evaluation import Evaluation, EvaluationObserver, EvaluationSettings, evaluate_tasks, find_sources
+from hares.layers import evaluate_layers
 from hares.lock import held
 from hares.plugin import load_plugin
 from hares.protocol import ProtocolSettings, load_protocol
@@ -70,6 +71,7 @@ class Result:
         hares: mean of all twelve scores; None unless all are scored.
         report: everything, as in `report.json` (docs/evaluate.md).
         record: how it was made, as in `evaluate.json`.
+        layers: by layer the score of each task, a fraction or None; empty where layers were not asked for.
     """
 
     encoder: str
@@ -79,6 +81,7 @@ class Result:
     hares: float | None
     report: Mapping[str, Any]
     record: Mapping[str, Any]
+    layers: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     def __getitem__(self, task: str) -> TaskResult:
         """The result of one task. Raises KeyError for a task that was not part of the evaluation."""
@@ -123,7 +126,8 @@ def evaluate(
     seed: int | None = None,
     sample_rate: int | None = None,
     output_name: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    layers: Literal["all"] | None = None,
     embedding_dtype: EmbeddingDtype = "float32",
     longest_clip: float = Limits.longest,
     output: str | os.PathLike[str] | None = None,
@@ -145,7 +149,8 @@ def evaluate(
         seed: of crops and probes; None for that of the protocol.
         sample_rate: of the encoder's input in Hz; None for its attribute `sample_rate`, else 16,000.
         output_name: which output is the embedding, where an encoder has several.
-        batch_size: crops at once.
+        batch_size: crops at once, halved where memory does not hold them; None for 32, or 256 on a GPU.
+        layers: "all" to score every layer of a `transformers:` encoder, from one pass over the audio.
         embedding_dtype: what embeddings are kept in, "float32" or "float16".
         longest_clip: seconds; a file that claims more sound is rejected.
         output: folder for the report; None to write none.
@@ -179,7 +184,7 @@ def evaluate(
             output = stack.enter_context(tempfile.TemporaryDirectory(prefix="hares-"))
         folder = Path(output)
         stack.enter_context(held(folder / "evaluate.lock"))
-        evaluation = evaluate_tasks(
+        evaluation = (evaluate_layers if layers else evaluate_tasks)(
             frozen, sources, checked, folder, Path(cache or folder / "cache"), observer or _Silent()
         )
     return _result(evaluation)
@@ -217,14 +222,19 @@ def _result(evaluation: Evaluation) -> Result:
         for name in evaluation.record["tasks"]
         if entries[name]["domain"] == domain and (name in report["own_tasks"]) is own
     ]
+    results = tuple(_task_result(name, entries[name]) for name in by_domain)
     return Result(
         encoder=report["encoder"]["name"],
         protocol=report["protocol"]["name"],
-        tasks=tuple(_task_result(name, entries[name]) for name in by_domain),
+        tasks=results,
         domains=MappingProxyType(report["domains"]),
         hares=report["hares"],
         report=MappingProxyType(report),
         record=MappingProxyType(evaluation.record),
+        layers={
+            row["layer"]: {one.task: row["tasks"][one.task] for one in results}
+            for row in report.get("layers", ())
+        },
     )
 
 

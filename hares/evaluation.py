@@ -51,7 +51,7 @@ from hares.embedding.task_embedder import (
 from hares.ingest import Entry, list_entries
 from hares.own_task import check_reader
 from hares.plugin import plugin_of
-from hares.preflight import check_encoder, crop_lengths
+from hares.preflight import Check, check_encoder, crop_lengths
 from hares.reading import part_to_read
 from hares.report import write_report
 from hares.report.runs import PREDICTIONS_FOLDER
@@ -80,6 +80,15 @@ class Evaluation:
     report: dict[str, Any]
     record: dict[str, Any]
     failures: dict[str, EvaluationError]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the pre-flight found: the checks, all passed, the numbers a crop, and how long it took."""
+
+    checks: tuple[Check, ...]
+    embedding_size: int
+    seconds: float
 
 
 def find_sources(
@@ -140,6 +149,8 @@ def evaluate_tasks(
     output: Path,
     cache: Path,
     observer: EvaluationObserver,
+    checked: Checked | None = None,
+    layers: Sequence[Mapping[str, Any]] = (),
 ) -> Evaluation:
     """Checks an encoder, scores it, and writes the report.
 
@@ -150,6 +161,8 @@ def evaluate_tasks(
         output: folder of the report; it is made if necessary.
         cache: folder of the embeddings.
         observer: hears of the progress.
+        checked: what the pre-flight found, where it has been made.
+        layers: the scores of the encoder's layers, for the report (`hares.layers`).
 
     Raises:
         PreflightError: the encoder cannot be scored; no data was read.
@@ -157,10 +170,11 @@ def evaluate_tasks(
     """
     began = time.monotonic()
     tasks = [source.task for source in sources]
-    largest = float(np.finfo(settings.dtype).max)
-    checks, size = check_encoder(encoder, crop_lengths(tasks), largest)
-    preflight_seconds = time.monotonic() - began
-    observer.checked(checks, size, preflight_seconds)
+    if checked is None:
+        checks, size = check_encoder(encoder, crop_lengths(tasks), float(np.finfo(settings.dtype).max))
+        checked = Checked(checks, size, time.monotonic() - began)
+        observer.checked(checks, size, checked.seconds)
+    size = checked.embedding_size
 
     listings = {source.task.name: list_task(source, settings.clips_per_shard) for source in sources}
     observer.listed(sum(listing.clips for listing in listings.values()))
@@ -183,10 +197,12 @@ def evaluate_tasks(
             benchmark.fail(source.task, f"failed: {str(error).removeprefix(f'{name}: ')}")
             observer.failed(name, str(error))
 
-    described = _described(encoder, size)
+    described = {**_described(encoder, size), **embedder.batches}
     report, predictions = benchmark.report(described), benchmark.predictions
     for name, entry in report["own_tasks"].items():
         entry["plugin"] = plugin_of(name)
+    if layers:
+        report["layers"] = [dict(row) for row in layers]
     write_report(report, predictions, output, _Sounds(sources, listings, settings.limits).find)
     for path in (output / PREDICTIONS_FOLDER).glob("*.npz"):
         if path.stem not in predictions:  # an earlier evaluation in this folder has scored it
@@ -194,9 +210,8 @@ def evaluate_tasks(
     record = {
         "encoder": described,
         "protocol": settings.protocol.name,
-        "batch_size": settings.batch_size,
         "embedding_dtype": settings.dtype,
-        "preflight": [check.name for check in checks],
+        "preflight": [check.name for check in checked.checks],
         "versions": {"python": platform.python_version(), **library_versions(*_LIBRARIES)},
         "data": {source.task.name: str(source.root) for source in sources},
         "tasks": {name: vars(tally) for name, tally in tallies.items()},
@@ -206,7 +221,7 @@ def evaluate_tasks(
             "found": sum(tally.found for tally in tallies.values()),
             "computed": sum(tally.computed for tally in tallies.values()),
         },
-        "seconds": {"preflight": preflight_seconds, "total": time.monotonic() - began},
+        "seconds": {"preflight": checked.seconds, "total": time.monotonic() - began},
     }
     write_json(output / EVALUATE_FILE, record)
     return Evaluation(report, record, failures)

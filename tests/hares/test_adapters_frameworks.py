@@ -304,3 +304,27 @@ def test_code_in_a_folder_of_transformers_is_refused(wav2vec, folder: Path) -> N
     )
     with pytest.raises(ValueError, match="cannot be loaded"):
         load_adapter("transformers:model")
+
+
+def test_all_layers_of_transformers_come_from_one_forward_pass(
+    wav2vec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    encoder = load_adapter("transformers:model")
+    passes: list[int] = []
+    forward = transformers.Wav2Vec2Model.forward
+    monkeypatch.setattr(
+        transformers.Wav2Vec2Model,
+        "forward",
+        lambda self, *a, **k: passes.append(1) or forward(self, *a, **k),
+    )
+    found = encoder.layers.embed(WAVES)
+    assert len(passes) == 1
+    assert [one.output for one in encoder.layers.encoders] == ["0:mean", "1:mean", "2:mean", "last:mean"]
+    for one, embedded in zip(encoder.layers.encoders, found, strict=True):
+        alone = load_adapter("transformers:model", EncoderOptions(output=one.output))
+        np.testing.assert_array_equal(alone.embed(WAVES), embedded)
+        assert alone.digest == one.digest, "so that its cached embeddings are the same"
+    pooled = load_adapter("transformers:model", EncoderOptions(output="last:first"))
+    assert {one.output for one in pooled.layers.encoders} == {"0:first", "1:first", "2:first", "last:first"}
