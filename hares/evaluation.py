@@ -54,7 +54,7 @@ from hares.plugin import plugin_of
 from hares.preflight import Check, check_encoder, crop_lengths
 from hares.reading import part_to_read
 from hares.report import write_report
-from hares.report.runs import PREDICTIONS_FOLDER
+from hares.report.runs import PREDICTIONS_FOLDER, RECORD_FILE
 from hares.task import load_task, own_task_names, task_names
 from hares.tfds_source import data_dir_of, prepared_folder
 
@@ -68,7 +68,6 @@ __all__ = [
     "find_sources",
 ]
 
-EVALUATE_FILE = "evaluate.json"
 _LOG = logging.getLogger(__name__)
 _LIBRARIES = ("scipy", "scikit-learn", "soundfile")
 
@@ -223,7 +222,7 @@ def evaluate_tasks(
         },
         "seconds": {"preflight": checked.seconds, "total": time.monotonic() - began},
     }
-    write_json(output / EVALUATE_FILE, record)
+    write_json(output / RECORD_FILE, record)
     return Evaluation(report, record, failures)
 
 

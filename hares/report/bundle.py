@@ -43,6 +43,7 @@ from hares.report.places import without_places
 from hares.report.runs import (
     PICTURES_FILE,
     PREDICTIONS_FOLDER,
+    RECORD_FILE,
     REPORT_FILE,
     Run,
     all_entries,
@@ -53,7 +54,6 @@ from hares.report.runs import (
 from hares.task import load_task, task_names
 
 INDEX_FILE = "bundle.json"
-RECORD_FILE = "evaluate.json"  # `hares.evaluation` writes it
 FORM = "hares bundle 1"
 _NAMES = re.compile(
     rf"({re.escape(REPORT_FILE)}|{re.escape(PAGE_FILE)}|{re.escape(PICTURES_FILE)}|{re.escape(RECORD_FILE)}"

@@ -22,6 +22,7 @@ from hares.statistics import PairedDifference
 from hares.task import DOMAINS, task_names
 
 REPORT_FILE = "report.json"
+RECORD_FILE = "evaluate.json"  # how it was made
 PREDICTIONS_FOLDER = "predictions"
 PICTURES_FILE = "spectrograms.npz"
 _OWN_NAME = re.compile("[a-z][a-z0-9_]*")  # it is that of a file too
