@@ -87,6 +87,7 @@ def command(as_json: bool, **options: Any) -> None:
       tflite:FILE              a TensorFlow Lite model
       hear:MODULE[:WEIGHTS]    a module with the HEAR 2021 interface
       python:MODULE:FACTORY    an object with sample_rate, embedding_size and a call (b, n) -> (b, d)
+      mteb:NAME                an audio model of the mteb package
       untrained:NAME           an encoder of ours, or of a --plugin, with fresh weights
       log_mel                  the floor: mean and deviation of 80 log-mel bands
 
