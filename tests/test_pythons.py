@@ -270,7 +270,7 @@ def test_an_export_enters_hear_s_kit(hear_kit: Path, tmp_path: Path) -> None:
     export = (
         "import sys; from pathlib import Path\n"
         "from models.encoder import load_encoder; from models.export import export_saved_model\n"
-        "from models.frontend import FrontendConfig; record = load_encoder('byola_cnn_tiny')\n"
+        "from models.frontend import FrontendConfig; record = load_encoder('sf_nfnet_tiny')\n"
         "export_saved_model(record.build(0), record, Path(sys.argv[1]), FrontendConfig(), {'objective': 'none'})\n"
     )
     task = tmp_path / "tasks" / "tones"
