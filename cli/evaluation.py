@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -22,12 +22,13 @@ from cli.errors import CommandError, ExitCode, claim_folder
 from cli.options import parse_corpus
 from cli.own_packages import OF_A_RUN, check_ours
 from cli.quiet import logging_to
-from cli.score_table import score_table
+from cli.score_table import layer_table, score_table
 from cli.terminal import Terminal, styled
 
 if TYPE_CHECKING:
     from hares.adapters import EncoderOptions, FrozenEncoder
     from hares.evaluation import Evaluation
+    from hares.plugin import Plugin
     from hares.preflight import Check
 
 _QUIET_SECONDS = 15.0  # between two lines where there is no terminal to redraw
@@ -44,12 +45,13 @@ class EvaluateRequest:
     seed: int
     sample_rate: int | None
     output_name: str | None
-    batch_size: int
+    batch_size: int | None
     embedding_dtype: Literal["float16", "float32"]
     output: Path
     cache_folder: Path | None
     longest_clip: float
     plugins: tuple[Path, ...] = ()
+    layers: str | None = None
 
     @property
     def cache(self) -> Path:
@@ -77,8 +79,9 @@ def evaluate_and_show(options: EvaluateRequest, as_json: bool) -> None:
         lines = "".join(f"\n  {error}" for error in evaluation.failures.values())
         count = f"{len(evaluation.failures)} of {len(evaluation.record['tasks'])}"
         raise CommandError(f"{count} tasks failed; the whole log is in {log}{lines}", ExitCode.STEP)
-    if not evaluation.report["partial_mean"]["scored_tasks"]:
-        reasons = "; ".join(sorted({entry["reason"] for entry in evaluation.report["tasks"].values()}))
+    entries = {**evaluation.report["tasks"], **evaluation.report["own_tasks"]}
+    if all(entry["value"] is None for entry in entries.values()):
+        reasons = "; ".join(sorted({entry["reason"] for entry in entries.values()}))
         raise CommandError(f"no task could be scored: {reasons}", ExitCode.DATA)
     if unusable := _unusable(evaluation.report):
         raise CommandError(f"cannot be used, the others are scored: {', '.join(unusable)}", ExitCode.DATA)
@@ -86,7 +89,9 @@ def evaluate_and_show(options: EvaluateRequest, as_json: bool) -> None:
 
 def _unusable(report: Mapping[str, Any]) -> list[str]:
     """The tasks of a report of which no clip could be used."""
-    found = {name: entry["manifest"] for name, entry in report["tasks"].items() if entry["manifest"]}
+    from hares.report.runs import all_entries
+
+    found = {name: entry["manifest"] for name, entry in all_entries(report).items() if entry["manifest"]}
     return [name for name, manifest in found.items() if not manifest["present"]]
 
 
@@ -111,12 +116,14 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
             from hares.adapters import EncoderOptions
             from hares.decoding import Limits
             from hares.evaluation import EvaluationSettings, evaluate_tasks, find_sources
+            from hares.layers import evaluate_layers
             from hares.protocol import load_protocol
             from hares.user_code import UserCodeError
 
+            plugins = _load_plugins(options.plugins)
             corpus, placements = parse_corpus(options.corpora)
             sources = find_sources(corpus, placements, options.tasks)
-            encoder = _load(options, EncoderOptions(options.sample_rate, options.output_name))
+            encoder = _load(options, EncoderOptions(options.sample_rate, options.output_name), plugins)
         if len(encoder.outputs) > 1:
             console.print(
                 f"the embedding is output {encoder.output} of {', '.join(encoder.outputs)}",
@@ -129,7 +136,8 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
             limits=Limits(longest=options.longest_clip),
         )
         with _View(console) as view:
-            return evaluate_tasks(encoder, sources, settings, options.output, options.cache, view)
+            evaluate = evaluate_layers if options.layers else evaluate_tasks
+            return evaluate(encoder, sources, settings, options.output, options.cache, view)
     except ValueError as error:
         logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
@@ -139,31 +147,48 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
         raise CommandError(f"{named}. The same command goes on where it stopped", ExitCode.STEP) from error
 
 
-def _load(options: EvaluateRequest, encoder_options: EncoderOptions) -> FrozenEncoder:
+def _load_plugins(files: tuple[Path, ...]) -> tuple[Plugin, ...]:
+    from hares.plugin import load_plugin
+    from hares.user_code import contained
+
+    plugins = []
+    for path in files:
+        with contained(f"plugin {path}"):
+            plugins.append(load_plugin(path, check_models=_check_models))
+    return tuple(plugins)
+
+
+def _check_models(module: ModuleType, file: Path) -> None:
+    """Checks a plugin's encoders and objective, where it has some: a task needs no TensorFlow."""
+    from hares.plugin import OF_MODELS
+
+    if any(getattr(module, name, None) is not None for name in OF_MODELS):
+        check_ours(*OF_A_RUN)
+        from models.plugin import check_models
+
+        check_models(module, file)
+
+
+def _load(
+    options: EvaluateRequest, encoder_options: EncoderOptions, plugins: tuple[Plugin, ...]
+) -> FrozenEncoder:
     from hares.adapters import load_adapter
     from hares.user_code import UserCodeError, contained
 
-    if not options.plugins and not options.spec.startswith("untrained:"):
+    if not options.spec.startswith("untrained:"):
         return load_adapter(options.spec, encoder_options)
     check_ours(*OF_A_RUN)
-    from models.plugin import load_plugin
-    from pipeline.untrained import KIND, load_untrained
+    from pipeline.untrained import load_untrained
 
-    loaded = []
-    for path in options.plugins:
-        with contained(f"plugin {path}"):
-            loaded.append(load_plugin(path))
-    if options.spec.startswith(f"{KIND}:"):
-        try:
-            with contained(f"encoder {options.spec!r}"):
-                return load_untrained(options.spec, encoder_options, options.seed, tuple(loaded))
-        except (ValueError, OSError):
-            raise
-        except Exception as error:  # whatever a plugin's encoder raises when it is built
-            raise UserCodeError(
-                f"encoder {options.spec!r}: it cannot be built ({type(error).__name__}: {error})"
-            ) from error
-    return load_adapter(options.spec, encoder_options)
+    try:
+        with contained(f"encoder {options.spec!r}"):
+            return load_untrained(options.spec, encoder_options, options.seed, plugins)
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # whatever a plugin's encoder raises when it is built
+        raise UserCodeError(
+            f"encoder {options.spec!r}: it cannot be built ({type(error).__name__}: {error})"
+        ) from error
 
 
 class _ClipsPerSecond(ProgressColumn):
@@ -253,6 +278,8 @@ def _show(evaluation: Evaluation, options: EvaluateRequest, log: Path) -> None:
     console = Terminal()
     report, record = evaluation.report, evaluation.record
     console.print(score_table(report))
+    if "layers" in report:
+        console.print(layer_table(report))
     partial = report["partial_mean"]
     if report["hares"] is None and partial["hares"] is not None:
         console.print(
@@ -260,7 +287,7 @@ def _show(evaluation: Evaluation, options: EvaluateRequest, log: Path) -> None:
             f"{100 * partial['hares']:.1f}: no HARES score",
             highlight=False,
         )
-    for name, entry in report["tasks"].items():
+    for name, entry in {**report["tasks"], **report["own_tasks"]}.items():
         if entry["value"] is None:
             console.print(styled("dim", f"{name}: {entry['reason']}"), soft_wrap=True)
         missing = ", ".join(f"{count} {reason}" for reason, count in entry["missing"].items())

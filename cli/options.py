@@ -26,7 +26,7 @@ CORPUS = click.option(
 )
 PLUGIN = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
-    help="A Python file with encoders of your own; it is executed.",
+    help="A Python file with encoders, an objective or a task of your own; it is executed.",
 )  # fmt: skip
 LONGEST_CLIP = click.option(
     "--longest-clip", type=click.FloatRange(0, min_open=True), default=3600.0, show_default=True, metavar="SECONDS",

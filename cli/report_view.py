@@ -18,7 +18,7 @@ from hares.atomic_files import write_atomically
 from hares.report.bundle import bundle_bytes, is_bundle, load_bundle
 from hares.report.page import render_page
 from hares.report.paper import paper_tables
-from hares.report.runs import REPORT_FILE, Difference, Run, differences, load_run
+from hares.report.runs import REPORT_FILE, Difference, Run, all_entries, differences, load_run
 from hares.report.summary import SummaryRow, percent, summary_rows
 from hares.task import DOMAINS
 
@@ -118,10 +118,14 @@ def show_runs(runs: Sequence[Run], as_json: bool) -> None:
 
 def _scores(runs: Sequence[Run]) -> Table:
     table = _table("task", *(run.name for run in runs), "chance", "untrained", *_SHORT_REFERENCES, "clips")
-    for rows in zip(*(summary_rows(run.report) for run in runs), strict=True):
-        first: SummaryRow = rows[0]
-        style = "" if first.kind == "task" else "bold"
-        own = [percent(row.value) + _bounds(row.interval) for row in rows]
+    by_name: dict[str, list[SummaryRow | None]] = {}
+    for place, run in enumerate(runs):
+        for row in summary_rows(run.report):  # a task of one's own may be in some of the runs alone
+            by_name.setdefault(row.name, [None] * len(runs))[place] = row
+    for rows in by_name.values():
+        first = next(row for row in rows if row is not None)
+        style = "bold" if first.kind in ("domain", "hares") else ""
+        own = [percent(row.value) + _bounds(row.interval) if row else "–" for row in rows]
         clips = "" if first.clips is None else f"{first.clips}/{first.expected_clips or '?'}"
         paper = (percent(first.paper[name]) for name in _SHORT_REFERENCES.values())
         table.add_row(
@@ -142,7 +146,7 @@ def _bounds(interval: tuple[float, float] | None) -> str:
 
 def _print_caveats(console: Terminal, run: Run) -> None:
     """Prints why a run's scores cannot be compared with the paper's, in a few lines."""
-    report = run.report
+    report, entries = run.report, all_entries(run.report)
     scored = report["partial_mean"]["scored_tasks"]
     notes = [f"protocol {report['protocol']['name']}"]
     if report["hares"] is None:
@@ -152,11 +156,11 @@ def _print_caveats(console: Terminal, run: Run) -> None:
         )
     short = [
         f"{name} {entry['manifest']['present']}/{entry['manifest']['expected']}"
-        for name, entry in report["tasks"].items()
+        for name, entry in entries.items()
         if entry["manifest"] and entry["manifest"]["present"] < entry["manifest"]["expected"]
     ]
-    leaks = [name for name, entry in report["tasks"].items() if entry["leakage"]["verdict"] == "leak"]
-    ours = [name for name, entry in report["tasks"].items() if entry["split_official"] is False]
+    leaks = [name for name, entry in entries.items() if entry["leakage"]["verdict"] == "leak"]
+    ours = [name for name, entry in entries.items() if entry["split_official"] is False]
     for what, names in (("clips missing", short), ("leakage", leaks), ("split not the paper's", ours)):
         if names:
             notes.append(f"{what}: {', '.join(names)}")
@@ -176,7 +180,7 @@ def _differences(rows: Sequence[Difference]) -> Table:
         else:
             plain = row.first is not None and row.second is not None
             texts = (f"{100 * ((row.second or 0) - (row.first or 0)):+.1f}" if plain else "–", row.note, "")
-        table.add_row(row.name, *texts, style="" if row.kind == "task" else "bold")
+        table.add_row(row.name, *texts, style="bold" if row.kind in ("domain", "hares") else "")
     return table
 
 
@@ -215,8 +219,9 @@ def _as_json(runs: Sequence[Run], compared: Sequence[tuple[Run, Sequence[Differe
                     name: {
                         key: entry[key] for key in ("value", "interval", "chance", "untrained", "manifest")
                     }
-                    for name, entry in run.report["tasks"].items()
+                    for name, entry in all_entries(run.report).items()
                 },
+                "own_tasks": list(run.report.get("own_tasks", {})),
             }
             for run in runs
         ],

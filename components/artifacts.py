@@ -7,6 +7,7 @@ is in its custom properties.
 from tfx.types.artifact import Artifact
 
 MANIFEST_FILE = "manifest.json"  # inside an AudioManifest
+REJECTED_FILE = "rejected.jsonl"  # likewise
 
 
 class AudioManifest(Artifact):

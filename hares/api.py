@@ -10,17 +10,21 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hares.adapters import EncoderOptions, FrozenEncoder, hear, load_adapter, python
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingDtype
 from hares.evaluation import Evaluation, EvaluationObserver, EvaluationSettings, evaluate_tasks, find_sources
+from hares.layers import evaluate_layers
 from hares.lock import held
+from hares.plugin import load_plugin
 from hares.protocol import ProtocolSettings, load_protocol
+from hares.report.runs import all_entries
+from hares.user_code import contained
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,11 +66,12 @@ class Result:
     Attributes:
         encoder: its name.
         protocol: name of the preset.
-        tasks: the tasks of this evaluation, scored or not, by domain.
+        tasks: the tasks of this evaluation, scored or not, by domain; those of plugins last.
         domains: mean score of each domain; None unless all its tasks are scored.
         hares: mean of all twelve scores; None unless all are scored.
         report: everything, as in `report.json` (docs/evaluate.md).
         record: how it was made, as in `evaluate.json`.
+        layers: by layer the score of each task, a fraction or None; empty where layers were not asked for.
     """
 
     encoder: str
@@ -76,6 +81,7 @@ class Result:
     hares: float | None
     report: Mapping[str, Any]
     record: Mapping[str, Any]
+    layers: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
 
     def __getitem__(self, task: str) -> TaskResult:
         """The result of one task. Raises KeyError for a task that was not part of the evaluation."""
@@ -120,11 +126,13 @@ def evaluate(
     seed: int | None = None,
     sample_rate: int | None = None,
     output_name: str | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
+    layers: Literal["all"] | None = None,
     embedding_dtype: EmbeddingDtype = "float32",
     longest_clip: float = Limits.longest,
     output: str | os.PathLike[str] | None = None,
     cache: str | os.PathLike[str] | None = None,
+    plugins: Sequence[str | os.PathLike[str]] = (),
     observer: EvaluationObserver | None = None,
 ) -> Result:
     """Scores a frozen encoder: checks it, embeds every clip once, trains the probes.
@@ -136,16 +144,18 @@ def evaluate(
             any callable from float32 waveforms (b, n) in [-1, 1] to embeddings (b, d). It gets numpy arrays; a
             `torch.nn.Module` is put into eval mode and gets tensors on its device, without gradients.
         corpus: folder with one folder a data set; or the folder of each data set, by its name.
-        tasks: names of the tasks; empty for all whose data set is found.
+        tasks: names of the tasks, those of `plugins` among them; empty for all whose data set is found.
         protocol: "paper", "quick", or settings of your own.
         seed: of crops and probes; None for that of the protocol.
         sample_rate: of the encoder's input in Hz; None for its attribute `sample_rate`, else 16,000.
         output_name: which output is the embedding, where an encoder has several.
-        batch_size: crops at once.
+        batch_size: crops at once, halved where memory does not hold them; None for 32, or 256 on a GPU.
+        layers: "all" to score every layer of a `transformers:` encoder, from one pass over the audio.
         embedding_dtype: what embeddings are kept in, "float32" or "float16".
         longest_clip: seconds; a file that claims more sound is rejected.
         output: folder for the report; None to write none.
         cache: folder of embeddings that later evaluations find again; None for a folder in `output`.
+        plugins: files with a task of your own each (docs/extending.md); they are executed.
         observer: hears of the progress; None for silence.
 
     Returns:
@@ -156,6 +166,9 @@ def evaluate(
         BusyError: another evaluation writes to `output`.
         OSError: the machine's fault, such as a full disk.
     """
+    for path in plugins:
+        with contained(f"plugin {path}"):
+            load_plugin(Path(path))
     wanted = (tasks,) if isinstance(tasks, str) else tuple(tasks)
     placements = {name: Path(place) for name, place in corpus.items()} if isinstance(corpus, Mapping) else {}
     sources = find_sources(None if isinstance(corpus, Mapping) else Path(corpus), placements, wanted)
@@ -171,7 +184,7 @@ def evaluate(
             output = stack.enter_context(tempfile.TemporaryDirectory(prefix="hares-"))
         folder = Path(output)
         stack.enter_context(held(folder / "evaluate.lock"))
-        evaluation = evaluate_tasks(
+        evaluation = (evaluate_layers if layers else evaluate_tasks)(
             frozen, sources, checked, folder, Path(cache or folder / "cache"), observer or _Silent()
         )
     return _result(evaluation)
@@ -201,21 +214,27 @@ def _frozen(encoder: Encoder, options: EncoderOptions) -> FrozenEncoder:
 
 def _result(evaluation: Evaluation) -> Result:
     report = evaluation.report
-    entries = report["tasks"]
+    entries = all_entries(report)
     by_domain = [
         name
+        for own in (False, True)
         for domain in report["domains"]
         for name in evaluation.record["tasks"]
-        if entries[name]["domain"] == domain
+        if entries[name]["domain"] == domain and (name in report["own_tasks"]) is own
     ]
+    results = tuple(_task_result(name, entries[name]) for name in by_domain)
     return Result(
         encoder=report["encoder"]["name"],
         protocol=report["protocol"]["name"],
-        tasks=tuple(_task_result(name, entries[name]) for name in by_domain),
+        tasks=results,
         domains=MappingProxyType(report["domains"]),
         hares=report["hares"],
         report=MappingProxyType(report),
         record=MappingProxyType(evaluation.record),
+        layers={
+            row["layer"]: {one.task: row["tasks"][one.task] for one in results}
+            for row in report.get("layers", ())
+        },
     )
 
 

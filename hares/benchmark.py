@@ -136,9 +136,10 @@ class Benchmark:
         return {name: score.predictions for name, score in self._scores.items() if score.predictions}
 
     def report(self, encoder: Mapping[str, Any]) -> dict[str, Any]:
-        """The report of all twelve tasks (`build_report`)."""
+        """The report of all twelve tasks, and of the user's own that were scored (`build_report`)."""
         tasks = [load_task(name) for name in task_names()]
-        return build_report(tasks, self._scores, self._untrained, self._corpora, self._settings, encoder)
+        own = [load_task(name) for name in self._scores if name not in task_names()]
+        return build_report(tasks, self._scores, self._untrained, self._corpora, self._settings, encoder, own)
 
 
 def build_report(
@@ -148,6 +149,7 @@ def build_report(
     corpora: Mapping[str, CorpusSummary],
     settings: ProtocolSettings,
     encoder: Mapping[str, Any],
+    own: Sequence[Task] = (),
 ) -> dict[str, Any]:
     """All scores as one record that JSON can hold.
 
@@ -158,19 +160,24 @@ def build_report(
         corpora: what ingestion found, by task name; a task that is not in it has null counts.
         settings: the protocol.
         encoder: what the encoder is: name, weights digest and the like.
+        own: tasks of the user's own, which are part of no mean.
 
     Returns:
-        `tasks`, `domains`, `hares`, `partial_mean`, `intervals` (of the domains and HARES), `untrained`,
+        `tasks`, `own_tasks`, `domains`, `hares`, `partial_mean`, `intervals` (of the domains and HARES), `untrained`,
         `above_untrained` (the paired differences of the domains and HARES), `protocol`, `encoder` and `paper`;
         values are fractions, null where not scored.
     """
-    return {
-        "tasks": {
+    tasks_and_own = (
+        {
             task.name: _task_entry(
                 task, scores.get(task.name), untrained.get(task.name), corpora.get(task.name)
             )
-            for task in tasks
-        },
+            for task in some
+        }
+        for some in (tasks, own)
+    )
+    return {
+        **dict(zip(("tasks", "own_tasks"), tasks_and_own, strict=True)),
         **means(tasks, _values(scores)),
         "intervals": mean_intervals(tasks, _resampled(scores)),
         "untrained": means(tasks, _values(untrained)),

@@ -18,6 +18,7 @@ import numpy as np
 from hares import reading, tfds_source
 from hares.decoding import MIN_SAMPLES, AudioError, Limits, MachineError, decode, seconds
 from hares.files import shown, what_is_there
+from hares.own_task import check_reader
 from hares.task import (
     SAMPLE_RATE,
     Clip,
@@ -28,6 +29,7 @@ from hares.task import (
     TaskIndex,
     load_task,
     load_task_module,
+    own_task_names,
     task_names,
 )
 
@@ -119,7 +121,7 @@ def check_corpus(
     Args:
         corpus: folder with one folder a data set, or None where every data set has a placement.
         placements: as for `dataset_root`.
-        tasks: names of the tasks wanted; None for all twelve.
+        tasks: names of the tasks wanted; None for all twelve and those of loaded plugins.
         decode_audio: decode every clip (sure), or read headers only (fast: a clip of NaNs, and FLAC that breaks
             off, go unseen).
         on_clip: called with the task's name after each clip, for a progress bar.
@@ -129,18 +131,21 @@ def check_corpus(
         One check a task, in the order asked for.
 
     Raises:
-        ValueError: an unknown task or placement, or a data set without a place.
+        ValueError: an unknown task or placement, a data set without a place, or a plugin's reader that fails.
         MachineError: the machine lacks what decoding needs. A file that it does not let be read is named.
     """
-    wanted = [load_task(name) for name in (task_names() if tasks is None else tasks)]
+    every = (*task_names(), *own_task_names())
+    wanted = [load_task(name) for name in (every if tasks is None else tasks)]
     placements = placements or {}
-    known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
+    known = {name for task in map(load_task, every) for name in (task.name, task.dataset)}
     unknown = sorted(set(placements) - known)
     if unknown:
         raise ValueError(f"no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
     checks = []
     for task in wanted:
         root = dataset_root(corpus, task, placements)
+        if task.name in own_task_names() and os.path.isdir(root):
+            check_reader(task, root)
         checks.append(_check_task(task, root, decode_audio, on_clip or (lambda _: None), limits))
     return tuple(checks)
 

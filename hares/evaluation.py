@@ -49,11 +49,13 @@ from hares.embedding.task_embedder import (
     write_json,
 )
 from hares.ingest import Entry, list_entries
-from hares.preflight import check_encoder, crop_lengths
+from hares.own_task import check_reader
+from hares.plugin import plugin_of
+from hares.preflight import Check, check_encoder, crop_lengths
 from hares.reading import part_to_read
 from hares.report import write_report
-from hares.report.runs import PREDICTIONS_FOLDER
-from hares.task import load_task, task_names
+from hares.report.runs import PREDICTIONS_FOLDER, RECORD_FILE
+from hares.task import load_task, own_task_names, task_names
 from hares.tfds_source import data_dir_of, prepared_folder
 
 __all__ = [
@@ -66,7 +68,6 @@ __all__ = [
     "find_sources",
 ]
 
-EVALUATE_FILE = "evaluate.json"
 _LOG = logging.getLogger(__name__)
 _LIBRARIES = ("scipy", "scikit-learn", "soundfile")
 
@@ -80,6 +81,15 @@ class Evaluation:
     failures: dict[str, EvaluationError]
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What the pre-flight found: the checks, all passed, the numbers a crop, and how long it took."""
+
+    checks: tuple[Check, ...]
+    embedding_size: int
+    seconds: float
+
+
 def find_sources(
     corpus: Path | None, placements: Mapping[str, Path], tasks: tuple[str, ...]
 ) -> tuple[TaskSource, ...]:
@@ -88,19 +98,20 @@ def find_sources(
     Args:
         corpus: folder with a folder for each data set, or None if `placements` has them all.
         placements: folders of data sets that are elsewhere, by the name of the data set or task.
-        tasks: the tasks wanted; empty for all whose data set is found.
+        tasks: the tasks wanted; empty for all whose data set is found, those of loaded plugins among them.
 
     Raises:
         ValueError: an unknown task or placement, a wanted task whose folder is missing, data that TensorFlow
-            Datasets lacks or has not prepared, or no task at all.
+            Datasets lacks or has not prepared, a plugin's reader that fails (`hares.own_task`), or no task at all.
     """
-    known = {name for task in map(load_task, task_names()) for name in (task.name, task.dataset)}
+    every = [load_task(name) for name in (*task_names(), *own_task_names())]
+    known = {name for task in every for name in (task.name, task.dataset)}
     if unknown := sorted(set(placements) - known):
         raise ValueError(
             f"corpus: no data set is called {', '.join(unknown)}; there are {', '.join(sorted(known))}"
         )
     sources = []
-    for task in map(load_task, tasks or task_names()):
+    for task in map(load_task, tasks) if tasks else every:
         try:
             root = dataset_root(corpus, task, placements)
         except ValueError as error:
@@ -113,6 +124,8 @@ def find_sources(
             sources.append(TaskSource(task, root))
             continue
         if os.path.isdir(root):  # False, and no error, where a folder above may not be read
+            if task.name in own_task_names():
+                check_reader(task, root)
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(
@@ -120,7 +133,7 @@ def find_sources(
                 f"command line, {{'{task.dataset}': DIR}} in Python), or leave the task out"
             )
     if not sources:
-        folders = sorted({task.dataset for task in map(load_task, task_names())})
+        folders = sorted({task.dataset for task in every})
         raise ValueError(
             f"corpus {corpus}: none of the data sets {', '.join(folders)} is there; `hares corpus check DIR` "
             "says what is looked for"
@@ -135,6 +148,8 @@ def evaluate_tasks(
     output: Path,
     cache: Path,
     observer: EvaluationObserver,
+    checked: Checked | None = None,
+    layers: Sequence[Mapping[str, Any]] = (),
 ) -> Evaluation:
     """Checks an encoder, scores it, and writes the report.
 
@@ -145,6 +160,8 @@ def evaluate_tasks(
         output: folder of the report; it is made if necessary.
         cache: folder of the embeddings.
         observer: hears of the progress.
+        checked: what the pre-flight found, where it has been made.
+        layers: the scores of the encoder's layers, for the report (`hares.layers`).
 
     Raises:
         PreflightError: the encoder cannot be scored; no data was read.
@@ -152,10 +169,11 @@ def evaluate_tasks(
     """
     began = time.monotonic()
     tasks = [source.task for source in sources]
-    largest = float(np.finfo(settings.dtype).max)
-    checks, size = check_encoder(encoder, crop_lengths(tasks), largest)
-    preflight_seconds = time.monotonic() - began
-    observer.checked(checks, size, preflight_seconds)
+    if checked is None:
+        checks, size = check_encoder(encoder, crop_lengths(tasks), float(np.finfo(settings.dtype).max))
+        checked = Checked(checks, size, time.monotonic() - began)
+        observer.checked(checks, size, checked.seconds)
+    size = checked.embedding_size
 
     listings = {source.task.name: list_task(source, settings.clips_per_shard) for source in sources}
     observer.listed(sum(listing.clips for listing in listings.values()))
@@ -178,18 +196,21 @@ def evaluate_tasks(
             benchmark.fail(source.task, f"failed: {str(error).removeprefix(f'{name}: ')}")
             observer.failed(name, str(error))
 
-    described = _described(encoder, size)
+    described = {**_described(encoder, size), **embedder.batches}
     report, predictions = benchmark.report(described), benchmark.predictions
+    for name, entry in report["own_tasks"].items():
+        entry["plugin"] = plugin_of(name)
+    if layers:
+        report["layers"] = [dict(row) for row in layers]
     write_report(report, predictions, output, _Sounds(sources, listings, settings.limits).find)
-    for name in task_names():  # an earlier evaluation in this folder may have scored it
-        if name not in predictions:
-            (output / PREDICTIONS_FOLDER / f"{name}.npz").unlink(missing_ok=True)
+    for path in (output / PREDICTIONS_FOLDER).glob("*.npz"):
+        if path.stem not in predictions:  # an earlier evaluation in this folder has scored it
+            path.unlink(missing_ok=True)
     record = {
         "encoder": described,
         "protocol": settings.protocol.name,
-        "batch_size": settings.batch_size,
         "embedding_dtype": settings.dtype,
-        "preflight": [check.name for check in checks],
+        "preflight": [check.name for check in checked.checks],
         "versions": {"python": platform.python_version(), **library_versions(*_LIBRARIES)},
         "data": {source.task.name: str(source.root) for source in sources},
         "tasks": {name: vars(tally) for name, tally in tallies.items()},
@@ -199,9 +220,9 @@ def evaluate_tasks(
             "found": sum(tally.found for tally in tallies.values()),
             "computed": sum(tally.computed for tally in tallies.values()),
         },
-        "seconds": {"preflight": preflight_seconds, "total": time.monotonic() - began},
+        "seconds": {"preflight": checked.seconds, "total": time.monotonic() - began},
     }
-    write_json(output / EVALUATE_FILE, record)
+    write_json(output / RECORD_FILE, record)
     return Evaluation(report, record, failures)
 
 

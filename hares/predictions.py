@@ -33,7 +33,7 @@ from hares.statistics import (
     paired_difference,
     resample,
 )
-from hares.task import Metric, Slot, load_task
+from hares.task import Metric, Slot, load_task, task_names
 
 COMPARISON_RESAMPLES = 1_000
 
@@ -204,8 +204,11 @@ class Answers:
 
 def resampled_answers(name: str, predictions: Mapping[str, Predictions]) -> Answers:
     """The answers of an encoder called `name`, with their scores on resamples."""
+    official = task_names()
     found = {
-        task: own.resampled(COMPARISON_RESAMPLES, draws_seed(load_task(task), 0))
+        task: own.resampled(
+            COMPARISON_RESAMPLES, draws_seed(load_task(task) if task in official else task, 0)
+        )
         for task, own in predictions.items()
     }
     return Answers(name, predictions, {task: resampled for task, resampled in found.items() if resampled})

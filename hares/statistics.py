@@ -90,9 +90,13 @@ class PairedDifference:
         return {"difference": self.difference, "interval": [self.low, self.high], "p_value": self.p_value}
 
 
-def draws_seed(task: Task, seed: int) -> int:
-    """The seed of a task's resamples: one for all tasks that share recordings, so that they are drawn together."""
-    key = hashlib.blake2b(f"{seed} {task.recordings or task.dataset}".encode(), digest_size=8)
+def draws_seed(task: Task | str, seed: int) -> int:
+    """The seed of a task's resamples: one for all tasks that share recordings, so that they are drawn together.
+
+    A task of a user's own, whose record need not be at hand, is given by its name.
+    """
+    recordings = task if isinstance(task, str) else task.recordings or task.dataset
+    key = hashlib.blake2b(f"{seed} {recordings}".encode(), digest_size=8)
     return int.from_bytes(key.digest(), "little")
 
 

@@ -19,9 +19,9 @@ from hares.task import task_names
 from hares.user_code import contained
 from models.frontend import FrontendConfig
 from models.objective import load_objective
-from models.plugin import load_plugin
 from models.training.config import TrainingConfig
 from pipeline.beam_args import checked_beam_args
+from pipeline.plugin import load_plugin
 from pipeline.preset import load_preset, preset_hint, preset_names
 from pipeline.settings import (
     SettingError,

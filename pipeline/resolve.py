@@ -23,10 +23,10 @@ from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module
 from models.encoder import encoder_module_name, load_encoder
 from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name
-from models.plugin import load_plugin
 from models.warm_start import WarmStart
 from pipeline.config import AUTO, TRAIN_SPLITS, PipelineConfig
 from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.plugin import load_plugin
 from pipeline.settings import SettingError, as_dict
 from pipeline.warm_start import resolve_warm_start
 from pipeline.workspace import Workspace

@@ -20,11 +20,11 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from components.model_layout import summary_path
 from hares.atomic_files import write_atomically
-from models.plugin import load_plugin
 from models.training.distribution import make_strategy
 from models.training.loop import FREE_SETTINGS, Progress
 from models.training.pictures import ViewPictures
 from pipeline.listener import tell
+from pipeline.plugin import load_plugin
 from pipeline.pretraining import export_untrained, pretrain, record_files
 from pipeline.workspace import CHECKPOINT_DATA
 

@@ -15,8 +15,9 @@ from ml_metadata.metadata_store import ListOptions, OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx.proto.orchestration import pipeline_pb2
 
+from components.artifacts import REJECTED_FILE
 from components.audio_example_gen.component import AudioExampleGen
-from components.audio_example_gen.executor import REJECTED_FILE, UNSETTLED_PROPERTY
+from components.audio_example_gen.executor import UNSETTLED_PROPERTY
 from hares.decoding import Limits
 from hares.ingest import Entry, list_entries, still_refused
 from hares.plain_data import from_json

@@ -14,10 +14,10 @@ import tensorflow as tf
 from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.code_digest import code_digest
 from hares.digests import combined_digest, library_versions
+from hares.plugin import Plugin
 from models.encoder import encoder_module_name, load_encoder
 from models.frontend import FrontendConfig, log_mel, standardise
 from models.loaded_plugins import PREFIX
-from models.plugin import Plugin
 from models.weights import weights_digest
 
 KIND = "untrained"

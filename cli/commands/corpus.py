@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.errors import CommandError, ExitCode, claim_folder
-from cli.options import LONGEST_CLIP, parse_corpus
+from cli.options import LONGEST_CLIP, PLUGIN, parse_corpus
 
 if TYPE_CHECKING:
     from hares.corpus import TaskCheck
@@ -29,12 +29,14 @@ def command() -> None:
     "--headers-only", is_flag=True, help="Read headers and do not decode: fast, and blind to broken audio."
 )
 @LONGEST_CLIP
+@PLUGIN
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 def check(
     directory: tuple[str, ...],
     tasks: tuple[str, ...],
     headers_only: bool,
     longest_clip: float,
+    plugins: tuple[Path, ...],
     as_json: bool,
 ) -> None:
     """Print what is found, task by task: clips, classes, hours, missing and unreadable files.
@@ -53,7 +55,9 @@ def check(
 
     from hares.corpus import check_corpus
     from hares.decoding import Limits
+    from hares.plugin import load_plugin
     from hares.task import Reason
+    from hares.user_code import contained
 
     corpus, placements = parse_corpus(directory)
     terminal = Console(stderr=True)
@@ -66,6 +70,9 @@ def check(
         disable=as_json or not terminal.is_terminal,
     )
     try:
+        for path in plugins:
+            with contained(f"plugin {path}"):
+                load_plugin(path)
         with shown as progress:
             bar = progress.add_task("reading", total=None)
             checks = check_corpus(

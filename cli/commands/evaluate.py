@@ -45,7 +45,15 @@ def _names(context: click.Context, option: click.Parameter, text: str) -> tuple[
     "--output-name",
     help="Which output of several: NAME, NUMBER, SIGNATURE:NAME, or LAYER[:POOLING] of transformers.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Crops at once.")
+@click.option(
+    "--layers",
+    type=click.Choice(["all"]),
+    help="Score every layer (transformers:), from one pass over the audio.",
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1),
+    help="Crops at once; halved where memory does not hold them.  [default: 32, on a GPU 256]",
+)  # fmt: skip
 @click.option("--embedding-dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True,
               help="Type of the stored embeddings.")  # fmt: skip
 @LONGEST_CLIP
@@ -79,6 +87,7 @@ def command(as_json: bool, **options: Any) -> None:
       tflite:FILE              a TensorFlow Lite model
       hear:MODULE[:WEIGHTS]    a module with the HEAR 2021 interface
       python:MODULE:FACTORY    an object with sample_rate, embedding_size and a call (b, n) -> (b, d)
+      mteb:NAME                an audio model of the mteb package
       untrained:NAME           an encoder of ours, or of a --plugin, with fresh weights
       log_mel                  the floor: mean and deviation of 80 log-mel bands
 

@@ -20,7 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.artifacts import MANIFEST_FILE
+from components.artifacts import MANIFEST_FILE, REJECTED_FILE
 from components.beam_runner import listing_slices, run_and_release
 from components.provenance import record_outputs
 from hares import tfds_source
@@ -38,7 +38,6 @@ from hares.ingest import (
 from hares.plain_data import from_json
 from hares.task import UNSETTLED, Clip
 
-REJECTED_FILE = "rejected.jsonl"
 UNSETTLED_PROPERTY = "unsettled"  # of a manifest: how many files may be accepted at another try
 
 

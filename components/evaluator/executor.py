@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.artifacts import MANIFEST_FILE
+from components.artifacts import MANIFEST_FILE, REJECTED_FILE
 from components.properties import (
     CURRENT_MODEL,
     CURRENT_MODEL_ID,
@@ -32,9 +33,10 @@ from components.properties import (
     task_key,
 )
 from components.provenance import record_outputs
-from hares.atomic_files import atomically
+from hares.atomic_files import atomically, write_atomically
 from hares.benchmark import Benchmark
 from hares.blessing import BlessingConfig, Comparison, compare, judge
+from hares.digests import library_versions
 from hares.embedding.collector import collect
 from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard
 from hares.example import decode_example
@@ -44,7 +46,7 @@ from hares.plain_data import from_json
 from hares.predictions import Predictions, decode_predictions
 from hares.protocol import ProtocolSettings
 from hares.report import PAGE_FILE, write_report
-from hares.report.runs import PREDICTIONS_FOLDER, REPORT_FILE
+from hares.report.runs import PREDICTIONS_FOLDER, RECORD_FILE, REPORT_FILE
 from hares.task import FOLDS, load_task, task_names
 from models.export import read_metadata
 
@@ -80,6 +82,7 @@ class Executor(base_executor.BaseExecutor):
             manifest_folder = artifact_utils.get_single_uri(input_dict[input_key("manifest", task.name)])
             manifest = _read_json(os.path.join(manifest_folder, MANIFEST_FILE))
             benchmark.describe(task, manifest, _ListedClips(manifest_folder))
+            _keep_manifest(report_artifact.uri, task.name, manifest, manifest_folder)
             for variant in ("trained", "untrained"):
                 data = _read_embeddings(os.path.join(folder, variant), settings.memory_limit_mb)
                 if data is not None:
@@ -90,6 +93,7 @@ class Executor(base_executor.BaseExecutor):
         report, predictions = benchmark.report(encoder), benchmark.predictions
         comparison = _compared_with(exec_properties["baseline"], report, predictions)
         blessed, reasons = judge(rule, report, comparison)
+        _keep_record(report_artifact.uri, encoder, settings)
         write_report(report, predictions, Path(report_artifact.uri), _Sounds(input_dict).find)
         _describe_report(report_artifact, report, encoder, exec_properties["run_key"])
         _tabulate_scores(artifact_utils.get_single_instance(output_dict["metrics"]), report)
@@ -105,10 +109,15 @@ class _ListedClips:
         self._folder = folder
 
     def __iter__(self) -> Iterator[ClipIdentity]:
-        for name in sorted(fileio.listdir(self._folder)):
-            if name.startswith("clips-") and name.endswith(".jsonl"):
-                with fileio.open(os.path.join(self._folder, name), "r") as file:
-                    yield from (identity(name.split("-")[1], line) for line in file)
+        yield from (identity(split, line) for split, line in _clip_lines(self._folder))
+
+
+def _clip_lines(folder: str) -> Iterator[tuple[str, str]]:
+    """Split and line of each clip in a manifest's lists."""
+    for name in sorted(fileio.listdir(folder)):
+        if name.startswith("clips-") and name.endswith(".jsonl"):
+            with fileio.open(os.path.join(folder, name), "r") as file:
+                yield from ((name.split("-")[1], line) for line in file)
 
 
 class _Sounds:
@@ -140,6 +149,31 @@ class _Sounds:
                         for name in sorted(fileio.listdir(folder))
                         if name.endswith(".tfrecord")
                     )
+
+
+def _keep_manifest(report_uri: str, task: str, manifest: dict[str, Any], folder: str) -> None:
+    """Puts a task's manifest beside the report, in the form of `hares evaluate`: whoever gets the report has both."""
+    places = os.path.join(report_uri, "manifests", task)
+    write_atomically(f"{places}.json", json.dumps(manifest, indent=1, sort_keys=True))
+    rejected = os.path.join(folder, REJECTED_FILE)
+    if fileio.exists(rejected):
+        with fileio.open(rejected, "r") as file:
+            write_atomically(f"{places}.rejected.jsonl", file.read())
+    with atomically(f"{places}.clips.jsonl") as part, fileio.open(part, "w") as clips:
+        for split, line in _clip_lines(folder):
+            clip = json.loads(line)
+            kept = {key: clip[key] for key in ("clip_id", "labels", "group", "sha256")}
+            clips.write(json.dumps({**kept, "split": split}, sort_keys=True) + "\n")
+
+
+def _keep_record(report_uri: str, encoder: Mapping[str, Any], settings: ProtocolSettings) -> None:
+    """Puts beside the report what made it, in the form of `hares evaluate`'s record."""
+    versions = {
+        "python": platform.python_version(),
+        **library_versions("scipy", "scikit-learn", "soundfile", "tfx"),
+    }
+    record = {"encoder": dict(encoder), "protocol": settings.name, "versions": versions}
+    write_atomically(os.path.join(report_uri, RECORD_FILE), json.dumps(record, indent=1, sort_keys=True))
 
 
 def _read_embeddings(folder: str, memory_limit_mb: float) -> TaskEmbeddings | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -49,6 +49,19 @@ class EncoderOptions:
 
 
 @dataclass(frozen=True)
+class Layers:
+    """All layers of an encoder, each pooled to one vector a crop, from one call of the network.
+
+    Attributes:
+        encoders: each layer as `--output-name` alone would load it, with the digest that it then has.
+        embed: float32 waveforms (b, n) to the embeddings (b, d) of each of them, in their order.
+    """
+
+    encoders: tuple[FrozenEncoder, ...]
+    embed: Callable[[np.ndarray], Sequence[Any]]
+
+
+@dataclass(frozen=True)
 class FrozenEncoder:
     """A frozen encoder, whatever made it.
 
@@ -64,6 +77,7 @@ class FrozenEncoder:
         outputs: all of them.
         own_classifier: what supervised pretraining trained on top of it; it scores its task without a probe.
         rate_assumed: whether nobody, neither encoder nor user, has said what `sample_rate` is.
+        layers: all that its network can give at once; None of a kind of encoder that has no layers to choose from.
         details: what else a report should say of it; values that JSON can hold.
     """
 
@@ -78,6 +92,7 @@ class FrozenEncoder:
     outputs: tuple[str, ...] = ()
     rate_assumed: bool = False
     own_classifier: OwnClassifier | None = None
+    layers: Layers | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
 
 

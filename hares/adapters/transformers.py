@@ -6,6 +6,7 @@ Any model that `AutoModel` and `AutoFeatureExtractor` load: wav2vec 2.0, HuBERT,
 The embedding is the mean over time of the last hidden layer. `--output-name LAYER[:POOLING]` takes another: LAYER is a
 number, 0 for what enters the first layer of the transformer, or `last`; POOLING is `mean`, `max` or `first` (a class
 token). `--output-name pooled` is the model's own pooled output, where it has one. The report names the choice.
+`--layers all` scores every layer, with the chosen pooling.
 
 Of an extractor that pads every crop to one length (Whisper: 30 s) only the frames of the crop are pooled.
 
@@ -18,12 +19,14 @@ Shapes: `b` batch, `n` samples, `t` frames or tokens, `d` embedding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
+from hares.adapters import EncoderOptions, FrozenEncoder, Layers, chosen_rate
 from hares.adapters._arrays import as_array
 from hares.code_digest import code_digest
 from hares.digests import combined_digest, library_versions, tree_digest
@@ -52,40 +55,62 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             f"encoder {spec!r}: its feature extractor has no sampling_rate: is it a model of audio?"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device).eval()
+    network = _Network(torch, extractor, model.to(device).eval(), rate, device)
+    numbers = next((n for name in _LAYERS if isinstance(n := getattr(model.config, name, None), int)), 0)
+    names = (*(str(number) for number in range(numbers + 1)), LAST)
+    files = tree_digest(folder)
 
-    def embed(waveforms: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            features = extractor(list(waveforms), sampling_rate=rate, return_tensors="pt")
-            values = features[extractor.model_input_names[0]].to(device)
-            found = model(values, output_hidden_states=True, return_dict=True)
+    def encoder_of(layer: str, pooling: str) -> FrozenEncoder:
+        return FrozenEncoder(
+            spec=spec,
+            name=folder.resolve().name,
+            sample_rate=chosen_rate(spec, rate, options),
+            embedding_size=None,
+            digest=combined_digest(
+                kind="transformers", code=code_digest(__name__), files=files, output=[layer, pooling],
+                versions=library_versions("transformers"),
+            ),
+            embed=lambda waveforms: network.embed(waveforms, ((layer, pooling),))[0],
+            output=layer if layer == POOLED else f"{layer}:{pooling}",
+            outputs=(LAST, *names[:-1], POOLED),
+            details={"model": type(model).__name__, "device": device.type},
+        )  # fmt: skip
+
+    choices = tuple((name, pooling) for name in names)
+    if (layer, pooling) not in choices:
+        choices = (*choices, (layer, pooling))
+    layers = Layers(tuple(encoder_of(*choice) for choice in choices), lambda w: network.embed(w, choices))
+    return replace(encoder_of(layer, pooling), layers=layers if numbers else None)
+
+
+class _Network:
+    """A model and its feature extractor: waveforms in, the embeddings of some of its layers out."""
+
+    def __init__(self, torch: Any, extractor: Any, model: Any, rate: int, device: Any) -> None:
+        self._torch, self._extractor, self._model = torch, extractor, model
+        self._rate, self._device = rate, device
+
+    def embed(self, waveforms: np.ndarray, choices: Sequence[tuple[str, str]]) -> list[np.ndarray]:
+        """Of waveforms (b, n) the embeddings (b, d) of each choice of layer and pooling, from one forward pass."""
+        with self._torch.inference_mode():
+            features = self._extractor(list(waveforms), sampling_rate=self._rate, return_tensors="pt")
+            values = features[self._extractor.model_input_names[0]].to(self._device)
+            found = self._model(values, output_hidden_states=True, return_dict=True)
+        share = _share(self._extractor, waveforms.shape[1])
+        return [self._chosen(found, layer, pooling, share) for layer, pooling in choices]
+
+    def _chosen(self, found: Any, layer: str, pooling: str, share: float) -> np.ndarray:
         if layer == POOLED:
             if getattr(found, "pooler_output", None) is None:
                 raise ValueError(
-                    f"{type(model).__name__} has no pooled output; choose a layer with --output-name"
+                    f"{type(self._model).__name__} has no pooled output; choose a layer with --output-name"
                 )
             return as_array(found.pooler_output)
         states = found.hidden_states
         if layer != LAST and int(layer) >= len(states):
             raise ValueError(f"there is no layer {layer}; --output-name may be 0 to {len(states) - 1}")
         hidden = as_array(found.last_hidden_state if layer == LAST else states[int(layer)])
-        return _pooled(_over_time(hidden), pooling, _share(extractor, waveforms.shape[1]))
-
-    layers = next((n for name in _LAYERS if isinstance(n := getattr(model.config, name, None), int)), 0)
-    return FrozenEncoder(
-        spec=spec,
-        name=folder.resolve().name,
-        sample_rate=chosen_rate(spec, rate, options),
-        embedding_size=None,
-        digest=combined_digest(
-            kind="transformers", code=code_digest(__name__), files=tree_digest(folder), output=[layer, pooling],
-            versions=library_versions("transformers"),
-        ),
-        embed=embed,
-        output=layer if layer == POOLED else f"{layer}:{pooling}",
-        outputs=(LAST, *(str(number) for number in range(layers + 1)), POOLED),
-        details={"model": type(model).__name__, "device": device.type},
-    )  # fmt: skip
+        return _pooled(_over_time(hidden), pooling, share)
 
 
 def _loaded(location: str, spec: str) -> tuple[Any, Any]:

@@ -113,6 +113,10 @@ class EmbeddingCache:
             encoder=encoder_digest, dtype=self._dtype, front_end=front, crops=policy, data=data
         )
 
+    def holds(self, key: str) -> bool:
+        """Whether the shard of `key` has been computed."""
+        return self._path(key).is_file()
+
     def find(self, key: str) -> tuple[TaskEmbeddings, ShardSummary] | None:
         """The shard of `key`, embeddings as float32; None where it has not been computed.
 

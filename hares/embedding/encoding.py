@@ -2,8 +2,8 @@
 
 The encoder is called with full batches of b crops of one length n. The rest at the end of a shard becomes a batch of
 the smallest size among b, b/2, b/4, ... that holds it, padded with copies of its first crop, whose rows are dropped. So
-a compiled encoder sees few shapes, and little is computed in vain. Where memory runs out b is halved, until the shard's
-end. Memory holds one batch of crops and the embeddings;
+a compiled encoder sees few shapes, and little is computed in vain. Where memory runs out b is halved, and stays so for
+crops of that length (`InParts`). Memory holds one batch of crops and the embeddings;
 where crops are mixed (AudioSet), also the `MIXING_WINDOW` clips from which partners are drawn. The windows follow the
 order of the records, so the same shard always gives the same rows.
 
@@ -68,6 +68,49 @@ def no_memory(error: BaseException) -> bool:
     return bool(_NO_MEMORY.search(f"{type(error).__name__}: {error}"))
 
 
+class _PartError(Exception):
+    """The encoder raised on a part of a batch; its cause is the encoder's error."""
+
+    def __init__(self, crops: int) -> None:
+        super().__init__()
+        self.crops = crops
+
+
+class InParts:
+    """An encoder that gets as many crops at once as memory holds.
+
+    Attributes:
+        halved: crops at once by their samples, of the lengths at which memory ran out.
+    """
+
+    def __init__(self, encode: Encode) -> None:
+        self._encode = encode
+        self.halved: dict[int, int] = {}
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """The embeddings (b, d) of crops (b, n). Raises `_PartError`."""
+        parts: list[np.ndarray] = []
+        done, samples = 0, batch.shape[1]
+        while done < len(batch):
+            part = batch[done : done + self.halved.get(samples, len(batch))]
+            try:
+                parts.append(np.asarray(self._encode(part), np.float32))
+            except Exception as error:  # whatever the encoder's code raises
+                if no_memory(error) and len(part) > 1:
+                    self.halved[samples] = len(part) // 2
+                    logging.getLogger(__name__).warning(
+                        "no memory for %d crops of %d samples (%s); going on with %d at once",
+                        len(part),
+                        samples,
+                        what_it_raised(error),
+                        self.halved[samples],
+                    )
+                    continue
+                raise _PartError(len(part)) from error
+            done += len(part)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
 def what_it_raised(error: BaseException) -> str:
     """An error of the encoder's as half a sentence: its type and the first line of its message."""
     first = (str(error).strip().splitlines() or ["no message"])[0][:200]
@@ -90,7 +133,8 @@ def embed_shard(
         split: their split; clips of a validation split are not read at all.
         task: the protocol's record.
         settings: seed and number of crops.
-        encode: float32 waveforms (b, n) in [-1, 1) to embeddings (b, d).
+        encode: float32 waveforms (b, n) in [-1, 1) to embeddings (b, d). An `InParts` remembers from shard to shard
+            what memory holds.
         batch_size: b of all batches but the last of each crop length, which may be halved.
         embedding_size: the d to expect; None for that of the first batch.
 
@@ -130,8 +174,8 @@ class _Batcher:
 
     def __init__(self, task_name: str, encode: Encode, batch_size: int, embedding_size: int | None) -> None:
         self._task_name = task_name
-        self._encode = encode
-        self._batch_size = self._at_once = batch_size
+        self._encode = encode if isinstance(encode, InParts) else InParts(encode)
+        self._batch_size = batch_size
         self._embedding_size = embedding_size
         self._waiting: dict[int, list[tuple[int, str, np.ndarray]]] = {}  # by crop length: row, clip, crop
         self._embeddings: list[np.ndarray | None] = []
@@ -190,27 +234,15 @@ class _Batcher:
         waiting.clear()
 
     def _encoded(self, batch: np.ndarray, clips: tuple[str, ...]) -> np.ndarray:
-        """The embeddings of a batch, which is halved as often as memory asks for it; later ones are as small."""
-        parts: list[np.ndarray] = []
-        done = 0
-        while done < len(batch):
-            part = batch[done : done + self._at_once]
-            try:
-                parts.append(np.asarray(self._encode(part), np.float32))
-            except Exception as error:  # whatever the encoder's code raises
-                if no_memory(error) and len(part) > 1:
-                    self._at_once = len(part) // 2
-                    logging.getLogger(__name__).warning(
-                        "%s: no memory for %d crops; going on with %d at once",
-                        self._task_name,
-                        len(part),
-                        self._at_once,
-                    )
-                    continue
-                what = f"the encoder {what_it_raised(error)}, given {len(part)} crops of {batch.shape[1]} samples"
-                raise EncodingError(self._task_name, what, clips, no_memory(error)) from error
-            done += len(part)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        try:
+            return self._encode(batch)
+        except _PartError as part:
+            error = part.__cause__
+            assert error is not None
+            what = (
+                f"the encoder {what_it_raised(error)}, given {part.crops} crops of {batch.shape[1]} samples"
+            )
+            raise EncodingError(self._task_name, what, clips, no_memory(error)) from error
 
 
 def _training_rows(

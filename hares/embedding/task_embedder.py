@@ -11,7 +11,7 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -21,7 +21,7 @@ from hares.atomic_files import atomically, write_atomically
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, hashed, shard_data
 from hares.embedding.collector import EmbeddingCollector
-from hares.embedding.encoding import EncodingError, embed_shard
+from hares.embedding.encoding import EncodingError, InParts, embed_shard
 from hares.embedding.task_embeddings import TaskEmbeddings
 from hares.example import ExampleClip
 from hares.ingest import (
@@ -42,6 +42,8 @@ from hares.protocol import ProtocolSettings
 from hares.task import Reason, Rejected, Split, Task
 from hares.tfds_source import data_dir_of
 
+ON_PROCESSOR, ON_GPU = 32, 256  # crops at once: a processor gains nothing by more
+
 
 @dataclass(frozen=True)
 class EvaluationSettings:
@@ -49,20 +51,21 @@ class EvaluationSettings:
 
     Attributes:
         protocol: how closely to follow the paper.
-        batch_size: crops that the encoder gets at once; fewer at a shard's end (`hares.embedding.encoding`).
+        batch_size: crops that the encoder gets at once, halved where memory asks for it; fewer at a shard's end
+            (`hares.embedding.encoding`). None for `ON_PROCESSOR`, or `ON_GPU` where the encoder says that it is on one.
         dtype: number type in which embeddings are kept.
         limits: what one audio file may cost.
         clips_per_shard: what a killed run can lose is one shard of this many clips, or a little more.
     """
 
     protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
-    batch_size: int = 32
+    batch_size: int | None = None
     dtype: EmbeddingDtype = "float32"
     clips_per_shard: int = 128
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.clips_per_shard < 1:
+        if (self.batch_size is not None and self.batch_size < 1) or self.clips_per_shard < 1:
             raise ValueError(
                 f"batch_size is {self.batch_size} and clips_per_shard {self.clips_per_shard}; both must be at "
                 "least 1"
@@ -149,6 +152,14 @@ def list_task(source: TaskSource, clips_per_shard: int) -> Listing:
     return Listing(splits, shards, sum(counts.values()), rejected)
 
 
+@dataclass(frozen=True)
+class Part:
+    """An encoder whose embeddings are some columns of what another one gives."""
+
+    encoder: FrozenEncoder
+    columns: slice
+
+
 class TaskEmbedder:
     """Embeds tasks, each shard once."""
 
@@ -159,16 +170,35 @@ class TaskEmbedder:
         settings: EvaluationSettings,
         cache: Path,
         observer: EvaluationObserver,
+        parts: Sequence[Part] = (),
     ) -> None:
-        """`embedding_size` is what the pre-flight saw: a shard of another one is never kept."""
-        self._digest = encoder.digest
-        self._front = front_end(encoder)
-        self._encode = encode_crops(encoder)
+        """Starts with an empty batch.
+
+        Args:
+            encoder: what embeds.
+            embedding_size: what the pre-flight saw: a shard of another one is never kept.
+            settings: batch size, number type and the like.
+            cache: folder of the shards.
+            observer: hears of the progress.
+            parts: encoders whose embeddings stand side by side in the encoder's, and are kept as theirs; empty where
+                it is one encoder's. The first part's are returned.
+        """
+        self._parts = tuple(parts) or (Part(encoder, slice(None)),)
+        self._front = front_end(self._parts[0].encoder)
+        self._encode = InParts(encode_crops(encoder))
         self._embedding_size = embedding_size
+        on_processor = encoder.details.get("device") in (None, "cpu", "CPUExecutionProvider")
+        self._batch_size = settings.batch_size or (ON_PROCESSOR if on_processor else ON_GPU)
         self._settings = settings
         self._folder = cache
         self._cache = EmbeddingCache(cache, settings.dtype)
         self._observer = observer
+
+    @property
+    def batches(self) -> dict[str, Any]:
+        """For reports: crops at once, and by their samples those of which memory held only so many."""
+        halved = {str(samples): crops for samples, crops in sorted(self._encode.halved.items())}
+        return {"batch_size": self._batch_size, "batches_halved": halved}
 
     def embed(
         self, source: TaskSource, listing: Listing, tally: Tally, output: Path
@@ -217,8 +247,9 @@ class TaskEmbedder:
         task, settings = source.task, self._settings
         policy = crop_policy(task, split, settings.protocol)
         policy["limits"] = asdict(settings.limits)  # they settle which clips there are
-        key = self._cache.key(self._digest, self._front, policy, facts)
-        kept, readers = self._cache.find(key), {task.name: str(source.root)}
+        keys = [self._cache.key(part.encoder.digest, self._front, policy, facts) for part in self._parts]
+        kept = self._cache.find(keys[0]) if all(map(self._cache.holds, keys)) else None
+        readers = {task.name: str(source.root)}
         if kept is not None and not still_refused(kept[1].rejected, entries, readers, settings.limits):
             kept = None
         if kept is None:
@@ -231,19 +262,21 @@ class TaskEmbedder:
                 task,
                 settings.protocol,
                 self._encode,
-                settings.batch_size,
+                self._batch_size,
                 self._embedding_size,
             )
-            self._cache.keep(key, data, summary)
-            self._cache.log("computed", key, task.name, split, shard)
+            for key, part in zip(keys, self._parts, strict=True):
+                columns = data.embeddings[:, part.columns] if data.clip_ids else data.embeddings
+                self._cache.keep(key, replace(data, embeddings=columns), summary)
+                self._cache.log("computed", key, task.name, split, shard)
             self._observer.clips(task.name, len(entries) - summary.used, computed=True)
             tally.computed += 1
             tally.clips_computed += summary.used
             # Read back, so that a number rounded to float16 is the same now as when it is found.
-            kept = self._cache.find(key)
+            kept = self._cache.find(keys[0])
             assert kept is not None
         else:
-            self._cache.log("found", key, task.name, split, shard)
+            self._cache.log("found", keys[0], task.name, split, shard)
             self._observer.clips(task.name, len(entries), computed=False)
             tally.found += 1
         return kept

@@ -4,7 +4,8 @@ Scores of different protocols are different numbers, so each protocol has a tabl
 settings it differs from the paper's. Within a table only rows with all twelve scores have a rank; what else sets a row
 apart (missing clips, a split that is not official, other test
 clips than most rows have, leakage) stands beside it. The paper's rows stand in the
-table of its protocol, marked and without a rank: they are of its data.
+table of its protocol, marked and without a rank: they are of its data. Tasks of one's own have columns behind the
+twelve, and no part in a mean or a rank.
 
 The page loads nothing. Its only script is `board.js`, by digest in the content security policy; all text is escaped.
 """
@@ -24,7 +25,7 @@ from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report.page import page_template
 from hares.report.paper import paper_tables
-from hares.report.runs import Run
+from hares.report.runs import Run, all_entries
 from hares.task import DOMAINS, load_task, task_names
 
 DATA_FILES = (
@@ -35,6 +36,7 @@ DATA_FILES = (
 )
 # Settings that change how sure or how large a computation is, and no score's meaning.
 _NO_PROTOCOL = ("name", "seed", "bootstrap_resamples", "memory_limit_mb")
+_ABSENT = {"value": None, "interval": None}  # of a row whose run has not a task that another's has
 _PAPER_SYSTEMS = ("table2", "table4", "table6", "table7", "table8", "table9")
 
 
@@ -51,22 +53,27 @@ def build_board(runs: Sequence[Run]) -> dict[str, Any]:
         whether it is `complete`, `official` or the `paper`'s.
     """
     tables: dict[str, dict[str, Any]] = {}
+    own = {name: entry["title"] for run in runs for name, entry in run.report.get("own_tasks", {}).items()}
+    names = [*_tasks(), *sorted(own)]
     for run in runs:
         settings = run.report["protocol"]["settings"]
         changed = {key: settings.get(key) for key in _paper_settings() if _differs(settings, key)}
         name = str(run.report["protocol"]["name"])
         key = json.dumps([name, changed], sort_keys=True)
-        tables.setdefault(key, _table(name, changed))["rows"].append(_row(run))
+        tables.setdefault(key, _table(name, changed))["rows"].append(_row(run, names))
     for table in tables.values():
         if not table["changed"]:
-            table["rows"] += _paper_rows()
+            table["rows"] += _paper_rows(names)
         table["rows"].sort(key=_order)
         _rank(table["rows"])
-        _mark_other_clips(table["rows"])
+        _mark_other_clips(table["rows"], names)
     ordered = sorted(tables.values(), key=lambda table: (bool(table["changed"]), table["title"]))
     columns = [{"name": "hares", "title": "HARES"}]
     columns += [{"name": domain, "title": domain.capitalize()} for domain in DOMAINS]
     columns += [{"name": name, "title": load_task(name).title.split(",")[0]} for name in _tasks()]
+    columns += [
+        {"name": name, "title": f"{title.split(',')[0]} (own)"} for name, title in sorted(own.items())
+    ]
     return {"columns": columns, "tables": ordered}
 
 
@@ -97,16 +104,20 @@ def _table(name: str, changed: Mapping[str, Any]) -> dict[str, Any]:
     return {"title": title, "protocol": name, "changed": dict(changed), "rows": []}
 
 
-def _row(run: Run) -> dict[str, Any]:
+def _row(run: Run, names: Sequence[str]) -> dict[str, Any]:
     report = run.report
-    tasks = report["tasks"]
+    tasks, entries = report["tasks"], all_entries(report)
     scored = [name for name in tasks if tasks[name]["value"] is not None]
-    of_column = {name: found for name in scored if (found := _caveats(tasks[name]))}
+    of_column = {
+        name: found
+        for name, entry in entries.items()
+        if entry["value"] is not None and (found := _caveats(entry))
+    }
     missing = len(tasks) - len(scored)
     marks = [f"{missing} of {len(tasks)} tasks missing"] if missing else []
     for kind, what in (("leak", "leakage"), ("clips", "clips missing"), ("split", "split not the paper's")):
-        if names := [name for name, found in of_column.items() if kind in found]:
-            marks.append(f"{what}: {', '.join(names)}")
+        if marked := [name for name, found in of_column.items() if kind in found]:
+            marks.append(f"{what}: {', '.join(marked)}")
     encoder = report["encoder"]
     return {
         "encoder": str(encoder.get("name") or run.name),
@@ -117,12 +128,12 @@ def _row(run: Run) -> dict[str, Any]:
         "scores": {
             "hares": report["hares"],
             **report["domains"],
-            **{name: tasks[name]["value"] for name in _tasks()},
+            **{name: entries.get(name, _ABSENT)["value"] for name in names},
         },
         "intervals": {
             "hares": report["intervals"]["hares"],
             **report["intervals"]["domains"],
-            **{name: tasks[name]["interval"] for name in _tasks()},
+            **{name: entries.get(name, _ABSENT)["interval"] for name in names},
         },
         "partial": report["partial_mean"]["hares"],
         "scored_tasks": len(scored),
@@ -130,7 +141,11 @@ def _row(run: Run) -> dict[str, Any]:
         "marks": marks,
         "of_column": {name: "; ".join(found.values()) for name, found in of_column.items()},
         "test_clips": {name: _clips_digest(answers) for name, answers in run.predictions.items()},
-        "deviations": {tasks[name]["title"]: list(tasks[name]["deviations"]) for name in scored},
+        "deviations": {
+            entry["title"]: list(entry["deviations"])
+            for entry in entries.values()
+            if entry["value"] is not None
+        },
         "digest": str(encoder.get("digest", "")),
         "rank": None,
     }
@@ -156,9 +171,9 @@ def _clips_digest(answers: Predictions) -> str:
     return hashlib.sha256(repr((answers.clip_ids, answers.labels)).encode()).hexdigest()
 
 
-def _mark_other_clips(rows: Sequence[dict[str, Any]]) -> None:
+def _mark_other_clips(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
     """Marks the scores that are of other test clips than most rows of the table have."""
-    for name in _tasks():
+    for name in names:
         clips = Counter(row["test_clips"][name] for row in rows if name in row["test_clips"])
         most = clips.most_common(1)[0][0] if clips else ""
         for row in rows:
@@ -167,12 +182,12 @@ def _mark_other_clips(rows: Sequence[dict[str, Any]]) -> None:
                 row["of_column"][name] = "; ".join(filter(None, notes))
 
 
-def _paper_rows() -> list[dict[str, Any]]:
+def _paper_rows(names: Sequence[str]) -> list[dict[str, Any]]:
     """The paper's systems; one that several tables print is taken from the table that prints most of its tasks."""
     best: dict[tuple[Any, ...], tuple[int, dict[str, Any]]] = {}
     for table in _PAPER_SYSTEMS:
         for column in paper_tables()[table]:
-            row = _paper_row(column, table)
+            row = _paper_row(column, table, names)
             known = sum(value is not None for value in row["scores"].values())
             # The same system with another training has other means.
             key = (column["system"], *(column["domains"][domain] for domain in DOMAINS), column["hares"])
@@ -181,9 +196,9 @@ def _paper_rows() -> list[dict[str, Any]]:
     return [row for _, row in best.values()]
 
 
-def _paper_row(column: Mapping[str, Any], table: str) -> dict[str, Any]:
+def _paper_row(column: Mapping[str, Any], table: str, names: Sequence[str]) -> dict[str, Any]:
     percents = {"hares": column["hares"], **column["domains"]}
-    percents |= {name: column["tasks"].get(name) for name in _tasks()}
+    percents |= {name: column["tasks"].get(name) for name in names}
     scores = {name: None if value is None else round(value / 100, 6) for name, value in percents.items()}
     return {
         "encoder": column["system"],

@@ -43,8 +43,10 @@ from hares.report.places import without_places
 from hares.report.runs import (
     PICTURES_FILE,
     PREDICTIONS_FOLDER,
+    RECORD_FILE,
     REPORT_FILE,
     Run,
+    all_entries,
     load_run,
     parse_report,
     unpack_pictures,
@@ -52,7 +54,6 @@ from hares.report.runs import (
 from hares.task import load_task, task_names
 
 INDEX_FILE = "bundle.json"
-RECORD_FILE = "evaluate.json"  # `hares.evaluation` writes it
 FORM = "hares bundle 1"
 _NAMES = re.compile(
     rf"({re.escape(REPORT_FILE)}|{re.escape(PAGE_FILE)}|{re.escape(PICTURES_FILE)}|{re.escape(RECORD_FILE)}"
@@ -97,11 +98,10 @@ def bundle_bytes(folder: Path) -> bytes:
     for name in members:
         if not members[name] and (folder / name).is_file():
             members[name] = (folder / name).read_bytes()
+    entries = all_entries(report)
     for path in sorted(folder.glob("manifests/*")):
         name, task = path.relative_to(folder).as_posix(), path.name.partition(".")[0]
-        if _NAMES.fullmatch(name) and report["tasks"].get(task, {}).get(
-            "manifest"
-        ):  # not of an earlier evaluation
+        if _NAMES.fullmatch(name) and entries.get(task, {}).get("manifest"):  # not of an earlier evaluation
             members[name] = _manifest_bytes(path, places)
     if record:
         kept = {key: value for key, value in record.items() if key not in _OF_THE_MACHINE}
@@ -158,7 +158,7 @@ def load_bundle(path: Path, name: str) -> Run:
     try:
         members = _members(path)
         report = parse_report(members[REPORT_FILE], f"{path}: {REPORT_FILE}")
-        run = Run(name, report, _predictions(members, path), _pictures(members, path))
+        run = Run(name, report, _predictions(members, report, path), _pictures(members, path))
     except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a whole zip archive ({error}). {_AGAIN}") from error
     _check_scores(run, str(path))
@@ -225,9 +225,11 @@ def _check_index(found: Mapping[str, bytes], path: Path) -> None:
         raise ValueError(f"{path}: no {REPORT_FILE} in it. {_AGAIN}")
 
 
-def _predictions(members: Mapping[str, bytes], path: Path) -> dict[str, Predictions]:
+def _predictions(
+    members: Mapping[str, bytes], report: Mapping[str, Any], path: Path
+) -> dict[str, Predictions]:
     found = {}
-    for task in task_names():
+    for task in (*task_names(), *report.get("own_tasks", {})):
         content = members.get(f"{PREDICTIONS_FOLDER}/{task}.npz")
         if content is not None:
             where = f"{path}: {PREDICTIONS_FOLDER}/{task}.npz"
@@ -281,7 +283,8 @@ def _check_scores(run: Run, where: str) -> None:
     tasks = [load_task(name) for name in task_names()]
     try:
         values = {name: entry["value"] for name, entry in run.report["tasks"].items()}
-        said = {**values, **run.report["domains"], "hares": run.report["hares"]}
+        own = {name: entry["value"] for name, entry in run.report.get("own_tasks", {}).items()}
+        said = {**values, **own, **run.report["domains"], "hares": run.report["hares"]}
         partial = run.report["partial_mean"]
         said |= {f"partial mean, {name}": partial[name] for name in (*run.report["domains"], "hares")}
         kinds = [(name, entry["domain"], entry["metric"]) for name, entry in run.report["tasks"].items()]
@@ -298,7 +301,7 @@ def _check_scores(run: Run, where: str) -> None:
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"{where}: no score can be computed from its predictions ({error})") from error
     averages = means(tasks, given)
-    expected = {**dict.fromkeys(values), **given, **averages["domains"], "hares": averages["hares"]}
+    expected = {**dict.fromkeys([*values, *own]), **given, **averages["domains"], "hares": averages["hares"]}
     partial = averages["partial_mean"]
     expected |= {f"partial mean, {name}": partial[name] for name in (*averages["domains"], "hares")}
     for name in sorted({*said, *expected}):

@@ -15,7 +15,7 @@ import jinja2
 
 from hares.report.mistakes import worst_mistakes
 from hares.report.paper import paper_tables
-from hares.report.runs import Run, differences
+from hares.report.runs import Run, all_entries, differences
 from hares.report.summary import percent, summary_rows
 from hares.task import DOMAINS
 
@@ -66,7 +66,7 @@ def _run_view(run: Run) -> dict[str, Any]:
             "mistakes": _mistakes(run, name),
             "classes_shown": _classes_shown(entry["per_class"]),
         }
-        for name, entry in run.report["tasks"].items()
+        for name, entry in all_entries(run.report).items()
     }
     everywhere = set.intersection(*(set(entry["deviations"]) for entry in tasks.values()))
     return {

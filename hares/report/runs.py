@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ from hares.statistics import PairedDifference
 from hares.task import DOMAINS, task_names
 
 REPORT_FILE = "report.json"
+RECORD_FILE = "evaluate.json"  # how it was made
 PREDICTIONS_FOLDER = "predictions"
 PICTURES_FILE = "spectrograms.npz"
+_OWN_NAME = re.compile("[a-z][a-z0-9_]*")  # it is that of a file too
 _KEYS = {"tasks", "domains", "hares", "protocol", "encoder", "intervals"}
 
 
@@ -48,7 +51,7 @@ class Difference:
     """A score of two runs.
 
     Attributes:
-        kind: "task", "domain" or "hares".
+        kind: "task", "domain", "hares" or "own", a task of the user's own.
         name: of the task or domain, or "HARES".
         first, second: the scores, None where there is none.
         paired: second minus first on the same clips; None where that cannot be said.
@@ -77,7 +80,7 @@ def load_run(folder: Path, name: str) -> Run:
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}; the report cannot be read") from error
     report = parse_report(content, str(path))
-    found = {task: folder / PREDICTIONS_FOLDER / f"{task}.npz" for task in task_names()}
+    found = {task: folder / PREDICTIONS_FOLDER / f"{task}.npz" for task in all_entries(report)}
     pictures = folder / PICTURES_FILE
     return Run(
         name,
@@ -85,6 +88,11 @@ def load_run(folder: Path, name: str) -> Run:
         {task: load_predictions(file) for task, file in found.items() if file.is_file()},
         unpack_pictures(npz_arrays(pictures.read_bytes(), str(pictures))) if pictures.is_file() else {},
     )
+
+
+def all_entries(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of the twelve tasks and of the user's own; reports of before there were such have none."""
+    return {**report["tasks"], **report.get("own_tasks", {})}
 
 
 def parse_report(content: bytes, path: str) -> dict[str, Any]:
@@ -100,6 +108,10 @@ def parse_report(content: bytes, path: str) -> dict[str, Any]:
     missing = sorted(_KEYS - set(report)) if isinstance(report, dict) else sorted(_KEYS)
     if missing:
         raise ValueError(f"{path}: no {', '.join(missing)}. Is this a report of HARES, of this version?")
+    own = report.get("own_tasks", {})
+    names, taken = list(own) if isinstance(own, dict) else [str(own)], (*task_names(), *DOMAINS, "hares")
+    if wrong := [name for name in names if not _OWN_NAME.fullmatch(name) or name in taken]:
+        raise ValueError(f"{path}: {wrong[0]!r} is no name of a task of one's own. Score the encoder again")
     return dict(report)
 
 
@@ -116,7 +128,7 @@ def unpack_pictures(arrays: Mapping[str, Any]) -> dict[str, dict[str, bytes]]:
 
 
 def differences(runs: Sequence[Run]) -> tuple[tuple[Difference, ...], ...]:
-    """Each run after the first against the first: the tasks of each domain, the domain, and HARES last."""
+    """Each run after the first against the first, with the rows of `compare`."""
     first, *others = [(run, resampled_run(run)) for run in runs]
     return tuple(compare(*first, *other) for other in others)
 
@@ -127,7 +139,7 @@ def resampled_run(run: Run) -> Answers:
 
 
 def compare(first: Run, ours: Answers, second: Run, theirs: Answers) -> tuple[Difference, ...]:
-    """Second minus first, with the `resampled_run` of each: the tasks of each domain, the domain, HARES last."""
+    """Second minus first, with the `resampled_run` of each: each domain's tasks and mean, HARES, tasks of one's own."""
     rows: list[Difference] = []
     everything: list[str] = []
     for domain in DOMAINS:
@@ -144,6 +156,11 @@ def compare(first: Run, ours: Answers, second: Run, theirs: Answers) -> tuple[Di
     note = next((row.note for row in rows if row.note), "")
     scores = first.report["hares"], second.report["hares"]
     rows.append(_difference("hares", "HARES", everything, scores, ours, theirs, note))
+    own = [run.report.get("own_tasks", {}) for run in (first, second)]
+    for name in {**own[0], **own[1]}:
+        scores = tuple(entries.get(name, {"value": None})["value"] for entries in own)
+        note = why_not_paired(name, ours, theirs)
+        rows.append(_difference("own", name, [name], scores, ours, theirs, note))
     return tuple(rows)
 
 

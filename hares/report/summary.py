@@ -8,10 +8,14 @@ from typing import Any, Literal
 
 from hares.task import DOMAINS
 
+OWN_NOTE = "a task of one's own, in no mean"
+
 
 @dataclass(frozen=True)
 class SummaryRow:
-    """One line: a task, the mean of a domain, or HARES. All scores are fractions, None where there is none.
+    """One line: a task, the mean of a domain, HARES, or a task of the user's own.
+
+    All scores are fractions, None where there is none.
 
     Attributes:
         kind: what the line is about.
@@ -22,10 +26,10 @@ class SummaryRow:
         interval: 95% interval of `value`.
         paper: the paper's scores, by name of the reference.
         clips, expected_clips: test clips scored, and listed by the data set's index.
-        note: why there is no score, or of how many tasks a partial mean is; "" otherwise.
+        note: why there is no score, of how many tasks a partial mean is, or that the task is no HARES task.
     """
 
-    kind: Literal["task", "domain", "hares"]
+    kind: Literal["task", "domain", "hares", "own"]
     name: str
     title: str
     metric: str
@@ -40,13 +44,14 @@ class SummaryRow:
 
 
 def summary_rows(report: Mapping[str, Any]) -> tuple[SummaryRow, ...]:
-    """The tasks of each domain followed by the domain's mean, and HARES last."""
+    """The tasks of each domain followed by the domain's mean, HARES, and the tasks of the user's own."""
     rows: list[SummaryRow] = []
     for domain in DOMAINS:
         members = {name: entry for name, entry in report["tasks"].items() if entry["domain"] == domain}
         rows += [_task_row(name, entry) for name, entry in members.items()]
         rows.append(_mean_row(report, domain))
-    return (*rows, _mean_row(report, "hares"))
+    own = report.get("own_tasks", {}).items()
+    return (*rows, _mean_row(report, "hares"), *(_task_row(name, entry, "own") for name, entry in own))
 
 
 def percent(value: float | None) -> str:
@@ -54,10 +59,10 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f}"
 
 
-def _task_row(name: str, entry: Mapping[str, Any]) -> SummaryRow:
+def _task_row(name: str, entry: Mapping[str, Any], kind: Literal["task", "own"] = "task") -> SummaryRow:
     interval = entry["interval"]
     return SummaryRow(
-        kind="task",
+        kind=kind,
         name=name,
         title=entry["title"],
         metric=entry["metric"],
@@ -68,7 +73,7 @@ def _task_row(name: str, entry: Mapping[str, Any]) -> SummaryRow:
         paper=entry["paper"],
         clips=entry["clips"],
         expected_clips=entry["expected_clips"],
-        note=entry["reason"],
+        note=entry["reason"] or (OWN_NOTE if kind == "own" else ""),
     )
 
 

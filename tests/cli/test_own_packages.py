@@ -52,7 +52,7 @@ def test_ours_are_ours_here():
 
 
 def test_what_a_plugin_imports_from_a_package_of_ours(tmp_path, monkeypatch):
-    from models.plugin import load_plugin
+    from pipeline.plugin import load_plugin
 
     place = package(tmp_path, "models")
     monkeypatch.chdir(tmp_path)

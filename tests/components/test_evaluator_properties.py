@@ -26,6 +26,7 @@ from components.evaluator.executor import (
 from components.properties import input_key, score_key
 from hares.benchmark import CorpusSummary, build_report
 from hares.blessing import BlessingConfig
+from hares.leakage import ClipIdentity
 from hares.predictions import Predictions
 from hares.protocol import ProtocolSettings
 from hares.report import write_report
@@ -154,6 +155,9 @@ def test_the_executor_reads_each_tasks_inputs_and_fills_every_output(
     monkeypatch.setattr(executor, "_read_embeddings", lambda folder, memory_limit_mb: folder)
     manifest = artifact(AudioManifest, tmp_path / "manifest")
     (tmp_path / "manifest" / "manifest.json").write_text('{"used": 40}')
+    clip = {"clip_id": "a", "labels": [1], "group": "g", "sha256": "0", "path": "/of/this/machine/a.wav"}
+    (tmp_path / "manifest" / "clips-fold1-0.jsonl").write_text(json.dumps(clip) + "\n")
+    (tmp_path / "manifest" / "rejected.jsonl").write_text('{"path": "b.wav"}\n')
     outputs = {
         "report": artifact(ProbeReport, tmp_path / "report"),
         "metrics": artifact(ScoreMetrics, tmp_path / "metrics"),
@@ -174,11 +178,21 @@ def test_the_executor_reads_each_tasks_inputs_and_fills_every_output(
             "run_key": "key",
         },
     )
-    assert seen == [("esc50", 40, []), ("esc50", "trained", False), ("esc50", "untrained", True)]
+    identities = [ClipIdentity("a", "fold1", "g", "0")]
+    assert seen == [("esc50", 40, identities), ("esc50", "trained", False), ("esc50", "untrained", True)]
     assert outputs["report"].get_float_custom_property(score_key("esc50")) == 0.5
     assert outputs["metrics"].get_float_custom_property("esc50") == 0.5
     assert outputs["blessing_artifact"].get_string_custom_property("run_key") == "key"
     assert (tmp_path / "page" / "report.html").is_file()
+    beside = tmp_path / "report" / "manifests"
+    assert json.loads((beside / "esc50.json").read_text()) == {"used": 40}
+    kept = {"clip_id": "a", "labels": [1], "group": "g", "sha256": "0", "split": "fold1"}
+    assert json.loads((beside / "esc50.clips.jsonl").read_text()) == kept
+    assert (beside / "esc50.rejected.jsonl").read_text() == '{"path": "b.wav"}\n'
+    record = json.loads((tmp_path / "report" / "evaluate.json").read_text())
+    assert record["encoder"]["weights_digest"] == "d" and {"tensorflow", "tfx", "numpy"} <= set(
+        record["versions"]
+    )
     assert all(one.get_string_custom_property("content_digest") for one in outputs.values())
 
 

@@ -19,8 +19,8 @@ from kits.pipeline_runs import PROJECT, copy_project
 from models.encoder import built_encoder, load_encoder
 from models.frontend import FrontendConfig
 from models.objective import Batch, Replicas, load_objective
-from models.plugin import load_plugin
 from models.training.config import TrainingConfig
+from pipeline.plugin import load_plugin
 
 pytestmark = pytest.mark.slow
 
@@ -40,8 +40,8 @@ def hares(line: str, folder: Path, packages: Path) -> str:
     return done.stdout
 
 
-def score(report: Path, task: str) -> float:
-    return json.loads((report / "report.json").read_text())["tasks"][task]["value"]
+def score(report: Path, task: str, kind: str = "tasks") -> float:
+    return json.loads((report / "report.json").read_text())[kind][task]["value"]
 
 
 def tones(folder: Path, names: list[tuple[str, float]], seconds: float = 1.0) -> None:
@@ -92,9 +92,12 @@ def test_an_objective(tmp_path: Path) -> None:
 def test_a_task_and_a_probe(tmp_path: Path, probe: str) -> None:
     packages = tmp_path / "project"
     copy_project(PROJECT, packages)
-    for name, text in SHOWN.items():
-        if name.startswith("hares/"):
-            (packages / name).write_text(text.replace('probe="linear"', f'probe="{probe}"'))
+    if probe == "linear":
+        (tmp_path / "drums.py").write_text(SHOWN["drums.py"])
+    else:  # in the repository
+        text = SHOWN["drums.py"].replace('probe="linear"', f'probe="{probe}"')
+        (packages / "hares/tasks/drums.py").write_text(text)
+        (packages / "hares/probes/nearest_mean.py").write_text(SHOWN["hares/probes/nearest_mean.py"])
     drums = [
         (f"{kind}{player}.wav", kind, player) for kind in ("kick", "snare", "tom") for player in range(8)
     ]
@@ -104,7 +107,11 @@ def test_a_task_and_a_probe(tmp_path: Path, probe: str) -> None:
         f"{name},{kind},player{player},{'test' if player > 4 else 'train'}" for name, kind, player in drums
     ]
     (tmp_path / "corpora/drums/meta.csv").write_text("\n".join(["file,drum,player,split", *rows]) + "\n")
-    check, evaluation = [line for line in COMMANDS if "drums" in line]
+    lines = [line for line in COMMANDS if "drums" in line]
+    check, evaluation, bundle = (
+        lines if probe == "linear" else [s.replace("--plugin drums.py", "") for s in lines]
+    )
     assert "test:9 train:15" in hares(check, tmp_path, packages)
     hares(evaluation, tmp_path, packages)
-    assert score(tmp_path / "drums", "drums") == 1.0
+    assert score(tmp_path / "drums", "drums", "own_tasks" if probe == "linear" else "tasks") == 1.0
+    hares(bundle, tmp_path, packages)

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hares
 from hares.adapters import EncoderOptions, encode_crops, load_adapter
 from hares.preflight import check_encoder, synthetic_crops
+from hares.protocol import ProtocolSettings
 
 pytestmark = pytest.mark.slow
 
@@ -164,6 +166,19 @@ def keras_model(_: Path) -> str:
     return "keras:network.keras"
 
 
+def tflite_file(_: Path) -> str:
+    tf = pytest.importorskip("tensorflow")
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None], tf.float32)])
+    def network(sound):
+        heard = tf.nn.conv1d(sound[:, :, tf.newaxis], FILTERS[:, None], HOP, "VALID")
+        return tf.reduce_mean(tf.nn.relu(heard), axis=1) @ LINEAR
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
+    Path("network.tflite").write_bytes(converter.convert())
+    return "tflite:network.tflite"
+
+
 KINDS = [
     torch_module,
     torch_exported,
@@ -172,6 +187,7 @@ KINDS = [
     jax_function,
     onnx_graph,
     keras_model,
+    tflite_file,
 ]
 
 
@@ -189,6 +205,37 @@ def test_its_embeddings_are_those_of_numpy_and_it_can_be_scored(kind, folder: Pa
     checks, size = check_encoder(encoder, seconds, float(np.finfo(np.float32).max))
     assert size == 8 and all(check.passed for check in checks)
     assert load_adapter(spec).digest == encoder.digest
+
+
+@pytest.fixture(scope="module")
+def scores_of_numpy() -> dict[str, tuple]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind is not torch_of_fixed_shape], ids=lambda k: k.__name__
+)
+def test_its_scores_are_those_of_numpy(
+    kind, folder: Path, corpus: Path, scores_of_numpy: dict[str, tuple]
+) -> None:
+    """Embeddings that differ in the last bits give the same answers: equal scores and chance, on the same clips."""
+    protocol = ProtocolSettings(
+        name="quick",
+        max_steps=60,
+        learning_rate=2e-3,
+        bootstrap_resamples=20,
+        probe_seeds=1,
+        augmented_epochs=2,
+    )
+
+    def scores(encoder) -> dict[str, tuple]:
+        found = hares.evaluate(encoder, corpus, protocol=protocol)
+        return {one.task: (one.score, one.chance, one.clips) for one in found.tasks}
+
+    if not scores_of_numpy:
+        scores_of_numpy.update(scores(embedding))
+    assert set(scores_of_numpy) == {"esc50", "speech_commands_v2"}
+    assert scores(kind(folder)) == scores_of_numpy
 
 
 def test_other_weights_are_another_encoder(folder: Path) -> None:
@@ -304,3 +351,27 @@ def test_code_in_a_folder_of_transformers_is_refused(wav2vec, folder: Path) -> N
     )
     with pytest.raises(ValueError, match="cannot be loaded"):
         load_adapter("transformers:model")
+
+
+def test_all_layers_of_transformers_come_from_one_forward_pass(
+    wav2vec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    encoder = load_adapter("transformers:model")
+    passes: list[int] = []
+    forward = transformers.Wav2Vec2Model.forward
+    monkeypatch.setattr(
+        transformers.Wav2Vec2Model,
+        "forward",
+        lambda self, *a, **k: passes.append(1) or forward(self, *a, **k),
+    )
+    found = encoder.layers.embed(WAVES)
+    assert len(passes) == 1
+    assert [one.output for one in encoder.layers.encoders] == ["0:mean", "1:mean", "2:mean", "last:mean"]
+    for one, embedded in zip(encoder.layers.encoders, found, strict=True):
+        alone = load_adapter("transformers:model", EncoderOptions(output=one.output))
+        np.testing.assert_array_equal(alone.embed(WAVES), embedded)
+        assert alone.digest == one.digest, "so that its cached embeddings are the same"
+    pooled = load_adapter("transformers:model", EncoderOptions(output="last:first"))
+    assert {one.output for one in pooled.layers.encoders} == {"0:first", "1:first", "2:first", "last:first"}

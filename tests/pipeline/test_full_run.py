@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,12 +10,14 @@ import shlex
 import statistics as stats
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from hares.report.bundle import bundle_bytes
 from hares.task import DOMAINS, load_task, task_names
 from kits.pipeline_runs import PROJECT, Finished, run
 from models.encoder import load_encoder
@@ -46,6 +49,17 @@ def test_the_workspace_holds_store_report_and_model(full_run: Finished) -> None:
     (version,) = (full_run.workspace / "pushed").iterdir()
     assert (version / "saved_model.pb").is_file()
     assert str(report / "report.html") in full_run.stdout.replace("\n", "")
+
+
+def test_a_bundle_of_the_run_has_manifests_and_versions(full_run: Finished, tmp_path: Path) -> None:
+    content = bundle_bytes(full_run.artifact("evaluator", "report"))
+    assert str(full_run.workspace).encode() not in content
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for task, entry in full_run.report()["tasks"].items():
+            clips = archive.read(f"manifests/{task}.clips.jsonl").decode().splitlines()
+            assert len(clips) == entry["manifest"]["present"]
+            assert json.loads(archive.read(f"manifests/{task}.json"))["slots"]
+        assert json.loads(archive.read("evaluate.json"))["versions"]["tfx"]
 
 
 def test_what_is_printed_is_what_the_report_says(full_run: Finished) -> None:

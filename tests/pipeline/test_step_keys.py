@@ -88,7 +88,8 @@ CLOSURES = {
         hares hares.arrays hares.averages hares.benchmark hares.blessing hares.class_scores
         hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
         hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
-        hares.decoding.worker hares.embedding hares.embedding.collector hares.embedding.task_embeddings
+        hares.decoding.worker hares.digests hares.embedding hares.embedding.collector
+        hares.embedding.task_embeddings
         hares.example hares.files hares.leakage hares.machine hares.metrics hares.own_classifier
         hares.plain_data hares.predictions hares.probes hares.probes._standard hares.probes.svm
         hares.protocol hares.reading hares.report hares.report.mistakes hares.report.page

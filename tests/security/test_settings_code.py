@@ -26,7 +26,7 @@ UNPICKLERS = {
     "jsonpickle",
 }
 # `exec` of a user's own plugin is what --plugin is for; its documentation says so first.
-MAY_EXECUTE = {"models/plugin.py"}
+MAY_EXECUTE = {"hares/plugin.py"}
 
 
 def dangers(tree: ast.AST) -> Iterator[str]:

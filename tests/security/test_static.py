@@ -81,7 +81,7 @@ ALLOWED = {
         "models/encoder.py": "our own networks, by the files of a package",
         "models/import_weights.py": "our own readers of published weights, by the files of a package",
         "models/objective.py": "our own objectives, by the files of a package",
-        "models/plugin.py": "a plugin that the user names, which is code (docs/security.md)",
+        "hares/plugin.py": "a plugin that the user names, which is code (docs/security.md)",
         "models/weight_files.py": "PyTorch, which is optional",
         "pipeline/preset.py": "our own presets, by the files of a package",
         "pipeline/run.py": "the C library's malloc settings",

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from models import plugin as plugins
+from hares import plugin as files
+from hares.task import OWN_TASK
 from models.encoder import encoder_module_name, encoder_names, load_encoder
 from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name, objective_names
+from pipeline import plugin as plugins
 
 ENCODER = """
 import tensorflow as tf
@@ -39,7 +41,7 @@ OBJECTIVE = dataclasses.replace(theirs, name="%s")
 def forgotten():
     """Plugins live as long as the process: each test leaves it without."""
     yield
-    for name in [name for name in sys.modules if name.startswith(PREFIX)]:
+    for name in [name for name in sys.modules if name.startswith((PREFIX, OWN_TASK))]:
         del sys.modules[name]
 
 
@@ -65,6 +67,16 @@ def test_an_encoder_of_a_plugin_is_found_by_its_name(file) -> None:
     assert plugins.load_plugin(path, plugin.digest) == plugin  # again, and nothing happens
 
 
+def test_a_task_alone_is_nothing_for_a_run_and_waits_beside_an_encoder(file) -> None:
+    assert files.PREFIX == PREFIX, "models find by it what hares has loaded"
+    task = "from hares.tasks.esc50 import TASK as theirs, index, read\nimport dataclasses\n"
+    task += "TASK = dataclasses.replace(theirs, name='mine_too')\n"
+    with pytest.raises(ValueError, match="it defines a task alone, and a run scores the twelve"):
+        plugins.load_plugin(file(task))
+    assert plugins.load_plugin(file(task + ENCODER % ("mine_small", "mine_small"))).task == "mine_too"
+    assert "mine_small" in encoder_names()
+
+
 def test_an_objective_of_a_plugin_is_found_by_its_name(file) -> None:
     plugins.load_plugin(file(OBJECTIVE % "mine"))
     assert load_objective("mine").name == "mine" and "mine" in objective_names()
@@ -80,7 +92,7 @@ def test_an_objective_of_a_plugin_is_found_by_its_name(file) -> None:
         (ENCODER % ("mine", "yours"), "the record of 'mine' is named 'yours'"),
         ("ENCODERS = {'a': 3}", "must map names to models.encoder.EncoderRecord"),
         ("OBJECTIVE = 3", "must be a models.objective.ObjectiveRecord"),
-        ("x = 1", "neither ENCODERS nor OBJECTIVE"),
+        ("x = 1", "neither a TASK nor ENCODERS nor OBJECTIVE"),
         ("1 / 0", "it failed .ZeroDivisionError"),
         ("def", "it failed .SyntaxError"),
     ],
