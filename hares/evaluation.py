@@ -18,7 +18,6 @@ the data. Validation sets, which the paper ignores, are not read.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ import numpy as np
 
 from hares.adapters import FrozenEncoder
 from hares.benchmark import Benchmark
+from hares.buckets import Place, on_disk
 from hares.corpus import dataset_root
 from hares.decoding import AudioError, Limits, decode
 from hares.digests import library_versions
@@ -48,6 +48,7 @@ from hares.embedding.task_embedder import (
     list_task,
     write_json,
 )
+from hares.files import is_folder
 from hares.ingest import Entry, list_entries
 from hares.preflight import check_encoder, crop_lengths
 from hares.reading import part_to_read
@@ -81,7 +82,7 @@ class Evaluation:
 
 
 def find_sources(
-    corpus: Path | None, placements: Mapping[str, Path], tasks: tuple[str, ...]
+    corpus: Place | None, placements: Mapping[str, Place], tasks: tuple[str, ...]
 ) -> tuple[TaskSource, ...]:
     """Finds the data of the tasks.
 
@@ -112,7 +113,7 @@ def find_sources(
             prepared_folder(task.name, data_dir)
             sources.append(TaskSource(task, root))
             continue
-        if os.path.isdir(root):  # False, and no error, where a folder above may not be read
+        if is_folder(root):  # False, and no error, where a folder above may not be read
             sources.append(TaskSource(task, root))
         elif tasks:
             raise ValueError(
@@ -249,8 +250,7 @@ class _Sounds:
                 if entry.waveform is not None:
                     found[clip.clip_id] = entry.waveform
                     continue
-                with suppress(AudioError):
-                    path = self._roots[task] / clip.path
-                    part = part_to_read(clip, path, self._limits)
-                    found[clip.clip_id] = decode(path, *part, self._limits)
+                with suppress(AudioError), on_disk(self._roots[task] / clip.path) as file:
+                    part = part_to_read(clip, file, self._limits)
+                    found[clip.clip_id] = decode(file, *part, self._limits)
         return found

@@ -126,6 +126,11 @@ def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
             bar = progress.add_task("unpacking", total=None)
             on_file = lambda archive: progress.update(bar, advance=1, description=archive)  # noqa: E731
             for root, task in roots.items():
+                if not isinstance(root, Path):
+                    raise ValueError(
+                        f"{root}: files are unpacked beside their archives, and a bucket is only read; unpack them on "
+                        "a disk, and copy the folder to the bucket"
+                    )
                 for found in unpack_folder(root, first_names(task), on_file) if root.is_dir() else ():
                     place = os.path.join(root, found.archive)
                     click.echo(f"{place}: {found.files} files in {os.path.join(root, found.folder)}")

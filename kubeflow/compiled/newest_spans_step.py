@@ -21,9 +21,9 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from hares.buckets import Place
 from hares.folder import FOLDER, spans
 from hares.reading import source_fingerprint
 from kubeflow.compiled.executor_input import FLAG, executor_input, write_output
@@ -82,7 +82,7 @@ def with_newest_spans(
     return done
 
 
-def newest_complete(source: str, window: int, marker: str) -> list[tuple[int, Path]]:
+def newest_complete(source: str, window: int, marker: str) -> list[tuple[int, Place]]:
     """Numbers and folders of the newest complete spans, newest first.
 
     Raises:
@@ -94,7 +94,7 @@ def newest_complete(source: str, window: int, marker: str) -> list[tuple[int, Pa
             f"{source}: {len(complete)} spans have a {marker}, but the window takes {window}; wait for more, or "
             "schedule a file with a smaller window"
         )
-    return sorted(complete, reverse=True)[:window]
+    return sorted(complete, key=lambda found: found[0], reverse=True)[:window]
 
 
 def main(arguments: Sequence[str]) -> int:
