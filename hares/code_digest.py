@@ -37,12 +37,12 @@ LOCK = "requirements.lock"
 _AS_PYTHON_3_10: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
 
 # Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them,
-# how Beam is started and ended, how a file is written, and what a user's code may do to the process. Neither they nor
-# what only they import counts.
+# how Beam is started and ended, how a file is written or comes from a bucket, and what a user's code may do to the
+# process. Neither they nor what only they import counts.
 DECIDE_NOTHING = frozenset(
     {
         *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
-        *("hares.atomic_files", "hares.user_code"),
+        *("hares.atomic_files", "hares.buckets", "hares.buckets.copies", "hares.user_code"),
     }
 )
 

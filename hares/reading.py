@@ -144,8 +144,7 @@ def _checked(clip: Clip, root: Place, home: str, clip_ids: NameSet) -> Clip | Re
             if clip_id_of(clip.path) == clip.path
             else "; the index row is not UTF-8, save the index as UTF-8"
         )
-        where = "bucket" if isinstance(root, BucketPath) else "disk"
-        detail = f"the index names the file, the {where} lacks it{hint}"
+        detail = f"the index names the file, and it is not there{hint}"
         return Rejected(clip.path, Reason.ABSENT, detail, clip.split)
     if not clip_ids.add(clip.clip_id):
         return Rejected(clip.path, Reason.BAD_ROW, "the index names this clip more than once", clip.split)

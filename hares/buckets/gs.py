@@ -7,6 +7,7 @@ resume an answer that breaks off.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,6 @@ from google.api_core.exceptions import (
     Forbidden,
     GoogleAPICallError,
     NotFound,
-    PreconditionFailed,
-    RequestRangeNotSatisfiable,
     RetryError,
     Unauthorized,
 )
@@ -27,6 +26,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from hares.buckets.client import CONNECT_SECONDS, CONNECTIONS, PAGE, READ_SECONDS, Page, changed, fault, gone
 
 _FIRST_PATIENCE, _PATIENCE = 8.0, 60.0  # seconds of retries before and after the first answer
+_WAITS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds after answers that break off
 _TIMEOUT = (CONNECT_SECONDS, READ_SECONDS)
 _LISTED = "items(name,size,generation),prefixes,nextPageToken"
 _HOME = "with 'gcloud auth application-default login' or GOOGLE_APPLICATION_CREDENTIALS"
@@ -47,40 +47,56 @@ class GoogleStorage:
 
     def pages(self, bucket: str, prefix: str, one_level: bool = False, most: int = PAGE) -> Iterator[Page]:
         """As `Client`'s."""
-        with _faults(f"gs://{bucket}/{prefix}"):
-            listing = self._client.list_blobs(
-                bucket, prefix=prefix, delimiter="/" if one_level else None, fields=_LISTED, page_size=most,
-                retry=self._retry, timeout=_TIMEOUT,
-            )  # fmt: skip
-            pages = listing.pages
+        token = None
         while True:
             with _faults(f"gs://{bucket}/{prefix}"):
                 try:
-                    page = next(pages, None)
+                    page, token = self._page(bucket, prefix, "/" if one_level else None, most, token)
                 except NotFound:
                     return
-                if page is None:
-                    return
-                objects = [(blob.name, int(blob.size), str(blob.generation)) for blob in page]
+            yield page
+            if token is None:
+                return
+
+    def _page(
+        self, bucket: str, prefix: str, delimiter: str | None, most: int, token: str | None
+    ) -> tuple[Page, str | None]:
+        """A page and the token of the next; one whose text breaks off is asked for again."""
+        for wait in _WAITS:
+            listing = self._client.list_blobs(
+                bucket, prefix=prefix, delimiter=delimiter, page_token=token, fields=_LISTED, page_size=most,
+                retry=self._retry, timeout=_TIMEOUT,
+            )  # fmt: skip
+            try:
+                found = next(listing.pages, None)
+            except requests.exceptions.JSONDecodeError:
+                time.sleep(wait)
+                continue
             self._retry = DEFAULT_RETRY.with_timeout(_PATIENCE)
-            yield Page(objects, list(page.prefixes))
+            objects = [(blob.name, int(blob.size), str(blob.generation)) for blob in found or ()]
+            return Page(objects, list(found.prefixes) if found else []), listing.next_page_token
+        raise requests.ConnectionError("its answers break off")
 
     def read(self, bucket: str, key: str, version: str, first: int, last: int) -> bytes:
-        """As `Client`'s."""
+        """As `Client`'s; an answer that breaks off is tried again: not every version of the libraries sees that."""
         address = f"gs://{bucket}/{key}"
+        blob = self._client.bucket(bucket).blob(key, generation=int(version))
         with _faults(address):
-            blob = self._client.bucket(bucket).blob(key)
-            try:
-                data: bytes = blob.download_as_bytes(
-                    start=first, end=last - 1, raw_download=True, if_generation_match=int(version), checksum=None,
-                    retry=self._retry, timeout=_TIMEOUT,
-                )  # fmt: skip
-            except NotFound as error:
-                raise gone(address) from error
-            except (PreconditionFailed, RequestRangeNotSatisfiable) as error:
-                raise changed(address) from error
-        self._retry = DEFAULT_RETRY.with_timeout(_PATIENCE)
-        return data
+            for wait in _WAITS:
+                try:
+                    data: bytes = blob.download_as_bytes(
+                        start=first, end=last - 1, raw_download=True, checksum=None, retry=self._retry, timeout=_TIMEOUT
+                    )  # fmt: skip
+                except NotFound as error:
+                    is_there = (
+                        self._client.bucket(bucket).blob(key).exists(retry=self._retry, timeout=_TIMEOUT)
+                    )
+                    raise changed(address) if is_there else gone(address) from error
+                self._retry = DEFAULT_RETRY.with_timeout(_PATIENCE)
+                if len(data) == last - first:
+                    return data
+                time.sleep(wait)
+            raise requests.ConnectionError("its answers break off")
 
 
 @contextmanager

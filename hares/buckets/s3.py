@@ -25,7 +25,17 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from hares.buckets.client import CONNECT_SECONDS, CONNECTIONS, PAGE, READ_SECONDS, Page, changed, fault, gone
+from hares.buckets.client import (
+    CONNECT_SECONDS,
+    CONNECTIONS,
+    PAGE,
+    READ_SECONDS,
+    BucketError,
+    Page,
+    changed,
+    fault,
+    gone,
+)
 
 _FIRST_TRIES, _TRIES = 3, 7
 _LONGEST_WAIT = 20.0  # seconds, as botocore's own
@@ -127,12 +137,20 @@ def _faults(address: str) -> Iterator[None]:
             remedy = "give these credentials the right to list the bucket and to read what is in it"
             raise fault(address, f"it may not be read ({code})", remedy) from error
         if 300 <= status < 400:
-            cause = f"the server sends us elsewhere ({status}), which is not followed"
-            raise fault(address, cause, "set AWS_ENDPOINT_URL and AWS_REGION to the bucket's own") from error
+            raise _elsewhere(address) from error
         cause = f"the server cannot answer ({code})"
         raise fault(address, cause, "wait until it can, or raise AWS_MAX_ATTEMPTS") from error
+    except (
+        RecursionError
+    ) as error:  # botocore asks for the bucket's region, is sent elsewhere again, and so on
+        raise _elsewhere(address) from error
     except (BotoCoreError, HTTPClientError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         cause = f"the server does not answer ({type(error).__name__}: {error})"
         raise fault(address, cause, "see that it runs and that AWS_ENDPOINT_URL, if set, names it") from error
+
+
+def _elsewhere(address: str) -> BucketError:
+    cause = "the server sends us elsewhere, which is not followed"
+    return fault(address, cause, "set AWS_ENDPOINT_URL and AWS_REGION to the bucket's own")

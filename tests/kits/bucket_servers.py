@@ -65,6 +65,7 @@ class Server:
     own: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
+    _client: Any = None
 
     @property
     def url(self) -> str:
@@ -95,6 +96,10 @@ class Server:
 
     def client(self) -> Any:
         """The vendor's client, straight to the server, to write what the tests read."""
+        self._client = self._client or self._made()
+        return self._client
+
+    def _made(self) -> Any:
         if self.scheme == "s3":
             import botocore.session
 
