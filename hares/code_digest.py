@@ -69,6 +69,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         # Our own steps: TFX hands them folders, and Beam hands out shards whose content is a function of the listing.
         "tfx": (),
         "apache_beam": (),
+        "pyarrow": ("pyarrow",),
         "pyarrow_hotfix": (),  # refuses files
         "threadpoolctl": (),  # how many threads BLAS has
         "cffi": (),  # how soundfile and soxr reach their libraries

@@ -22,6 +22,7 @@ _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"),
     *(".parquet", ".arrow", ".h5", ".hdf5"),
 )
+_PACKED = (".tar", ".tar.gz", ".tgz", ".parquet")
 _NOT_TEXT = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -205,6 +206,11 @@ def index_problem(root: Place, path: str) -> str | None:
     if head.startswith(b"version https://git-lfs"):
         return "is a pointer of Git LFS; fetch the file itself with 'git lfs pull'"
     return None
+
+
+def is_packed(path: str) -> bool:
+    """Whether a file's name is that of an archive whose recordings are pretrained on as it lies (`hares.packed`)."""
+    return path.lower().endswith(_PACKED)
 
 
 def is_archive(name: str) -> bool:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hares.buckets import Place, is_address, own, place
-from hares.files import clip_id_of, home_of, walk_files, why_outside
+from hares.files import clip_id_of, home_of, is_packed, walk_files, why_outside
 from hares.machine import is_of_the_machine, machine_error
-from hares.reading import is_audio
+from hares.reading import is_audio, is_unpacked
 from hares.task import Clip, Reason, Rejected
 
 FOLDER = "folder"  # the source that is any tree of audio files, without labels
@@ -26,6 +26,9 @@ MAX_WINDOW = 32  # spans that one run takes together
 
 def scan(root: Place) -> Iterator[Clip | Rejected]:
     """Every audio file below `root` as an unlabelled clip, by path.
+
+    A tar or Parquet file (`hares.files.is_packed`) comes as one clip too, which ingestion takes apart
+    (`hares.packed`), unless it was unpacked beside itself.
 
     A symbolic link that leads out of `root` is rejected; a link to a folder inside is not followed, because
     the files it leads to are found at their own place. What is hidden (a name that starts with a dot: caches,
@@ -52,6 +55,8 @@ def scan(root: Place) -> Iterator[Clip | Rejected]:
             elif is_audio(path) and entry.is_file():
                 group = clip_id_of(os.path.dirname(path)) or "."
                 yield Clip(clip_id_of(path), path, (), "train", group)
+            elif is_packed(path) and entry.is_file() and not is_unpacked(root, path):
+                yield Clip(clip_id_of(path), path, (), "train", clip_id_of(path))
             elif is_audio(path) and entry.is_symlink():
                 yield Rejected(path, Reason.ABSENT, "the symbolic link leads to nothing", "train")
             elif is_audio(path):

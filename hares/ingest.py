@@ -13,23 +13,24 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hares import folder, reading, tfds_source
+from hares import folder, packed, reading, tfds_source
 from hares.atomic_files import atomically
 from hares.buckets import BucketPath, Listed, place
 from hares.buckets.copies import Copies, Source
 from hares.decoding import AudioError, Limits, decode_each
 from hares.digests import file_digest
 from hares.example import ExampleClip, encode_example
-from hares.files import shown
+from hares.files import is_packed, shown
 from hares.folder import FOLDER
 from hares.task import SAMPLE_RATE, UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
+_PACKED_CLIP_BYTES = 1 << 19  # about what a recording of ten seconds takes in an archive
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,26 @@ def _scan(source: str, root: str) -> Iterator[Entry | Rejected]:
 def count_listed(
     sources: Mapping[str, str], splits: Sequence[str]
 ) -> tuple[Counter[str], list[dict[str, str]]]:
-    """Clips listed per split, and what the listing itself rejects, as `list_entries` finds them."""
+    """Clips listed per split, and what the listing itself rejects, as `list_entries` finds them.
+
+    An archive counts as the clips that are probably in it.
+    """
     listed: Counter[str] = Counter()
     rejected = []
     for item in list_entries(sources, splits):
         if isinstance(item, Rejected):
             rejected.append(rejected_line(item))
         else:
-            listed[item.clip.split] += 1
+            listed[item.clip.split] += _expected_clips(item, sources)
     return listed, rejected
+
+
+def _expected_clips(entry: Entry, sources: Mapping[str, str]) -> int:
+    """1, or about how many clips an archive has: its size settles how many shards there are."""
+    if not _is_packed(entry):
+        return 1
+    size = entry.listed.size if entry.listed else os.path.getsize(_source(entry, sources)[1])
+    return max(1, size // _PACKED_CLIP_BYTES)
 
 
 def shard_of(clip_id: str, num_shards: int) -> int:
@@ -138,17 +150,14 @@ def ingest_shard(
     import tensorflow as tf  # here: `hares evaluate` embeds what it reads, and writes no records
 
     summary = ShardSummary(split, shard)
-    listed = list(entries)
-    of_shard = {_clip_id(entry, sources): entry for entry in listed}
     with (
         atomically(records_path) as records_part,
         atomically(clips_path) as clips_part,
         tf.io.TFRecordWriter(records_part) as records,
         tf.io.gfile.GFile(clips_part, "w") as clips,
     ):
-        for clip, sha256 in read_shard(listed, sources, summary, limits):
+        for clip, sha256, entry in read_shard(entries, sources, summary, limits):
             records.write(encode_example(clip))
-            entry = of_shard[clip.clip_id]
             line = {
                 "clip_id": clip.clip_id,
                 "source": entry.source,
@@ -169,7 +178,7 @@ def read_shard(
     summary: ShardSummary,
     limits: Limits = _LIMITS,
     copies: Copies | None = None,
-) -> Iterator[tuple[ExampleClip, str]]:
+) -> Iterator[tuple[ExampleClip, str, Entry]]:
     """A shard's clips, decoded one at a time in the order of their ids; what cannot be decoded is counted.
 
     Args:
@@ -180,12 +189,12 @@ def read_shard(
         copies: where objects of a bucket are fetched to, and may be already; None for a place of their own.
 
     Yields:
-        Each usable clip and the SHA-256 of its source file.
+        Each usable clip, the SHA-256 of its source file, and its entry.
     """
     digest = hashlib.sha256()
     in_order = sorted(entries, key=lambda e: (e.source, e.clip.clip_id))
     with nullcontext(copies) if copies else Copies(limits.memory_bytes) as files:
-        for batch in files.batches(_source(entry, sources) for entry in in_order):
+        for batch in _batches(in_order, sources, files, limits):
             for entry, file, waveform in _decoded(batch, limits):
                 clip, clip_id = entry.clip, _clip_id(entry, sources)
                 if isinstance(waveform, AudioError):
@@ -201,8 +210,22 @@ def read_shard(
                 summary.level_sum += found.level
                 for key in _label_keys(entry):
                     summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
-                yield found, sha256
+                yield found, sha256, entry
     summary.digest = digest.hexdigest()
+
+
+def _batches(
+    entries: Sequence[Entry], sources: Mapping[str, str], files: Copies, limits: Limits
+) -> Iterator[list[tuple[Entry, Path | AudioError]]]:
+    """The entries with their files on this machine's disk, then what is packed, archive by archive."""
+    yield from files.batches(_source(entry, sources) for entry in entries if not _is_packed(entry))
+    for entry in filter(_is_packed, entries):
+        for batch in packed.clips_of(place(sources[entry.source]), entry.clip, limits):
+            yield [(replace(entry, clip=clip), file) for clip, file in batch]
+
+
+def _is_packed(entry: Entry) -> bool:
+    return entry.source == FOLDER and is_packed(entry.clip.path)
 
 
 def _decoded(

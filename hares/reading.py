@@ -115,7 +115,7 @@ def _listed(task_name: str, root: Place) -> Iterator[Clip | Rejected]:
             yield Rejected(path, Reason.OUTSIDE, why)
         elif is_audio(path) and entry.is_file():
             yield Rejected(path, Reason.UNLISTED, "the file is in the folder and no index names it")
-        elif is_archive(path) and entry.is_file() and not _is_unpacked(root, path):
+        elif is_archive(path) and entry.is_file() and not is_unpacked(root, path):
             archives.setdefault(os.path.dirname(path), []).append(entry.name)
     for folder, names in archives.items():
         many = f"{len(names)} archives are" if len(names) > 1 else "an archive is"
@@ -123,7 +123,7 @@ def _listed(task_name: str, root: Place) -> Iterator[Clip | Rejected]:
         yield Rejected(f"{folder}/{names[0]}" if folder else names[0], Reason.UNLISTED, detail)
 
 
-def _is_unpacked(root: Place, archive: str) -> bool:
+def is_unpacked(root: Place, archive: str) -> bool:
     """Whether a folder of the archive's name is beside it, or `hares corpus unpack`'s mark."""
     folder, _, name = archive.rpartition("/")
     if (root / f"{archive}{UNPACKED}").exists():

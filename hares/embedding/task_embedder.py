@@ -253,8 +253,8 @@ class TaskEmbedder:
             tally.found += 1
         return *kept, facts
 
-    def _counted(self, records: Iterable[tuple[ExampleClip, str]], task: str) -> Iterator[ExampleClip]:
-        for clip, _ in records:
+    def _counted(self, records: Iterable[tuple[ExampleClip, str, Entry]], task: str) -> Iterator[ExampleClip]:
+        for clip, *_ in records:
             yield clip
             self._observer.clips(task, 1, computed=True)
 

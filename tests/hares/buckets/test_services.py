@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import socket
+import tarfile
 import threading
 import time
 
@@ -75,6 +77,24 @@ def test_ingestion_writes_the_same_bytes(server, prefix, corpus, tmp_path, task)
     from_bucket = ingested(task, server.address(f"{prefix}/{folder}"), tmp_path / "bucket")
     from_disk = ingested(task, str(corpus / folder), tmp_path / "disk")
     assert from_bucket == from_disk and from_disk[2]["splits"]
+
+
+def test_tar_shards_and_parquet_are_read_where_they_lie(server, prefix, between, tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "packed").mkdir()
+    recordings = {f"{number:03}.wav": recording(tmp_path, "tone", number) for number in range(300)}
+    with tarfile.open(tmp_path / "packed/a.tar", "w") as tar:
+        for name, content in recordings.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    rows = [{"bytes": content, "path": name} for name, content in recordings.items()]
+    parquet.write_table(arrow.table({"audio": rows}), tmp_path / "packed/b.parquet", row_group_size=100)
+    server.upload(tmp_path / "packed", prefix)
+    from_bucket = ingested(FOLDER, server.address(prefix), tmp_path / "bucket")
+    requests = len(between.seen)
+    assert from_bucket == ingested(FOLDER, str(tmp_path / "packed"), tmp_path / "disk")
+    assert len(from_bucket[1]) == 600 and requests < 20  # two listings, and ranges of 4 MiB
 
 
 def test_an_evaluation_and_a_check_say_the_same(server, prefix, corpus, tmp_path):
