@@ -51,6 +51,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from hares.buckets import BucketError
     from hares.corpus import check_corpus
     from hares.decoding import Limits
     from hares.task import Reason
@@ -78,6 +79,8 @@ def check(
             )
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except BucketError:
+        raise
     except OSError as error:  # the machine lacks room, memory, or a working decoder
         raise CommandError(str(error), ExitCode.STEP) from error
     if as_json:

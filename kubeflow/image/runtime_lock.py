@@ -4,8 +4,8 @@
     python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        only these packages
 
 The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
-setup.py's INSTALL_REQUIRES, BUCKETS or PIPELINE. The image's build runs this script before our packages are installed, so it
-uses only the standard library.
+setup.py's INSTALL_REQUIRES, BUCKETS or PIPELINE. The image's build runs this script before our packages are installed,
+so it uses only the standard library.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import socket
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from hares.adapters import load_adapter
 from hares.api import evaluate
 from hares.buckets import BucketError, gs, place, s3
 from hares.corpus import check_corpus
+from hares.decoding import Limits
+from hares.decoding.process import pool
 from hares.folder import FOLDER, resolve_span, resolve_window
 from hares.ingest import Entry, build_manifest, count_listed, ingest_shard, list_entries
 from hares.protocol import load_protocol
@@ -231,6 +234,17 @@ def test_refused_credentials_are_named_and_not_shown(s3_server, found, between, 
         place(s3_server.address("x")).is_dir()
     for secret in ("hush-hush", s3_server.environment["AWS_SECRET_ACCESS_KEY"]):
         assert secret not in str(raised.value)
+
+
+def test_the_decoder_gets_a_file_and_no_credentials(s3_server, found, prefix, tmp_path):
+    found(s3_server)
+    s3_server.put(f"{prefix}/a.wav", recording(tmp_path, "tone"))
+    assert rejections(s3_server.address(prefix), tmp_path / "out") == (1, {})
+    secret = s3_server.environment["AWS_SECRET_ACCESS_KEY"].encode()
+    (decoder, *_) = pool(Limits().memory_bytes).idle()
+    for name in ("environ", "cmdline"):
+        said = Path(f"/proc/{decoder.pid}/{name}").read_bytes()
+        assert secret not in said and b"s3://" not in said
 
 
 def test_a_wrong_secret_is_told_from_an_empty_folder(s3_server, found, monkeypatch):
