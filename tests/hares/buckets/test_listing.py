@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from hares.buckets import Listed
+from hares.buckets import BucketError, Listed
 from hares.buckets.client import Page
 from hares.buckets.listing import Listing
 from hares.files import folders_in, names_in, walk_files
@@ -53,6 +53,13 @@ def test_a_key_that_no_file_can_have_is_listed_and_not_read(key):
     odd = next(found for found in listing.walk() if found.problem)
     assert not odd.is_file() and "rename the object" in odd.problem
     assert listing.file("a.wav") == Listed("a.wav", 7, '"p/a.wav"')
+
+
+def test_a_listing_that_leaves_the_prefix_ends_there():
+    service = Service(["p/a.wav"])
+    service.pages = lambda *_: iter([Page([("p/a.wav", 1, "1"), ("q/secret.wav", 1, "1")], [])])
+    with pytest.raises(BucketError, match="what is not below it"):
+        Listing(service, "b", "p/")
 
 
 def test_a_key_of_900_characters_is_one_of_all():
