@@ -42,7 +42,13 @@ _AS_PYTHON_3_10: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3
 DECIDE_NOTHING = frozenset(
     {
         *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
-        *("hares.atomic_files", "hares.buckets", "hares.buckets.copies", "hares.user_code"),
+        *(
+            "hares.atomic_files",
+            "hares.buckets",
+            "hares.buckets.copies",
+            "hares.buckets.stream",
+            "hares.user_code",
+        ),
     }
 )
 

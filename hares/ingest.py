@@ -8,6 +8,7 @@ runs over the same files write the same bytes, whatever the runner and its numbe
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections import Counter
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hares import folder, packed, reading, tfds_source
+from hares import folder, reading, tfds_source
 from hares.atomic_files import atomically
 from hares.buckets import BucketPath, Listed, place
 from hares.buckets.copies import Copies, Source
@@ -220,6 +221,8 @@ def _batches(
     """The entries with their files on this machine's disk, then what is packed, archive by archive."""
     yield from files.batches(_source(entry, sources) for entry in entries if not _is_packed(entry))
     for entry in filter(_is_packed, entries):
+        # By its name: only of pretraining does it decide numbers (`pipeline.resolve.entry_modules`).
+        packed = importlib.import_module("hares.packed")
         for batch in packed.clips_of(place(sources[entry.source]), entry.clip, limits):
             yield [(replace(entry, clip=clip), file) for clip, file in batch]
 

@@ -360,7 +360,7 @@ def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) ->
         **{f"ingest_{name}": (_INGESTION, _task_module(name)) for name in config.tasks},
         "ingest_pretraining": (
             _INGESTION,
-            *sorted(_task_module(name) for name in pretraining_readers if name != FOLDER),
+            *sorted("hares.packed" if name == FOLDER else _task_module(name) for name in pretraining_readers),
         ),
         "span_window": ("components.span_window.executor",),
         "transform": records,
