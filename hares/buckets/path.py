@@ -157,7 +157,9 @@ class BucketPath:
 
     def iterdir(self) -> Iterator[BucketPath]:
         """The folders directly in it, each with a listing of its own; what is in them is not listed."""
-        for name in BucketPath.parse(str(self))._tree.folders():
+        tree = self._tree
+        here = _Tree(tree.scheme, tree.bucket, f"{tree.prefix}{self.path}/" if self.path else tree.prefix)
+        for name in here.folders():
             yield BucketPath.parse(f"{self}/{name}")
 
     def names(self, below: str = "") -> Iterator[tuple[str, bool]]:
