@@ -43,6 +43,12 @@ class _Tree:
         pages = client(self.scheme).pages(self.bucket, self.prefix, most=1)
         return any(page.objects for page in pages)
 
+    def is_object(self) -> bool:
+        """Whether there is an object of the address itself."""
+        key = self.prefix.rstrip("/")
+        first = next(client(self.scheme).pages(self.bucket, key, most=1), None) if key else None
+        return first is not None and [found for found, *_ in first.objects] == [key]
+
     def folders(self) -> Iterator[str]:
         """The folders directly below, in pages of that level alone."""
         for page in client(self.scheme).pages(self.bucket, self.prefix, one_level=True):
@@ -147,7 +153,9 @@ class BucketPath:
         return self._tree.is_there() if not self.path else self._tree.listing.has_folder(self.path)
 
     def is_file(self) -> bool:
-        """As a `Path`'s."""
+        """As a `Path`'s; one request where it has a listing of its own (`hares.buckets.own`)."""
+        if not self.path:
+            return self._tree.is_object()
         found = self.listed()
         return found is not None and found.is_file()
 

@@ -23,7 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hares.buckets import Place
+from hares.buckets import Place, own
 from hares.folder import FOLDER, spans
 from hares.reading import source_fingerprint
 from kubeflow.compiled.executor_input import FLAG, executor_input, write_output
@@ -88,7 +88,7 @@ def newest_complete(source: str, window: int, marker: str) -> list[tuple[int, Pl
     Raises:
         ValueError: there are fewer.
     """
-    complete = [(number, path) for number, path in spans(source).items() if (path / marker).is_file()]
+    complete = [(number, path) for number, path in spans(source).items() if own(path / marker).is_file()]
     if len(complete) < window:
         raise ValueError(
             f"{source}: {len(complete)} spans have a {marker}, but the window takes {window}; wait for more, or "

@@ -27,6 +27,7 @@ from hares.protocol import load_protocol
 from hares.reading import source_fingerprint
 from hares.task import Reason
 from kits.bucket_proxy import ERROR, Fault
+from kubeflow.compiled.newest_spans_step import newest_complete
 
 pytestmark = pytest.mark.slow
 
@@ -163,6 +164,10 @@ def test_spans_are_found_without_listing_what_is_in_them(server, prefix, between
     assert str(resolve_span(pattern, None)[0]) == server.address(f"{prefix}/span-100/audio")
     assert len(between.seen) == 1 + 1 + 4  # is there a folder, its spans, has each its folder
     assert [number for _, number in resolve_window(pattern, None, 2)] == [100, 20]
+    server.put(f"{prefix}/span-020/audio/_DONE", b"")
+    between.seen.clear()
+    assert [number for number, _ in newest_complete(pattern, 1, "_DONE")] == [20]
+    assert len(between.seen) < 30 and not any("span-100%2Faudio%2F&" in path for _, path in between.seen[-4:])
 
 
 def test_a_storm_of_refusals_and_broken_answers_costs_time_alone(clips, between, tmp_path):
@@ -185,7 +190,7 @@ def test_slow_answers_are_waited_for(clips, between, tmp_path):
 
 
 def test_a_server_that_dies_ends_the_step_and_blames_no_clip(server, clips, between, tmp_path, monkeypatch):
-    monkeypatch.setattr(s3, "_TRIES", 3)
+    monkeypatch.setattr(s3, "_WAITS", (0.5, 0.5))
     monkeypatch.setattr(gs, "_PATIENCE", 3.0)
     entries = [item for item in list_entries({FOLDER: clips}, ("train",)) if isinstance(item, Entry)]
     port, between.port = between.port, 9  # nothing is there
@@ -196,6 +201,21 @@ def test_a_server_that_dies_ends_the_step_and_blames_no_clip(server, clips, betw
     assert not (tmp_path / "r").exists()
     between.port = port
     assert ingest_shard(entries, {FOLDER: clips}, "train", 0, f"{tmp_path}/r", f"{tmp_path}/c").used == 40
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_time_alone(server, clips, between, tmp_path):
+    entries = [item for item in list_entries({FOLDER: clips}, ("train",)) if isinstance(item, Entry)]
+    count = iter(range(10_000))
+
+    def killed_at_the_tenth(method, path):
+        if next(count) == 10:
+            server.kill()
+            threading.Timer(1.0, server.start).start()
+        return None
+
+    between.fault = killed_at_the_tenth
+    summary = ingest_shard(entries, {FOLDER: clips}, "train", 0, f"{tmp_path}/r", f"{tmp_path}/c")
+    assert (summary.used, summary.rejected) == (40, []) and next(count) > 41
 
 
 def test_a_server_that_is_not_there_is_said_in_seconds(server, between, prefix):
