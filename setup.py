@@ -2,6 +2,7 @@
 
     pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `board`, `hares.evaluate`
     pip install .[pipeline]     all of it
+    pip install .[buckets]      corpora in buckets (s3://, gs://), beside the benchmark
 
 Ranges live here; `requirements.lock` pins every version of the whole with hashes and is what the README, CI and
 the container image install, `requirements-benchmark.lock` those of the benchmark. `docs/versions.md` says why the
@@ -27,6 +28,9 @@ INSTALL_REQUIRES = [
     "click>=8,<9",
     "rich>=13",
 ]
+
+# Corpora in buckets: each service by its vendor's own library.
+BUCKETS = ["botocore>=1.40,<2", "google-cloud-storage>=2.19,<4"]
 
 # TFX's compiled parts are for Python 3.10 alone.
 PIPELINE = [
@@ -103,6 +107,13 @@ setup(
     # `hares doctor` compares what is installed with the lock file, in an image too.
     data_files=[("share/hares", ["requirements.lock"])],
     install_requires=INSTALL_REQUIRES,
-    extras_require={"pipeline": PIPELINE, "dev": DEV, "torch": TORCH, "dask": DASK, "docs": DOCS},
+    extras_require={
+        "pipeline": [*PIPELINE, *BUCKETS],
+        "dev": DEV,
+        "torch": TORCH,
+        "dask": DASK,
+        "docs": DOCS,
+        "buckets": BUCKETS,
+    },
     entry_points={"console_scripts": ["hares=hares_command:main"]},
 )

@@ -50,7 +50,7 @@ def crops_of(sources: Iterable[TaskSource], protocol: ProtocolSettings) -> dict[
             if isinstance(item, Entry):
                 by_split[item.clip.split].append(item)
         for split, entries in by_split.items():
-            for clip, _ in read_shard(entries, readers, ShardSummary(split, 0)):
+            for clip, *_ in read_shard(entries, readers, ShardSummary(split, 0)):
                 if TRAIN_ROLE in roles(split):
                     for crop in training_crops(task, clip.waveform, clip.clip_id, protocol):
                         found[len(crop)].append(crop)

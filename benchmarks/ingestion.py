@@ -14,6 +14,7 @@ decides how much it weighs.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -55,8 +56,8 @@ def bare_loop(folder: Path) -> int:
     return made
 
 
-def ingest(folder: Path, output: Path) -> int:
-    """The component's executor on a folder; gives the clips used."""
+def ingest(folder: Path | str, output: Path) -> int:
+    """The component's executor on a folder or an address; gives the clips used."""
     import apache_beam as beam
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
     from tfx.types import standard_artifacts
@@ -72,6 +73,7 @@ def ingest(folder: Path, output: Path) -> int:
         "sources": json.dumps({FOLDER: str(folder)}),
         "splits": json.dumps(["train"]),
         "clips_per_shard": PipelineConfig().clips_per_shard,
+        "limits": json.dumps(dataclasses.asdict(Limits())),
     }
     # The runner of `pipeline.local_beam`: without it Beam first tries to download another one.
     context = Executor.Context(make_beam_pipeline_fn=lambda: beam.Pipeline(runner=FnApiRunner()))

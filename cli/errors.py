@@ -29,7 +29,9 @@ class ExitCode(IntEnum):
     INTERRUPTED = 6  # stopped by a signal; run it again to go on
     NOT_BLESSED = 7  # the run is complete, the model did not pass
     STORE = 8  # the metadata store does not answer, or refuses us
-    SERVICE = 9  # the cluster's API, or a server of data sets, does not answer, or refuses us
+    SERVICE = (
+        9  # the cluster's API, a bucket's service or a server of data sets does not answer, or refuses us
+    )
     BUSY = 10  # another run is at work in the workspace, or another evaluation in the output folder
     NOT_INSTALLED = 11  # a package that the command needs is not installed
 
@@ -44,6 +46,10 @@ class CommandError(Exception):
 
 def not_installed(error: ModuleNotFoundError) -> CommandError:
     """A missing package as one line: with the benchmark alone installed, most commands lack one."""
+    from hares.buckets import ExtraMissingError
+
+    if isinstance(error, ExtraMissingError):
+        return CommandError(str(error), ExitCode.NOT_INSTALLED)
     python = "" if sys.version_info[:2] == (3, 10) else " under Python 3.10"
     return CommandError(
         f"this command is of the pipeline, and {error.name} is not installed: install hares-tfx[pipeline]{python} "
@@ -68,7 +74,7 @@ def store_failures() -> Iterator[None]:
 
 
 def file_failure(error: OSError, place: str | None = None) -> CommandError | None:
-    """An error of the file system as one line: exit code 3 if another place helps, 5 if the disk is full.
+    """An error of the file system as one line: exit code 3 if another place helps, 5 for a full disk, 9 for a bucket.
 
     Args:
         error: what was raised.
@@ -77,6 +83,10 @@ def file_failure(error: OSError, place: str | None = None) -> CommandError | Non
     Returns:
         None for an error of another kind, which is a crash.
     """
+    from hares.buckets import BucketError
+
+    if isinstance(error, BucketError):
+        return CommandError(str(error), ExitCode.SERVICE)
     where = place or error.filename
     if error.errno in _MACHINE:
         beginning = f"{where}: " if where else ""

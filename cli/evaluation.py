@@ -111,6 +111,8 @@ def _alone(output: Path) -> Iterator[None]:
 
 
 def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluation:
+    from hares.buckets import BucketError
+
     try:
         with console.status("loading the encoder"):
             from hares.adapters import EncoderOptions
@@ -142,6 +144,8 @@ def _evaluate(options: EvaluateRequest, console: Terminal, log: Path) -> Evaluat
         logging.getLogger(__name__).error("the encoder cannot be scored", exc_info=error)
         more = f". What it printed is in {log}" if isinstance(error, UserCodeError) else ""
         raise CommandError(f"{error}{more}", ExitCode.SETTINGS) from error
+    except BucketError:
+        raise
     except OSError as error:  # a full disk, a folder one may not write to
         named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise CommandError(f"{named}. The same command goes on where it stopped", ExitCode.STEP) from error

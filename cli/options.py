@@ -12,6 +12,7 @@ import click
 from cli.errors import CommandError, ExitCode, store_failures
 
 if TYPE_CHECKING:
+    from hares.buckets import Place
     from pipeline.lineage.connection import StoreAddress
 
 TFDS = "tfds:"
@@ -22,8 +23,9 @@ SET = click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one setting; may be repeated."
 )
 CORPUS = click.option(
-    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR", help="Data sets; NAME=DIR places one."
-)
+    "--corpus", "corpora", multiple=True, metavar="DIR|NAME=DIR",
+    help="Data sets; NAME=DIR places one. DIR may be s3://BUCKET/FOLDER or gs://BUCKET/FOLDER.",
+)  # fmt: skip
 PLUGIN = click.option(
     "--plugin", "plugins", multiple=True, metavar="FILE", type=click.Path(path_type=Path),
     help="A Python file with encoders, an objective or a task of your own; it is executed.",
@@ -39,25 +41,31 @@ METADATA = click.option(
 )  # fmt: skip
 
 
-def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
+def parse_corpus(values: Sequence[str]) -> tuple[Place | None, dict[str, Place]]:
     """`--corpus` values: one folder for all data sets, and `NAME=DIR` for those that are elsewhere.
 
-    `NAME=tfds:DIR` takes a data set from TensorFlow Datasets' `data_dir`, and `tfds:NAME` from its usual one.
+    A folder may be in a bucket (`s3://`, `gs://`). `NAME=tfds:DIR` takes a data set from TensorFlow Datasets'
+    `data_dir`, and `tfds:NAME` from its usual one.
 
     Raises:
-        CommandError: two folders without a name, or a missing folder.
+        CommandError: two folders without a name, a missing folder, or an address that may not be one.
+        BucketError: the bucket's service fails.
     """
-    corpus: Path | None = None
-    placements: dict[str, Path] = {}
+    from hares.buckets import is_address, place
+    from hares.files import is_folder
+
+    corpus: Place | None = None
+    placements: dict[str, Place] = {}
     for value in values:
-        name, sign, place = value.partition("=")
+        name, sign, where = ("", "", value) if is_address(value) else value.partition("=")
         if not sign and value.startswith(TFDS):
             name, sign = value.removeprefix(TFDS), "="
-            place = TFDS + os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
-        path = Path(place if sign else value)
-        if not os.path.isdir(
-            str(path).removeprefix(TFDS)
-        ):  # False, and no error, if a folder above may not be read
+            where = TFDS + os.environ.get("TFDS_DATA_DIR", str(Path.home() / "tensorflow_datasets"))
+        try:
+            path = place(where if sign else value)
+        except ValueError as error:
+            raise CommandError(f"--corpus: {error}", ExitCode.SETTINGS) from error
+        if not is_folder(path if is_address(path) else Path(str(path).removeprefix(TFDS))):
             raise CommandError(f"--corpus {value}: {path} is not a folder", ExitCode.SETTINGS)
         if sign:
             placements[name] = path
@@ -71,7 +79,7 @@ def parse_corpus(values: Sequence[str]) -> tuple[Path | None, dict[str, Path]]:
     return corpus, placements
 
 
-def check_places(corpus: Path | None, placements: Mapping[str, Path], plugins: Sequence[Path] = ()) -> None:
+def check_places(corpus: Place | None, placements: Mapping[str, Place], plugins: Sequence[Path] = ()) -> None:
     """Checks that a run can record the paths of corpora and plugins.
 
     Raises:
@@ -81,7 +89,7 @@ def check_places(corpus: Path | None, placements: Mapping[str, Path], plugins: S
 
     try:
         for path in (*([corpus] if corpus else []), *placements.values()):
-            check_path("--corpus", path.resolve())
+            check_path("--corpus", str(path.resolve()))
         for path in plugins:
             check_path("--plugin", path.resolve())
     except SettingError as error:

@@ -21,6 +21,7 @@ from cli.terminal import Terminal, joined, styled
 from hares.interruption import Interruptible, RunInterruptedError
 
 if TYPE_CHECKING:
+    from hares.buckets import Place
     from pipeline.lineage.connection import StoreAddress
     from pipeline.local_runner import StepResult
     from pipeline.run import RunOutcome
@@ -51,8 +52,8 @@ class RunRequest:
 
     name: str
     workspace: Path
-    corpus: Path | None = None
-    placements: Mapping[str, Path] = field(default_factory=dict)
+    corpus: Place | None = None
+    placements: Mapping[str, Place] = field(default_factory=dict)
     assignments: tuple[str, ...] = ()
     plugins: tuple[Path, ...] = ()
     metadata: str = ""
@@ -162,7 +163,7 @@ def _run(request: RunRequest, work: Work, make_corpus: Callable[[Path, Terminal]
     console = work.console
     config = load_config(request.name, request.assignments, request.plugins)
     preset = preset_of(request.name)
-    if make_corpus is not None and request.corpus is not None:
+    if make_corpus is not None and isinstance(request.corpus, Path):
         make_corpus(request.corpus, console)
     with console.status("reading the indexes of the data sets"):
         from pipeline.run import execute, prepare

@@ -16,6 +16,7 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hares.adapters import EncoderOptions, FrozenEncoder, hear, load_adapter, python
+from hares.buckets import place
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingDtype
 from hares.evaluation import Evaluation, EvaluationObserver, EvaluationSettings, evaluate_tasks, find_sources
@@ -143,7 +144,8 @@ def evaluate(
             a module with the HEAR 2021 interface;
             any callable from float32 waveforms (b, n) in [-1, 1] to embeddings (b, d). It gets numpy arrays; a
             `torch.nn.Module` is put into eval mode and gets tensors on its device, without gradients.
-        corpus: folder with one folder a data set; or the folder of each data set, by its name.
+        corpus: folder with one folder a data set; or the folder of each data set, by its name. On a disk, or an address
+            in a bucket (s3://, gs://).
         tasks: names of the tasks, those of `plugins` among them; empty for all whose data set is found.
         protocol: "paper", "quick", or settings of your own.
         seed: of crops and probes; None for that of the protocol.
@@ -170,8 +172,8 @@ def evaluate(
         with contained(f"plugin {path}"):
             load_plugin(Path(path))
     wanted = (tasks,) if isinstance(tasks, str) else tuple(tasks)
-    placements = {name: Path(place) for name, place in corpus.items()} if isinstance(corpus, Mapping) else {}
-    sources = find_sources(None if isinstance(corpus, Mapping) else Path(corpus), placements, wanted)
+    placements = {name: place(where) for name, where in corpus.items()} if isinstance(corpus, Mapping) else {}
+    sources = find_sources(None if isinstance(corpus, Mapping) else place(corpus), placements, wanted)
     settings = load_protocol(protocol) if isinstance(protocol, str) else protocol
     if seed is not None:
         settings = dataclasses.replace(settings, seed=seed)

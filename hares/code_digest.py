@@ -37,12 +37,18 @@ LOCK = "requirements.lock"
 _AS_PYTHON_3_10: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
 
 # Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them,
-# how Beam is started and ended, how a file is written, and what a user's code may do to the process. Neither they nor
-# what only they import counts.
+# how Beam is started and ended, how a file is written or comes from a bucket, and what a user's code may do to the
+# process. Neither they nor what only they import counts.
 DECIDE_NOTHING = frozenset(
     {
         *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
-        *("hares.atomic_files", "hares.user_code"),
+        *(
+            "hares.atomic_files",
+            "hares.buckets",
+            "hares.buckets.copies",
+            "hares.buckets.stream",
+            "hares.user_code",
+        ),
     }
 )
 
@@ -69,6 +75,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         # Our own steps: TFX hands them folders, and Beam hands out shards whose content is a function of the listing.
         "tfx": (),
         "apache_beam": (),
+        "pyarrow": ("pyarrow",),
         "pyarrow_hotfix": (),  # refuses files
         "threadpoolctl": (),  # how many threads BLAS has
         "cffi": (),  # how soundfile and soxr reach their libraries

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from hares import reading, tfds_source
+from hares.buckets import BucketError, Place, own
+from hares.buckets.copies import Copies, Source, source_of
 from hares.decoding import MIN_SAMPLES, AudioError, Limits, MachineError, decode, seconds
-from hares.files import shown, what_is_there
+from hares.files import is_folder, shown, what_is_there
 from hares.own_task import check_reader
 from hares.task import (
     SAMPLE_RATE,
@@ -86,7 +88,7 @@ class TaskCheck:
     error: str | None = None
 
 
-def dataset_root(corpus: Path | None, task: Task, placements: Mapping[str, Path]) -> Path:
+def dataset_root(corpus: Place | None, task: Task, placements: Mapping[str, Place]) -> Place:
     """Where a task's data set is.
 
     Args:
@@ -105,12 +107,12 @@ def dataset_root(corpus: Path | None, task: Task, placements: Mapping[str, Path]
         raise ValueError(
             f"no place for the data set {task.dataset!r}: give a corpus folder, or {task.dataset}=FOLDER"
         )
-    return corpus / task.dataset
+    return own(corpus / task.dataset)
 
 
 def check_corpus(
-    corpus: Path | None,
-    placements: Mapping[str, Path] | None = None,
+    corpus: Place | None,
+    placements: Mapping[str, Place] | None = None,
     tasks: Sequence[str] | None = None,
     decode_audio: bool = True,
     on_clip: Callable[[str], None] | None = None,
@@ -151,37 +153,51 @@ def check_corpus(
 
 
 def _check_task(
-    task: Task, root: Path, decode_audio: bool, on_clip: Callable[[str], None], limits: Limits
+    task: Task, root: Place, decode_audio: bool, on_clip: Callable[[str], None], limits: Limits
 ) -> TaskCheck:
     data_dir = tfds_source.data_dir_of(str(root))
     if data_dir is not None:
         return _check_tfds(task, data_dir, on_clip)
-    check = TaskCheck(task.name, os.path.isdir(root), str(root), deviations=task.deviations)
+    check = TaskCheck(task.name, is_folder(root), str(root), deviations=task.deviations)
     if not check.found:
         return replace(check, error=f"{task.name}: there is no folder {root}; {what_is_there(root.parent)}")
     try:
         check = replace(check, files=sum(1 for _ in reading.audio_files(root)))
         index: TaskIndex = load_task_module(task.name).index(root)
+        tally = _Tally(index)
+        with Copies(limits.memory_bytes) as copies:
+            for batch in copies.batches(_files(task.name, root, tally)):
+                for clip, file in batch:  # what the machine does while a clip is decoded ends the check
+                    tally.count(clip, file, decode_audio, limits)
+                    on_clip(task.name)
     except CorpusIndexError as error:
         return replace(check, error=str(error))
+    except MachineError:
+        raise
     except OSError as error:
         return replace(check, error=reading.unreadable(task.name, error))
-    tally = _Tally(index)
-    listed = reading.scan(task.name, root)
-    while True:
-        try:  # what the machine does while a clip is decoded ends the check
-            item = next(listed, None)
-        except MachineError as error:
-            return replace(check, error=str(error))
-        if item is None:
-            return tally.finish(check)
-        if isinstance(item, Clip):
-            tally.count(item, root, decode_audio, limits)
-            on_clip(task.name)
-        elif item.reason is Reason.INDEX:
-            return replace(check, error=item.detail)
-        else:
-            tally.reject(item)
+    return tally.finish(check)
+
+
+def _files(task_name: str, root: Place, tally: _Tally) -> Iterator[Source[Clip]]:
+    """The files of the listed clips; what the listing rejects is tallied.
+
+    Raises:
+        CorpusIndexError: an index cannot be used, or this machine does not let something be listed.
+        BucketError: the bucket's service fails.
+    """
+    try:
+        for item in reading.scan(task_name, root):
+            if isinstance(item, Clip):
+                yield source_of(item, root, item.path)
+            elif item.reason is Reason.INDEX:
+                raise CorpusIndexError(item.detail)
+            else:
+                tally.reject(item)
+    except BucketError:
+        raise
+    except MachineError as error:
+        raise CorpusIndexError(str(error)) from error
 
 
 def _check_tfds(task: Task, data_dir: Path, on_clip: Callable[[str], None]) -> TaskCheck:
@@ -252,9 +268,11 @@ class _Tally:
         if len(kept) < _EXAMPLES:
             kept.append(replace(item, path=shown(item.path), detail=shown(item.detail)))
 
-    def count(self, clip: Clip, root: Path, decode_audio: bool, limits: Limits) -> None:
+    def count(self, clip: Clip, file: Path | AudioError, decode_audio: bool, limits: Limits) -> None:
         try:
-            self.add(clip, _clip_seconds(clip, root / clip.path, decode_audio, limits))
+            if isinstance(file, AudioError):
+                raise file
+            self.add(clip, _clip_seconds(clip, file, decode_audio, limits))
         except AudioError as error:
             self.reject(Rejected(clip.path, error.reason, error.detail, clip.split))
         except MachineError as error:

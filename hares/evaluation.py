@@ -18,7 +18,6 @@ the data. Validation sets, which the paper ignores, are not read.
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ import numpy as np
 
 from hares.adapters import FrozenEncoder
 from hares.benchmark import Benchmark
+from hares.buckets import Place, on_disk
 from hares.corpus import dataset_root
 from hares.decoding import AudioError, Limits, decode
 from hares.digests import library_versions
@@ -48,6 +48,7 @@ from hares.embedding.task_embedder import (
     list_task,
     write_json,
 )
+from hares.files import is_folder
 from hares.ingest import Entry, list_entries
 from hares.own_task import check_reader
 from hares.plugin import plugin_of
@@ -91,7 +92,7 @@ class Checked:
 
 
 def find_sources(
-    corpus: Path | None, placements: Mapping[str, Path], tasks: tuple[str, ...]
+    corpus: Place | None, placements: Mapping[str, Place], tasks: tuple[str, ...]
 ) -> tuple[TaskSource, ...]:
     """Finds the data of the tasks.
 
@@ -123,7 +124,7 @@ def find_sources(
             prepared_folder(task.name, data_dir)
             sources.append(TaskSource(task, root))
             continue
-        if os.path.isdir(root):  # False, and no error, where a folder above may not be read
+        if is_folder(root):  # False, and no error, where a folder above may not be read
             if task.name in own_task_names():
                 check_reader(task, root)
             sources.append(TaskSource(task, root))
@@ -270,8 +271,7 @@ class _Sounds:
                 if entry.waveform is not None:
                     found[clip.clip_id] = entry.waveform
                     continue
-                with suppress(AudioError):
-                    path = self._roots[task] / clip.path
-                    part = part_to_read(clip, path, self._limits)
-                    found[clip.clip_id] = decode(path, *part, self._limits)
+                with suppress(AudioError), on_disk(self._roots[task] / clip.path) as file:
+                    part = part_to_read(clip, file, self._limits)
+                    found[clip.clip_id] = decode(file, *part, self._limits)
         return found

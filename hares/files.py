@@ -11,13 +11,18 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+
+from hares.buckets import BucketPath, Listed, Place, is_address
+from hares.machine import MachineError
 
 _ARCHIVES = (
     *(".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar"),
     *(".parquet", ".arrow", ".h5", ".hdf5"),
 )
+_PACKED = (".tar", ".tar.gz", ".tgz", ".parquet")
 _NOT_TEXT = {
     b"\x1f\x8b": "gzip",
     b"BZh": "bzip2",
@@ -84,7 +89,11 @@ class NameSet:
         return at < len(self._sorted) and int(self._sorted[at]) == key
 
 
-def walk_files(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]:
+@overload
+def walk_files(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[str]]]: ...
+@overload
+def walk_files(root: Place, below: str = "") -> Iterator[tuple[str, os.DirEntry[str] | Listed]]: ...
+def walk_files(root: Place, below: str = "") -> Iterator[tuple[str, os.DirEntry[str] | Listed]]:
     """Every file below `root` (or its folder `below`): (path below root in POSIX form, directory entry).
 
     Sorted within each folder, so that the order is the same on every file system. Folders that are symbolic
@@ -93,6 +102,9 @@ def walk_files(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[s
     Raises:
         OSError: a folder cannot be listed.
     """
+    if isinstance(root, BucketPath):
+        yield from root.walk(below)
+        return
     with os.scandir(root / below) as listing:
         entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
     for entry in entries:
@@ -103,37 +115,88 @@ def walk_files(root: Path, below: str = "") -> Iterator[tuple[str, os.DirEntry[s
             yield path, entry
 
 
-def leads_outside(root: str, path: str) -> bool:
-    """Whether `path` below `root` is absolute, climbs with "..", or resolves to a place outside `root`.
+def names_in(root: Place, below: str = "") -> list[str]:
+    """Names of all that is in a folder, sorted. Raises OSError where it cannot be listed."""
+    if isinstance(root, BucketPath):
+        return [name for name, _ in root.names(below)]
+    return sorted(os.listdir(root / below), key=os.fsencode)
+
+
+def folders_in(root: Place, below: str = "", follow_symlinks: bool = True) -> list[str]:
+    """Names of the folders in a folder, sorted. Raises OSError where it cannot be listed."""
+    if isinstance(root, BucketPath):
+        return [name for name, is_folder in root.names(below) if is_folder]
+    with os.scandir(root / below) as listing:
+        names = [entry.name for entry in listing if entry.is_dir(follow_symlinks=follow_symlinks)]
+    return sorted(names, key=os.fsencode)
+
+
+def is_file(root: Place, path: str) -> bool:
+    """Whether there is a file at a path below a folder; False where the system does not say."""
+    return (
+        (root / path).is_file() if isinstance(root, BucketPath) else os.path.isfile(os.path.join(root, path))
+    )
+
+
+def is_folder(root: Place, path: str = "") -> bool:
+    """Whether there is a folder at a path below a folder; False where the system does not say."""
+    return (root / path).is_dir() if isinstance(root, BucketPath) else os.path.isdir(os.path.join(root, path))
+
+
+def is_link(root: Place, path: str) -> bool:
+    """Whether a path below a folder is a symbolic link."""
+    return not isinstance(root, BucketPath) and os.path.islink(root / path)
+
+
+def home_of(root: Place) -> str:
+    """A data set's own folder without links on the way, for `leads_outside`."""
+    return str(root) if isinstance(root, BucketPath) else os.path.realpath(root)
+
+
+def why_outside(home: str, path: str, entry: os.DirEntry[str] | Listed) -> str:
+    """Why a file or folder that is found below a data set's folder is not in it; "" where it is."""
+    if isinstance(entry, Listed):
+        return entry.problem
+    if entry.is_symlink() and leads_outside(home, path):
+        return "the symbolic link leads out of the data set's folder"
+    return ""
+
+
+def leads_outside(home: str, path: str) -> bool:
+    """Whether `path` below `home` is absolute, climbs with "..", or resolves to a place outside `home`.
 
     Args:
-        root: the data set's own folder, already resolved (`os.path.realpath`).
+        home: the data set's own folder (`home_of`).
         path: the path below it that an index names.
     """
     if os.path.isabs(path) or ".." in path.split("/"):
         return True
+    if is_address(home):
+        return False
     try:
-        place = os.path.realpath(os.path.join(root, path))
+        place = os.path.realpath(os.path.join(home, path))
     except ValueError:  # a NUL, or half of a surrogate pair: no place at all
         return False
-    return not place.startswith(root.rstrip(os.sep) + os.sep)
+    return not place.startswith(home.rstrip(os.sep) + os.sep)
 
 
-def index_problem(root: Path, path: str) -> str | None:
+def index_problem(root: Place, path: str) -> str | None:
     """Why an index file must not be read: it is elsewhere, never ends, or is no text; None if it may.
 
     A missing index, or one that may not be opened, has no problem of this kind.
     """
-    if leads_outside(os.path.realpath(root), path):
+    if leads_outside(home_of(root), path):
         return "leads out of the data set's folder; put the file itself there"
     if not (root / path).exists():
         return None
     if not (root / path).is_file():
         return "is no file"
     try:
-        with open(root / path, "rb") as file:
+        with (root / path).open("rb") as file:
             head = file.read(512)
-    except OSError:
+    except OSError as error:
+        if isinstance(error, MachineError):
+            raise
         return None
     for magic, kind in _NOT_TEXT.items():
         if head.startswith(magic):
@@ -145,16 +208,21 @@ def index_problem(root: Path, path: str) -> str | None:
     return None
 
 
+def is_packed(path: str) -> bool:
+    """Whether a file's name is that of an archive whose recordings are pretrained on as it lies (`hares.packed`)."""
+    return path.lower().endswith(_PACKED)
+
+
 def is_archive(name: str) -> bool:
     """Whether a file's name is that of recordings packed into one file, which no reader of a folder opens."""
     low = name.lower()
     return low.endswith(_ARCHIVES) or (".tfrecord" in low and not low.endswith(UNPACKED))
 
 
-def what_is_there(root: Path) -> str:
+def what_is_there(root: Place) -> str:
     """The first few names in a folder, for a message; archives first."""
     try:
-        names = sorted(os.listdir(root), key=lambda name: (not is_archive(name), os.fsencode(name)))
+        names = sorted(names_in(root), key=lambda name: not is_archive(name))
     except OSError as error:
         return f"the folder cannot be listed ({error.strerror})"
     if not names:

@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from hares.files import clip_id_of, leads_outside, walk_files
+from hares.buckets import Place, is_address, own, place
+from hares.files import clip_id_of, home_of, is_packed, walk_files, why_outside
 from hares.machine import is_of_the_machine, machine_error
-from hares.reading import is_audio
+from hares.reading import is_audio, is_unpacked
 from hares.task import Clip, Reason, Rejected
 
 FOLDER = "folder"  # the source that is any tree of audio files, without labels
@@ -23,8 +24,11 @@ _SPAN = "{SPAN}"
 MAX_WINDOW = 32  # spans that one run takes together
 
 
-def scan(root: Path) -> Iterator[Clip | Rejected]:
+def scan(root: Place) -> Iterator[Clip | Rejected]:
     """Every audio file below `root` as an unlabelled clip, by path.
+
+    A tar or Parquet file (`hares.files.is_packed`) comes as one clip too, which ingestion takes apart
+    (`hares.packed`), unless it was unpacked beside itself.
 
     A symbolic link that leads out of `root` is rejected; a link to a folder inside is not followed, because
     the files it leads to are found at their own place. What is hidden (a name that starts with a dot: caches,
@@ -38,19 +42,21 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
     Raises:
         MachineError: the system does not let a folder be listed.
     """
-    home = os.path.realpath(root)
+    home = home_of(root)
     hidden: Counter[str] = Counter()
     try:
         for _ in walk_files(root):  # a folder that cannot be listed is found before the first clip
             pass
         for path, entry in walk_files(root):
-            if place := _hidden_part(path):
-                hidden[place] += is_audio(path)
-            elif entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
-                yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the folder", "train")
+            if hides := _hidden_part(path):
+                hidden[hides] += is_audio(path)
+            elif (is_audio(path) or entry.is_dir()) and (why := why_outside(home, path, entry)):
+                yield Rejected(path, Reason.OUTSIDE, why, "train")
             elif is_audio(path) and entry.is_file():
                 group = clip_id_of(os.path.dirname(path)) or "."
                 yield Clip(clip_id_of(path), path, (), "train", group)
+            elif is_packed(path) and entry.is_file() and not is_unpacked(root, path):
+                yield Clip(clip_id_of(path), path, (), "train", clip_id_of(path))
             elif is_audio(path) and entry.is_symlink():
                 yield Rejected(path, Reason.ABSENT, "the symbolic link leads to nothing", "train")
             elif is_audio(path):
@@ -62,10 +68,10 @@ def scan(root: Path) -> Iterator[Clip | Rejected]:
             raise machine_error(error, f"{error.filename} cannot be listed") from error
         detail = f"{error.filename} cannot be listed ({error.strerror}); check the path"
         yield Rejected(clip_id_of(str(root)), Reason.INDEX, detail)
-    for place, count in hidden.items():
+    for hides, count in hidden.items():
         if count:
             detail = f"hidden: its {count} audio files are not read; rename it if they should be"
-            yield Rejected(clip_id_of(place), Reason.UNLISTED, detail, "train")
+            yield Rejected(clip_id_of(hides), Reason.UNLISTED, detail, "train")
 
 
 def _hidden_part(path: str) -> str | None:
@@ -75,7 +81,7 @@ def _hidden_part(path: str) -> str | None:
     return None if first is None else "/".join(names[: first + 1])
 
 
-def spans(pattern: str) -> dict[int, Path]:
+def spans(pattern: str) -> dict[int, Place]:
     """The folders of all spans there are by number; none where none has come yet.
 
     Raises:
@@ -84,7 +90,7 @@ def spans(pattern: str) -> dict[int, Path]:
     return {number: resolve_span(pattern, number)[0] for number in sorted(_spans(pattern))}
 
 
-def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
+def resolve_span(pattern: str, span: int | None) -> tuple[Place, int]:
     """The folder of one span of a source.
 
     Args:
@@ -100,11 +106,11 @@ def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
             folders have the same number.
     """
     if _SPAN not in pattern:
-        if not Path(pattern).is_dir():
+        if not place(pattern).is_dir():
             raise ValueError(f"{pattern} is not a folder")
         if span not in (None, 0):
             raise ValueError(f"{pattern} has no {_SPAN}, so there is no span {span} of it")
-        return Path(pattern), 0
+        return place(pattern), 0
     found = _spans(pattern)
     if not found:
         raise ValueError(f"no folder matches {pattern}; {_SPAN} stands for a number")
@@ -118,7 +124,7 @@ def resolve_span(pattern: str, span: int | None) -> tuple[Path, int]:
     return found[wanted][0], wanted
 
 
-def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Path, int]]:
+def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Place, int]]:
     """The folders of the newest spans of a source: `span` (or the newest there is) and those before it, newest first.
 
     Numbers need not follow one another, as dates do not; where there are fewer spans than `window`, they are all.
@@ -136,18 +142,22 @@ def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Pa
     return [(folder, newest), *(resolve_span(pattern, number) for number in older[: window - 1])]
 
 
-def _spans(pattern: str) -> dict[int, list[Path]]:
+def _spans(pattern: str) -> dict[int, list[Place]]:
     """Folders by span number."""
-    parts = Path(pattern).parts
+    address = is_address(pattern)
+    parts = tuple(pattern.rstrip("/").split("/")) if address else Path(pattern).parts
     at = [index for index, part in enumerate(parts) if _SPAN in part]
     if len(at) != 1 or parts[at[0]].count(_SPAN) != 1:
         raise ValueError(f"{pattern} must hold {_SPAN} once")
-    above, named, below = Path(*parts[: at[0]]), parts[at[0]], parts[at[0] + 1 :]
+    above: Place = place("/".join(parts[: at[0]])) if address else Path(*parts[: at[0]])
+    named, below = parts[at[0]], parts[at[0] + 1 :]
     before, after = (re.escape(text) for text in named.split(_SPAN))
     shape = re.compile(f"{before}([0-9]+){after}")
-    found: dict[int, list[Path]] = {}
-    for child in sorted(above.iterdir()) if above.is_dir() else []:
+    found: dict[int, list[Place]] = {}
+    children: list[Place] = sorted(above.iterdir(), key=str) if above.is_dir() else []
+    for child in children:
         match = shape.fullmatch(child.name)
-        if match and child.joinpath(*below).is_dir():
-            found.setdefault(int(match[1]), []).append(child.joinpath(*below))
+        inside = own(child.joinpath(*below))
+        if match and inside.is_dir():
+            found.setdefault(int(match[1]), []).append(inside)
     return found

@@ -8,25 +8,30 @@ runs over the same files write the same bytes, whatever the runner and its numbe
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from hares import folder, reading, tfds_source
 from hares.atomic_files import atomically
+from hares.buckets import BucketPath, Listed, place
+from hares.buckets.copies import Copies, Source
 from hares.decoding import AudioError, Limits, decode_each
 from hares.digests import file_digest
 from hares.example import ExampleClip, encode_example
-from hares.files import shown
+from hares.files import is_packed, shown
 from hares.folder import FOLDER
 from hares.task import SAMPLE_RATE, UNSETTLED, Clip, Reason, Rejected, load_task, load_task_module
 
 _LIMITS = Limits()
+_PACKED_CLIP_BYTES = 1 << 19  # about what a recording of ten seconds takes in an archive
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,14 @@ class Entry:
 
     `waveform` is None for a clip in a file, which is decoded where its shard is written; TensorFlow Datasets
     gives clips only in sequence, so theirs travel with them. `sha256` is of the file, or of such a waveform, where it
-    is known already.
+    is known already. `listed` is what a bucket lists for the file; None for a file on the disk.
     """
 
     source: str
     clip: Clip
     waveform: np.ndarray | None = None
     sha256: str | None = None
+    listed: Listed | None = None
 
 
 @dataclass
@@ -62,8 +68,8 @@ def list_entries(sources: Mapping[str, str], splits: Sequence[str]) -> Iterator[
     """What the sources list for `splits`, lazily; rejected entries of other splits are left out.
 
     Args:
-        sources: reader name (a task, or "folder") to its folder, or to `tfds:` and a data folder of
-            TensorFlow Datasets.
+        sources: reader name (a task, or "folder") to its folder or its address in a bucket, or to `tfds:` and a data
+            folder of TensorFlow Datasets.
         splits: the splits wanted.
     """
     for source, root in sorted(sources.items()):
@@ -81,23 +87,39 @@ def _scan(source: str, root: str) -> Iterator[Entry | Rejected]:
         for found in tfds_source.read_tfds(source, data_dir):
             yield found if isinstance(found, Rejected) else Entry(source, *found)
         return
-    scan = folder.scan(Path(root)) if source == FOLDER else reading.scan(source, Path(root))
-    for item in scan:
-        yield Entry(source, item) if isinstance(item, Clip) else item
+    home = place(root)
+    for item in folder.scan(home) if source == FOLDER else reading.scan(source, home):
+        if isinstance(item, Rejected):
+            yield item
+        elif isinstance(home, BucketPath):
+            yield Entry(source, item, listed=home.listed(item.path))
+        else:
+            yield Entry(source, item)
 
 
 def count_listed(
     sources: Mapping[str, str], splits: Sequence[str]
 ) -> tuple[Counter[str], list[dict[str, str]]]:
-    """Clips listed per split, and what the listing itself rejects, as `list_entries` finds them."""
+    """Clips listed per split, and what the listing itself rejects, as `list_entries` finds them.
+
+    An archive counts as the clips that are probably in it.
+    """
     listed: Counter[str] = Counter()
     rejected = []
     for item in list_entries(sources, splits):
         if isinstance(item, Rejected):
             rejected.append(rejected_line(item))
         else:
-            listed[item.clip.split] += 1
+            listed[item.clip.split] += _expected_clips(item, sources)
     return listed, rejected
+
+
+def _expected_clips(entry: Entry, sources: Mapping[str, str]) -> int:
+    """1, or about how many clips an archive has: its size settles how many shards there are."""
+    if not _is_packed(entry):
+        return 1
+    size = entry.listed.size if entry.listed else os.path.getsize(_source(entry, sources)[1])
+    return max(1, size // _PACKED_CLIP_BYTES)
 
 
 def shard_of(clip_id: str, num_shards: int) -> int:
@@ -129,17 +151,14 @@ def ingest_shard(
     import tensorflow as tf  # here: `hares evaluate` embeds what it reads, and writes no records
 
     summary = ShardSummary(split, shard)
-    listed = list(entries)
-    of_shard = {_clip_id(entry, sources): entry for entry in listed}
     with (
         atomically(records_path) as records_part,
         atomically(clips_path) as clips_part,
         tf.io.TFRecordWriter(records_part) as records,
         tf.io.gfile.GFile(clips_part, "w") as clips,
     ):
-        for clip, sha256 in read_shard(listed, sources, summary, limits):
+        for clip, sha256, entry in read_shard(entries, sources, summary, limits):
             records.write(encode_example(clip))
-            entry = of_shard[clip.clip_id]
             line = {
                 "clip_id": clip.clip_id,
                 "source": entry.source,
@@ -159,7 +178,8 @@ def read_shard(
     sources: Mapping[str, str],
     summary: ShardSummary,
     limits: Limits = _LIMITS,
-) -> Iterator[tuple[ExampleClip, str]]:
+    copies: Copies | None = None,
+) -> Iterator[tuple[ExampleClip, str, Entry]]:
     """A shard's clips, decoded one at a time in the order of their ids; what cannot be decoded is counted.
 
     Args:
@@ -167,47 +187,64 @@ def read_shard(
         sources: reader name to folder.
         summary: filled in as the clips go by; complete, digest included, when the last one has.
         limits: what one file may cost.
+        copies: where objects of a bucket are fetched to, and may be already; None for a place of their own.
 
     Yields:
-        Each usable clip and the SHA-256 of its source file.
+        Each usable clip, the SHA-256 of its source file, and its entry.
     """
     digest = hashlib.sha256()
     in_order = sorted(entries, key=lambda e: (e.source, e.clip.clip_id))
-    in_files = [(_path(e, sources), e.clip) for e in in_order if e.waveform is None]
-    parts = [_part(path, clip, limits) for path, clip in in_files]
-    decoded = decode_each(
-        (
-            (path, *part)
-            for (path, _), part in zip(in_files, parts, strict=True)
-            if not isinstance(part, AudioError)
-        ),
-        limits,
-    )
-    misplaced = iter(parts)
-    for entry in in_order:
-        clip = entry.clip
-        clip_id = _clip_id(entry, sources)
-        waveform: np.ndarray | AudioError
-        if entry.waveform is not None:
-            waveform = entry.waveform
-        else:
-            part = next(misplaced)
-            waveform = part if isinstance(part, AudioError) else next(decoded)
-        if isinstance(waveform, AudioError):
-            line = rejected_line(Rejected(clip_id, waveform.reason, str(waveform), clip.split))
-            summary.rejected.append(line)
-            continue
-        sha256 = entry.sha256 or entry_digest(entry, _path(entry, sources))
-        digest.update(json.dumps([clip_id, sha256, clip.labels]).encode())
-        digest.update(waveform.data)
-        found = ExampleClip(clip_id, waveform, clip.labels, clip.group)
-        summary.used += 1
-        summary.samples += waveform.size
-        summary.level_sum += found.level
-        for key in _label_keys(entry):
-            summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
-        yield found, sha256
+    with nullcontext(copies) if copies else Copies(limits.memory_bytes) as files:
+        for batch in _batches(in_order, sources, files, limits):
+            for entry, file, waveform in _decoded(batch, limits):
+                clip, clip_id = entry.clip, _clip_id(entry, sources)
+                if isinstance(waveform, AudioError):
+                    line = rejected_line(Rejected(clip_id, waveform.reason, str(waveform), clip.split))
+                    summary.rejected.append(line)
+                    continue
+                sha256 = entry.sha256 or entry_digest(entry, file)
+                digest.update(json.dumps([clip_id, sha256, clip.labels]).encode())
+                digest.update(waveform.data)
+                found = ExampleClip(clip_id, waveform, clip.labels, clip.group)
+                summary.used += 1
+                summary.samples += waveform.size
+                summary.level_sum += found.level
+                for key in _label_keys(entry):
+                    summary.label_counts[key] = summary.label_counts.get(key, 0) + 1
+                yield found, sha256, entry
     summary.digest = digest.hexdigest()
+
+
+def _batches(
+    entries: Sequence[Entry], sources: Mapping[str, str], files: Copies, limits: Limits
+) -> Iterator[list[tuple[Entry, Path | AudioError]]]:
+    """The entries with their files on this machine's disk, then what is packed, archive by archive."""
+    yield from files.batches(_source(entry, sources) for entry in entries if not _is_packed(entry))
+    for entry in filter(_is_packed, entries):
+        # By its name: only of pretraining does it decide numbers (`pipeline.resolve.entry_modules`).
+        packed = importlib.import_module("hares.packed")
+        for batch in packed.clips_of(place(sources[entry.source]), entry.clip, limits):
+            yield [(replace(entry, clip=clip), file) for clip, file in batch]
+
+
+def _is_packed(entry: Entry) -> bool:
+    return entry.source == FOLDER and is_packed(entry.clip.path)
+
+
+def _decoded(
+    batch: Sequence[tuple[Entry, Path | AudioError]], limits: Limits
+) -> Iterator[tuple[Entry, Path, np.ndarray | AudioError]]:
+    """The clips of a batch with their sound; while the caller works on one, the next is decoded."""
+    parts = [_part(entry, file, limits) for entry, file in batch]
+    wanted = (
+        (file, *part)
+        for (_, file), part in zip(batch, parts, strict=True)
+        if isinstance(part, tuple) and not isinstance(file, AudioError)
+    )
+    answers = decode_each(wanted, limits)
+    for (entry, file), part in zip(batch, parts, strict=True):
+        found = next(answers) if isinstance(part, tuple) else part
+        yield entry, Path() if isinstance(file, AudioError) else file, found
 
 
 def still_refused(
@@ -235,16 +272,24 @@ def still_refused(
         return True
     asked = [(shown(_clip_id(e, sources)), e) for e in entries if e.waveform is None]
     asked = [(name, entry) for name, entry in asked if name in before]
-    found = decode_each(((_path(e, sources), e.clip.start, e.clip.duration) for _, e in asked), limits)
-    return all(
-        isinstance(answer, AudioError) and answer.reason.value == before[name]
-        for (name, _), answer in zip(asked, found, strict=True)
-    )
+    with Copies(limits.memory_bytes) as files:
+        return all(
+            isinstance(answer, AudioError) and answer.reason.value == before[shown(_clip_id(entry, sources))]
+            for batch in files.batches(_source(entry, sources) for _, entry in asked)
+            for entry, _, answer in _decoded(batch, limits)
+        )
 
 
-def _part(path: str, clip: Clip, limits: Limits) -> tuple[float, float | None] | AudioError:
+def _part(
+    entry: Entry, file: Path | AudioError, limits: Limits
+) -> tuple[float, float | None] | np.ndarray | AudioError:
+    """Which part of its file a clip is, or its sound where it has come with it, or why there is none."""
+    if entry.waveform is not None:
+        return entry.waveform
+    if isinstance(file, AudioError):
+        return file
     try:
-        return reading.part_to_read(clip, Path(path), limits)
+        return reading.part_to_read(entry.clip, file, limits)
     except AudioError as error:
         return error
 
@@ -254,15 +299,15 @@ def _clip_id(entry: Entry, sources: Mapping[str, str]) -> str:
     return f"{entry.source}/{entry.clip.clip_id}" if len(sources) > 1 else entry.clip.clip_id
 
 
-def entry_digest(entry: Entry, path: str) -> str:
+def entry_digest(entry: Entry, path: str | os.PathLike[str]) -> str:
     """SHA-256 (hex) of the file that a clip is in; of its PCM where there is none. Raises OSError as `file_digest`."""
     if entry.waveform is None:
         return file_digest(path)
     return hashlib.sha256(entry.waveform.tobytes()).hexdigest()
 
 
-def _path(entry: Entry, sources: Mapping[str, str]) -> str:
-    return os.path.join(sources[entry.source], entry.clip.path)
+def _source(entry: Entry, sources: Mapping[str, str]) -> Source[Entry]:
+    return entry, os.path.join(sources[entry.source], entry.clip.path), entry.listed
 
 
 def _label_keys(entry: Entry) -> list[str]:
@@ -339,7 +384,7 @@ def _label_sets(sources: Mapping[str, str], rejected: Iterable[dict[str, str]]) 
         slots = [asdict(slot) for slot in load_task(source).slots]
         return {"slots": slots, "split_is_official": False, "deviations": [f"not read: {broken}"]}
     if tfds_source.data_dir_of(root) is None:
-        index = load_task_module(source).index(Path(root))
+        index = load_task_module(source).index(place(root))
     else:
         index = tfds_source.tfds_index(source)
     return {

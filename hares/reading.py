@@ -13,16 +13,19 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from hares.buckets import BucketPath, Listed, Place
 from hares.decoding import FFMPEG_SUFFIXES, SOUNDFILE_SUFFIXES, AudioError, Limits, seconds
 from hares.files import (
     UNPACKED,
     NameSet,
     clip_id_of,
+    home_of,
     is_archive,
     leads_outside,
     shown,
     walk_files,
     what_is_there,
+    why_outside,
 )
 from hares.machine import is_closed, is_of_the_machine, machine_error
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, load_task, load_task_module
@@ -33,7 +36,7 @@ _SLACK = 1.0  # seconds by which a file may be longer than the clip that the ind
 _WHOLE = 3.0  # a file of so many lengths of a clip is the recording that it was cut from
 
 
-def scan(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
+def scan(task_name: str, root: Place) -> Iterator[Clip | Rejected]:
     """Every clip of a task's data set that can be opened, and every clip, row or file that cannot be used.
 
     All indexes are read to their ends before the first clip is given, so that an index that breaks off in its
@@ -68,7 +71,7 @@ def unreadable(task_name: str, error: OSError) -> str:
     return f"{task_name}: {error.filename} cannot be read ({error.strerror}); check its permissions"
 
 
-def _require_usable(task_name: str, root: Path) -> None:
+def _require_usable(task_name: str, root: Place) -> None:
     """Goes through everything that `scan` reads, and gives nothing.
 
     Raises:
@@ -82,13 +85,13 @@ def _require_usable(task_name: str, root: Path) -> None:
         if isinstance(item, Clip):
             listed += 1
             first = first or item.path
-            there = there or _is_file(os.path.join(root, item.path))
-    home, found, links = os.path.realpath(root), "", ""
+            there = there or _is_file(root, item.path)
+    home, found, links = home_of(root), "", ""
     for path, entry in walk_files(root):  # a folder that cannot be listed is found here
         if not there and is_audio(path):
             found = found or path
-        elif not there and entry.is_symlink() and leads_outside(home, path):
-            links = links or f"{shown(path)} is a link out of the data set's folder, and is not followed; "
+        elif not there and (why := why_outside(home, path, entry)):
+            links = links or f"{shown(path)} is not read: {why}; "
     if listed and not there:
         layout = "; ".join(load_task(task_name).layout)
         instead = links + (f"the folder has, for example, {shown(found)}" if found else what_is_there(root))
@@ -98,21 +101,21 @@ def _require_usable(task_name: str, root: Path) -> None:
         )
 
 
-def _listed(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
-    home = os.path.realpath(root)
+def _listed(task_name: str, root: Place) -> Iterator[Clip | Rejected]:
+    home = home_of(root)
     paths, clip_ids = NameSet(), NameSet()
     for item in load_task_module(task_name).read(root):
         paths.add(item.path)
-        yield _checked(item, home, clip_ids) if isinstance(item, Clip) else item
+        yield _checked(item, root, home, clip_ids) if isinstance(item, Clip) else item
     archives: dict[str, list[str]] = {}
     for path, entry in walk_files(root):
         if path in paths:
             continue
-        if entry.is_symlink() and (is_audio(path) or entry.is_dir()) and leads_outside(home, path):
-            yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the data set's folder")
+        if (is_audio(path) or entry.is_dir()) and (why := why_outside(home, path, entry)):
+            yield Rejected(path, Reason.OUTSIDE, why)
         elif is_audio(path) and entry.is_file():
             yield Rejected(path, Reason.UNLISTED, "the file is in the folder and no index names it")
-        elif is_archive(path) and entry.is_file() and not _is_unpacked(root, path):
+        elif is_archive(path) and entry.is_file() and not is_unpacked(root, path):
             archives.setdefault(os.path.dirname(path), []).append(entry.name)
     for folder, names in archives.items():
         many = f"{len(names)} archives are" if len(names) > 1 else "an archive is"
@@ -120,7 +123,7 @@ def _listed(task_name: str, root: Path) -> Iterator[Clip | Rejected]:
         yield Rejected(f"{folder}/{names[0]}" if folder else names[0], Reason.UNLISTED, detail)
 
 
-def _is_unpacked(root: Path, archive: str) -> bool:
+def is_unpacked(root: Place, archive: str) -> bool:
     """Whether a folder of the archive's name is beside it, or `hares corpus unpack`'s mark."""
     folder, _, name = archive.rpartition("/")
     if (root / f"{archive}{UNPACKED}").exists():
@@ -128,29 +131,31 @@ def _is_unpacked(root: Path, archive: str) -> bool:
     return any((root / folder / name[:at]).is_dir() for at, letter in enumerate(name) if letter == "." and at)
 
 
-def _checked(clip: Clip, home: str, clip_ids: NameSet) -> Clip | Rejected:
+def _checked(clip: Clip, root: Place, home: str, clip_ids: NameSet) -> Clip | Rejected:
     if leads_outside(home, clip.path):
         detail = (
             f"the path leads out of the data set's folder; move the file inside, or place {home} elsewhere"
         )
         return Rejected(clip.path, Reason.OUTSIDE, detail, clip.split)
-    if not _is_file(os.path.join(home, clip.path)):
+    if not _is_file(root, clip.path):
         # Surrogate escapes: the row was not UTF-8, and the file may be there under its UTF-8 name.
         hint = (
             ""
             if clip_id_of(clip.path) == clip.path
             else "; the index row is not UTF-8, save the index as UTF-8"
         )
-        return Rejected(
-            clip.path, Reason.ABSENT, f"the index names the file, the disk lacks it{hint}", clip.split
-        )
+        detail = f"the index names the file, and it is not there{hint}"
+        return Rejected(clip.path, Reason.ABSENT, detail, clip.split)
     if not clip_ids.add(clip.clip_id):
         return Rejected(clip.path, Reason.BAD_ROW, "the index names this clip more than once", clip.split)
     return clip
 
 
-def _is_file(path: str) -> bool:
-    """As `os.path.isfile`, which calls a file absent that the system does not let be looked at."""
+def _is_file(root: Place, below: str) -> bool:
+    """As `hares.files.is_file`, which calls a file absent that the system does not let be looked at."""
+    if isinstance(root, BucketPath):
+        return (root / below).is_file()
+    path = os.path.join(root, below)
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except OSError as error:
@@ -186,7 +191,7 @@ def part_to_read(clip: Clip, path: Path, limits: Limits) -> tuple[float, float |
     raise AudioError(Reason.WRONG_LENGTH, detail)
 
 
-def audio_files(root: Path) -> Iterator[str]:
+def audio_files(root: Place) -> Iterator[str]:
     """Paths below `root` of all files with a suffix of a recording, sorted within each folder.
 
     Raises:
@@ -202,12 +207,12 @@ def is_audio(path: str) -> bool:
     return os.path.splitext(path)[1].lower() in AUDIO_SUFFIXES
 
 
-def source_fingerprint(root: Path) -> str:
+def source_fingerprint(root: Place) -> str:
     """SHA-256 (hex) over the path, size and modification time of every file of a data set.
 
-    It changes when a file is added, removed, renamed, written or touched, and is found without opening any of
-    them. A symbolic link counts by where it points. Of a folder that may not be listed it says just that, so that
-    it changes once the folder may be.
+    Of an object in a bucket its ETag or generation counts, and not its time. It changes when a file is added, removed,
+    renamed, written or touched, and is found without opening any of them. A symbolic link counts by where it points. Of
+    a folder that may not be listed it says just that, so that it changes once the folder may be.
 
     Raises:
         OSError: the machine fails.
@@ -219,14 +224,16 @@ def source_fingerprint(root: Path) -> str:
     except OSError as error:
         if is_of_the_machine(error) and not is_closed(error):
             raise
-        place = os.path.relpath(error.filename, root)  # not where the data set lies
+        place = os.path.relpath(error.filename, str(root))  # not where the data set lies
         digest.update(b"cannot be listed: " + os.fsencode(place))
     return digest.hexdigest()
 
 
-def _facts(root: Path) -> Iterator[bytes]:
+def _facts(root: Place) -> Iterator[bytes]:
     for path, entry in walk_files(root):
-        if entry.is_symlink():
+        if isinstance(entry, Listed):
+            facts = f"{entry.size}\0{entry.version}".encode()
+        elif entry.is_symlink():
             facts = b"link\0" + os.fsencode(os.readlink(entry.path))
         else:
             status = entry.stat(follow_symlinks=False)

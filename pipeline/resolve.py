@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hares import folder, reading, tfds_source
+from hares.buckets import Place, is_address, own, place
 from hares.code_digest import code_digest, locked_versions
 from hares.corpus import dataset_root
 from hares.decoding import decoder_versions
+from hares.files import is_folder
 from hares.folder import FOLDER
 from hares.machine import is_closed, is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Task, load_task, load_task_module, task_names
@@ -106,8 +107,8 @@ class ResolvedRun:
 
 def resolve(
     config: PipelineConfig,
-    corpus: Path | None,
-    placements: Mapping[str, Path],
+    corpus: Place | None,
+    placements: Mapping[str, Place],
     workspace: Path,
     address: StoreAddress | None = None,
     in_image: bool = False,
@@ -173,40 +174,40 @@ def resolve(
     )
 
 
-def _task_source(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> Source:
+def _task_source(task: Task, corpus: Place | None, placements: Mapping[str, Place]) -> Source:
     root = _root(task, corpus, placements)
-    if tfds_source.data_dir_of(root) is None:
-        _require_classes(task, Path(root))
+    if tfds_source.data_dir_of(str(root)) is None:
+        _require_classes(task, root)
     splits = task.folds or SPLITS
-    return Source({task.name: root}, splits, _fingerprint(task.name, root))
+    return Source({task.name: str(root)}, splits, _fingerprint(task.name, root))
 
 
-def _fingerprint(reader: str, root: str) -> str:
-    data_dir = tfds_source.data_dir_of(root)
+def _fingerprint(reader: str, root: Place) -> str:
+    data_dir = tfds_source.data_dir_of(str(root))
     return reading.source_fingerprint(
-        Path(root) if data_dir is None else tfds_source.prepared_folder(reader, data_dir)
+        root if data_dir is None else tfds_source.prepared_folder(reader, data_dir)
     )
 
 
-def _root(task: Task, corpus: Path | None, placements: Mapping[str, Path]) -> str:
+def _root(task: Task, corpus: Place | None, placements: Mapping[str, Place]) -> Place:
     """A task's folder, or `tfds:` and the folder of TensorFlow Datasets."""
     try:
         root = dataset_root(corpus, task, placements)
         data_dir = tfds_source.data_dir_of(str(root))
         if data_dir is not None:
             tfds_source.prepared_folder(task.name, data_dir)
-            return f"{tfds_source.PREFIX}{data_dir.resolve()}"
+            return Path(f"{tfds_source.PREFIX}{data_dir.resolve()}")
     except ValueError as error:
         raise SettingError(f"tasks: {error}") from error
-    if not os.path.isdir(root):  # False, and no error, where a folder above may not be read
+    if not is_folder(root):  # False, and no error, where a folder above may not be read
         raise SettingError(
             f"tasks: got {task.name}, but there is no folder {root}; accepted are tasks whose data set exists. "
             f"Place it with --corpus {task.dataset}=DIR, or leave the task out with --set tasks=[...]"
         )
-    return str(root.resolve())
+    return root.resolve()
 
 
-def _require_classes(task: Task, root: Path) -> None:
+def _require_classes(task: Task, root: Place) -> None:
     """A task needs two classes to train on and a clip to test on.
 
     A broken index is bad data, not a wrong setting: the run counts and reports it.
@@ -238,16 +239,17 @@ def _require_classes(task: Task, root: Path) -> None:
 
 def _pretraining_source(
     config: PipelineConfig,
-    corpus: Path | None,
-    placements: Mapping[str, Path],
+    corpus: Place | None,
+    placements: Mapping[str, Place],
     tasks: Mapping[str, Source],
 ) -> tuple[Source, int]:
     """The pretraining corpus and the number of its classes."""
     source, span = config.pretraining.source, None
     if source == AUTO:
-        own = corpus / PRETRAIN_FOLDER if corpus else None
-        source = str(own) if own and own.is_dir() else TRAIN_SPLITS
+        beside = own(corpus / PRETRAIN_FOLDER) if corpus else None
+        source = str(beside) if beside and beside.is_dir() else TRAIN_SPLITS
     num_classes = 0
+    readers: dict[str, Place]
     if source == TRAIN_SPLITS:
         readers = _one_reader_a_dataset(tasks)
     elif _is_task(source):
@@ -255,7 +257,8 @@ def _pretraining_source(
         readers = {source: _root(task, corpus, placements)}
         num_classes = len(task.slots[0].classes) if task.label_kind == "multi" else 0
     else:
-        if corpus is not None and (corpus / source).is_dir():  # a folder beside the tasks', as LibriSpeech
+        # A folder beside the tasks', as LibriSpeech.
+        if corpus is not None and not is_address(source) and own(corpus / source).is_dir():
             source = str(corpus / source)
         try:
             path, number = folder.resolve_span(source, config.pretraining.span)
@@ -265,7 +268,7 @@ def _pretraining_source(
                 f"task's name, {TRAIN_SPLITS!r} and {AUTO!r}"
             ) from error
         span = number if "{SPAN}" in source else None
-        readers = {FOLDER: str(path.resolve())}
+        readers = {FOLDER: path.resolve()}
     if config.training.objective == "classification" and not num_classes:
         raise SettingError(
             f"training.objective: got 'classification', but pretraining.source {config.pretraining.source!r} "
@@ -273,7 +276,8 @@ def _pretraining_source(
         )
     digests = [_fingerprint(reader, root) for reader, root in sorted(readers.items())]
     fingerprint = digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Source(readers, ("train",), fingerprint, span), num_classes
+    named = {reader: str(root) for reader, root in readers.items()}
+    return Source(named, ("train",), fingerprint, span), num_classes
 
 
 def _older_spans(config: PipelineConfig, newest: Source) -> tuple[Source, ...]:
@@ -288,18 +292,18 @@ def _older_spans(config: PipelineConfig, newest: Source) -> tuple[Source, ...]:
         )
     found = folder.resolve_window(config.pretraining.source, newest.span, window)[1:]
     return tuple(
-        Source({FOLDER: str(path.resolve())}, ("train",), _fingerprint(FOLDER, str(path.resolve())), number)
+        Source({FOLDER: str(path.resolve())}, ("train",), _fingerprint(FOLDER, path.resolve()), number)
         for path, number in found
     )
 
 
-def _one_reader_a_dataset(tasks: Mapping[str, Source]) -> dict[str, str]:
+def _one_reader_a_dataset(tasks: Mapping[str, Source]) -> dict[str, Place]:
     """Readers that have a training split; a folder that two tasks share is read once."""
-    readers: dict[str, str] = {}
+    readers: dict[str, Place] = {}
     for name, source in sorted(tasks.items()):
         ((_, root),) = source.readers.items()
-        if "train" in source.splits and root not in readers.values():
-            readers[name] = root
+        if "train" in source.splits and place(root) not in readers.values():
+            readers[name] = place(root)
     if not readers:
         raise SettingError(
             "pretraining.source: got 'train_splits', but no task of the run has a training split"
@@ -356,7 +360,7 @@ def entry_modules(config: PipelineConfig, pretraining_readers: Iterable[str]) ->
         **{f"ingest_{name}": (_INGESTION, _task_module(name)) for name in config.tasks},
         "ingest_pretraining": (
             _INGESTION,
-            *sorted(_task_module(name) for name in pretraining_readers if name != FOLDER),
+            *sorted("hares.packed" if name == FOLDER else _task_module(name) for name in pretraining_readers),
         ),
         "span_window": ("components.span_window.executor",),
         "transform": records,

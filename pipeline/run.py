@@ -15,6 +15,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from hares.buckets import Place
 from hares.interruption import Interruptible
 from hares.report.runs import REPORT_FILE
 from pipeline.config import PipelineConfig
@@ -42,8 +43,8 @@ class RunOutcome:
 
 def prepare(
     config: PipelineConfig,
-    corpus: Path | None,
-    placements: Mapping[str, Path],
+    corpus: Place | None,
+    placements: Mapping[str, Place],
     workspace: Path,
     address: StoreAddress | None = None,
     in_image: bool = False,

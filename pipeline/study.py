@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from hares.atomic_files import write_atomically
+from hares.buckets import Place
 from hares.interruption import Interruptible
 from hares.report.runs import REPORT_FILE, load_run
 from hares.report.study import StudyCell, build_study, render_study
@@ -67,8 +68,8 @@ class StudyOutcome:
 
 def run_study(
     grid: Grid,
-    corpus: Path | None,
-    placements: Mapping[str, Path],
+    corpus: Place | None,
+    placements: Mapping[str, Place],
     workspace: Path,
     observer: StudyObserver,
     address: StoreAddress | None = None,

@@ -22,6 +22,7 @@ LIBRARIES = {
 OF_EXECUTORS = {"_log_startup", "_context", "_make_beam_pipeline", "_beam_pipeline_args"}
 # Attributes of something other than `self`, though not of these libraries.
 ALLOWED = {
+    ("hares/buckets/gs.py", "self._client._http"),  # nor does its storage's
     ("hares/user_code.py", "os._exit"),
     ("kubeflow/vertex/api.py", "transport._session"),  # Google's clients offer no other way to their session
     ("kubeflow/vertex/api.py", "session._auth_request_session"),

@@ -13,6 +13,7 @@ from cli.errors import CommandError, ExitCode, claim_file, writing_to
 from cli.options import CONFIG, CORPUS, METADATA, SET, check_places, metadata_address, parse_corpus
 
 if TYPE_CHECKING:
+    from hares.buckets import Place
     from kubeflow.cluster_file import ClusterConfig
     from pipeline.lineage.connection import StoreAddress
 
@@ -72,8 +73,8 @@ def _compiled(
     settings: ClusterConfig,
     name: str,
     assignments: tuple[str, ...],
-    corpus: Path | None,
-    placements: Mapping[str, Path],
+    corpus: Place | None,
+    placements: Mapping[str, Place],
     address: StoreAddress,
 ) -> tuple[str, str]:
     """The file's text and the run key."""

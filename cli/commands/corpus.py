@@ -53,6 +53,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from hares.buckets import BucketError
     from hares.corpus import check_corpus
     from hares.decoding import Limits
     from hares.plugin import load_plugin
@@ -85,6 +86,8 @@ def check(
             )
     except ValueError as error:
         raise CommandError(str(error), ExitCode.SETTINGS) from error
+    except BucketError:
+        raise
     except OSError as error:  # the machine lacks room, memory, or a working decoder
         raise CommandError(str(error), ExitCode.STEP) from error
     if as_json:
@@ -133,6 +136,11 @@ def unpack(directory: tuple[str, ...], tasks: tuple[str, ...]) -> None:
             bar = progress.add_task("unpacking", total=None)
             on_file = lambda archive: progress.update(bar, advance=1, description=archive)  # noqa: E731
             for root, task in roots.items():
+                if not isinstance(root, Path):
+                    raise ValueError(
+                        f"{root}: files are unpacked beside their archives, and a bucket is only read; unpack them on "
+                        "a disk, and copy the folder to the bucket"
+                    )
                 for found in unpack_folder(root, first_names(task), on_file) if root.is_dir() else ():
                     place = os.path.join(root, found.archive)
                     click.echo(f"{place}: {found.files} files in {os.path.join(root, found.folder)}")

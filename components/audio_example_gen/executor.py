@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -25,6 +24,7 @@ from components.beam_runner import listing_slices, run_and_release
 from components.provenance import record_outputs
 from hares import tfds_source
 from hares.atomic_files import remove_unfinished, write_atomically
+from hares.buckets import BucketPath, place
 from hares.decoding import Limits
 from hares.ingest import (
     Entry,
@@ -130,8 +130,10 @@ class _IngestShard(beam.DoFn):
 def _require_folders(sources: Mapping[str, str]) -> None:
     """A folder was there when the run was resolved; in a pod, a volume that is not mounted would look like no clips."""
     for root in sources.values():
-        folder = tfds_source.data_dir_of(root) or Path(root)
+        folder = tfds_source.data_dir_of(root) or place(root)
         if not folder.is_dir():
+            if isinstance(folder, BucketPath):
+                raise ValueError(f"ingestion: there is nothing at {folder}, where the run was resolved")
             raise ValueError(
                 f"ingestion: there is no folder {folder} where this step runs; mount the volume that holds it at the "
                 "path that it had when the pipeline was compiled (`volumes` of the cluster file)"

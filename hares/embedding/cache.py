@@ -28,8 +28,10 @@ import numpy as np
 from hares.adapters import FrozenEncoder
 from hares.arrays import npz_arrays, npz_bytes
 from hares.atomic_files import no_link, write_atomically
+from hares.buckets import Place
+from hares.buckets.copies import Copies
 from hares.code_digest import code_digest, is_our_module
-from hares.decoding import decoder_versions
+from hares.decoding import AudioError, decoder_versions
 from hares.digests import combined_digest
 from hares.embedding.encoding import MIXING_WINDOW
 from hares.embedding.task_embeddings import TaskEmbeddings, decode_shard, encode_shard
@@ -71,10 +73,15 @@ def crop_policy(task: Task, split: Split, settings: ProtocolSettings) -> dict[st
     return policy
 
 
-def hashed(entries: Sequence[Entry], root: Path) -> list[Entry]:
+def hashed(entries: Sequence[Entry], root: Place, copies: Copies) -> list[Entry]:
     """Entries in the order of their clips' ids, with the SHA-256 of their files; one that cannot be read has none."""
     in_order = sorted(entries, key=lambda entry: entry.clip.clip_id)
-    return [dataclasses.replace(entry, sha256=_digest_or_none(entry, root)) for entry in in_order]
+    files = ((entry, os.path.join(str(root), entry.clip.path), entry.listed) for entry in in_order)
+    return [
+        dataclasses.replace(entry, sha256=_digest_or_none(entry, file))
+        for batch in copies.batches(files)
+        for entry, file in batch
+    ]
 
 
 def shard_data(entries: Sequence[Entry]) -> list[list[Any]]:
@@ -91,9 +98,9 @@ def _length(clip: Clip) -> Any:
     return clip.duration if clip.length is None else [clip.offset, clip.length]
 
 
-def _digest_or_none(entry: Entry, root: Path) -> str | None:
+def _digest_or_none(entry: Entry, file: Path | AudioError) -> str | None:
     try:
-        return entry_digest(entry, os.path.join(root, entry.clip.path))
+        return None if isinstance(file, AudioError) else entry_digest(entry, file)
     except OSError:  # the decoder will report it, and the manifest count it
         return None
 

@@ -18,6 +18,8 @@ from typing import Any, Protocol, get_args
 
 from hares.adapters import FrozenEncoder, encode_crops
 from hares.atomic_files import atomically, write_atomically
+from hares.buckets import Place
+from hares.buckets.copies import Copies
 from hares.decoding import Limits
 from hares.embedding.cache import EmbeddingCache, EmbeddingDtype, crop_policy, front_end, hashed, shard_data
 from hares.embedding.collector import EmbeddingCollector
@@ -78,10 +80,10 @@ class EvaluationSettings:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task and the folder of its data set, or `tfds:` and a data folder of TensorFlow Datasets."""
+    """A task and the folder of its data set, on a disk or in a bucket, or `tfds:` and a data folder of that library."""
 
     task: Task
-    root: Path
+    root: Place
 
 
 class EvaluationObserver(Protocol):
@@ -214,11 +216,14 @@ class TaskEmbedder:
         collector = EmbeddingCollector(self._settings.protocol.memory_limit_mb, self._folder)
         summaries: list[ShardSummary] = []
         try:
-            with atomically(clips_path(output, name)) as part, open(part, "w", encoding="utf-8") as clips:
+            with (
+                atomically(clips_path(output, name)) as part,
+                open(part, "w", encoding="utf-8") as clips,
+                Copies(self._settings.limits.memory_bytes) as copies,
+            ):
                 for split, shard, entries in _shards(source, listing, self._settings.clips_per_shard):
-                    known = hashed(entries, source.root)
-                    facts = shard_data(known)
-                    data, summary = self._shard(source, split, shard, known, facts, tally)
+                    known = hashed(entries, source.root, copies)
+                    data, summary, facts = self._shard(source, split, shard, known, tally, copies)
                     collector.add(data)
                     clips.writelines(_clip_lines(split, data, facts))
                     summaries.append(summary)
@@ -241,10 +246,10 @@ class TaskEmbedder:
         split: Split,
         shard: int,
         entries: list[Entry],
-        facts: list[list[Any]],
         tally: Tally,
-    ) -> tuple[TaskEmbeddings, ShardSummary]:
-        task, settings = source.task, self._settings
+        copies: Copies,
+    ) -> tuple[TaskEmbeddings, ShardSummary, list[list[Any]]]:
+        task, settings, facts = source.task, self._settings, shard_data(entries)
         policy = crop_policy(task, split, settings.protocol)
         policy["limits"] = asdict(settings.limits)  # they settle which clips there are
         keys = [self._cache.key(part.encoder.digest, self._front, policy, facts) for part in self._parts]
@@ -254,7 +259,7 @@ class TaskEmbedder:
             kept = None
         if kept is None:
             summary = ShardSummary(split, shard)
-            read = read_shard(entries, readers, summary, settings.limits)
+            read = read_shard(entries, readers, summary, settings.limits, copies)
             records = self._counted(read, task.name)
             data = embed_shard(
                 records,
@@ -279,10 +284,10 @@ class TaskEmbedder:
             self._cache.log("found", keys[0], task.name, split, shard)
             self._observer.clips(task.name, len(entries), computed=False)
             tally.found += 1
-        return kept
+        return *kept, facts
 
-    def _counted(self, records: Iterable[tuple[ExampleClip, str]], task: str) -> Iterator[ExampleClip]:
-        for clip, _ in records:
+    def _counted(self, records: Iterable[tuple[ExampleClip, str, Entry]], task: str) -> Iterator[ExampleClip]:
+        for clip, *_ in records:
             yield clip
             self._observer.clips(task, 1, computed=True)
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import clip_id_of, index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
@@ -27,7 +27,7 @@ _LONGEST_ENTRY = 1 << 20
 _BLANKS = " \t\r\n"
 
 
-def check(task: str, root: Path) -> None:
+def check(task: str, root: Place) -> None:
     """Raises CorpusIndexError if one of the three examples.json is absent."""
     for folder in _FOLDERS:
         if not (root / folder / "examples.json").is_file():
@@ -39,7 +39,7 @@ def check(task: str, root: Path) -> None:
 
 def read(
     task: str,
-    root: Path,
+    root: Place,
     label_of: Callable[[dict[str, object]], int | None],
     key: str,
     expected: str,
@@ -75,7 +75,7 @@ def read(
                 yield Clip(clip_id_of(path), path, (label,), split, group, length=_SECONDS)
 
 
-def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
+def entries(task: str, root: Place, name: str) -> Iterator[tuple[str, object]]:
     """(key, value) of every entry of one large JSON object, in file order, in constant memory.
 
     Raises:
@@ -85,7 +85,7 @@ def entries(task: str, root: Path, name: str) -> Iterator[tuple[str, object]]:
     if problem := index_problem(root, name):
         raise CorpusIndexError(f"{task}: {name} {problem}.")
     try:
-        file = open(root / name, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
+        file = (root / name).open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         if is_of_the_machine(error):
             raise

@@ -11,9 +11,9 @@ import os
 import unicodedata
 from collections import OrderedDict
 from collections.abc import Sequence
-from pathlib import Path
 
-from hares.files import leads_outside
+from hares.buckets import Place
+from hares.files import home_of, is_file, is_folder, leads_outside, names_in
 from hares.reading import is_audio
 
 _FOLDERS_KEPT = 4  # listings kept: an index goes through its folders one after another
@@ -27,14 +27,14 @@ def parts_of(name: str) -> list[str]:
 class Places:
     """Finds the files of one data set by the names that its indexes give them."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = os.fspath(root)
-        self._home = os.path.realpath(root)
+    def __init__(self, root: Place) -> None:
+        self._root = root
+        self._home = home_of(root)
         self._listings: OrderedDict[str, dict[str, list[str]]] = OrderedDict()
 
     def has(self, path: str) -> bool:
         """Whether there is a file at this path below the root."""
-        return os.path.isfile(os.path.join(self._root, path))
+        return is_file(self._root, path)
 
     def find(self, name: str, folders: Sequence[str] = ("",), depth: int = 1) -> str:
         """The path below the root of the file that an index names.
@@ -79,9 +79,8 @@ class Places:
         if folder in self._listings:
             return self._listings[folder]
         names: dict[str, list[str]] = {}
-        place = os.path.join(self._root, folder)
-        if os.path.isdir(place) and not (folder and leads_outside(self._home, folder)):
-            for name in os.listdir(place):
+        if is_folder(self._root, folder) and not (folder and leads_outside(self._home, folder)):
+            for name in names_in(self._root, folder):
                 names.setdefault(_form(name), []).append(name)
         self._listings[folder] = names
         if len(self._listings) > _FOLDERS_KEPT:

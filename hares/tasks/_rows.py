@@ -10,8 +10,8 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import index_problem, what_is_there
 from hares.machine import is_of_the_machine
 from hares.task import CorpusIndexError, Reason, Rejected, Split
@@ -62,7 +62,7 @@ class Row:
     cut: bool = False
 
 
-def lines(root: Path, table: Table) -> Iterator[Line]:
+def lines(root: Place, table: Table) -> Iterator[Line]:
     """Every line that is neither blank nor, without a header, a `#` comment.
 
     Raises:
@@ -72,7 +72,7 @@ def lines(root: Path, table: Table) -> Iterator[Line]:
     if problem := index_problem(root, table.path):
         raise CorpusIndexError(f"{table.task}: {table.path} {problem}. {table.remedy}")
     try:
-        file = open(root / table.path, encoding="utf-8-sig", errors="surrogateescape")  # noqa: SIM115
+        file = (root / table.path).open(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
         if is_of_the_machine(error):
             raise
@@ -94,12 +94,12 @@ def lines(root: Path, table: Table) -> Iterator[Line]:
                 yield Line(number, text, cut=not line.endswith(("\n", "\r")))
 
 
-def exists(root: Path, table: Table) -> bool:
+def exists(root: Place, table: Table) -> bool:
     """Whether an optional index file is there."""
     return (root / table.path).exists()
 
 
-def all_or_none(root: Path, task: str, names: Sequence[str], remedy: str) -> bool:
+def all_or_none(root: Place, task: str, names: Sequence[str], remedy: str) -> bool:
     """Whether index files that belong together are there.
 
     Raises:
@@ -114,7 +114,7 @@ def all_or_none(root: Path, task: str, names: Sequence[str], remedy: str) -> boo
     return bool(there)
 
 
-def check(root: Path, table: Table) -> tuple[str, ...]:
+def check(root: Place, table: Table) -> tuple[str, ...]:
     """The columns of the file, in its order.
 
     Raises:
@@ -144,7 +144,7 @@ def check(root: Path, table: Table) -> tuple[str, ...]:
     return found
 
 
-def rows(root: Path, table: Table) -> Iterator[Row | Rejected]:
+def rows(root: Place, table: Table) -> Iterator[Row | Rejected]:
     """The rows in order; one with too few or too many fields comes as `Rejected`.
 
     Raises:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from hares.files import clip_id_of, leads_outside, shown
+from hares.buckets import Place
+from hares.files import clip_id_of, folders_in, home_of, leads_outside, names_in, shown
 from hares.reading import is_audio
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 from hares.tasks import _rows
@@ -53,20 +53,19 @@ class Spoken:
         return Clip(name, self.path, (label,), self.split, self.group, length=SECONDS)
 
 
-def check(task: str, root: Path) -> None:
+def check(task: str, root: Place) -> None:
     """Raises CorpusIndexError if one of the two lists is absent or not text."""
     for name in _LISTS:
         _rows.check(root, _table(task, name))
 
 
-def words_on_disk(root: Path) -> frozenset[str]:
+def words_on_disk(root: Place) -> frozenset[str]:
     """Names of the folders that can be words: no archive's of a test set, nor any that begins with "_" or "."."""
-    with os.scandir(root) as listing:
-        names = {e.name for e in listing if e.is_dir() and not e.name.startswith(("_", "."))}
+    names = {name for name in folders_in(root) if not name.startswith(("_", "."))}
     return frozenset(names - set(TEST_SETS.values()))
 
 
-def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
+def spoken(task: str, root: Place) -> Iterator[Spoken | Rejected]:
     """Every clip of every word by path, then what the lists name and the folders lack.
 
     What no list names is trained on, so a list must not lose a row: one that is cut off, or whose rows name files
@@ -78,12 +77,12 @@ def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
             listed speaker has clips that no list names.
     """
     listed = _Lists(task, root)
-    home = os.path.realpath(root)
+    home = home_of(root)
     for word in sorted(words_on_disk(root), key=os.fsencode):
         if leads_outside(home, word):
             yield Rejected(word, Reason.OUTSIDE, "the folder is a symbolic link out of the data set's folder")
             continue
-        for name in sorted(os.listdir(root / word), key=os.fsencode):
+        for name in names_in(root, word):
             if is_audio(name):
                 path = f"{word}/{name}"
                 yield Spoken(path, word, listed.split_of(path))
@@ -93,7 +92,7 @@ def spoken(task: str, root: Path) -> Iterator[Spoken | Rejected]:
 class _Lists:
     """The two lists, held against the files."""
 
-    def __init__(self, task: str, root: Path) -> None:
+    def __init__(self, task: str, root: Place) -> None:
         self._task = task
         self._places = Places(root)
         self._splits: dict[str, Split] = {}
@@ -143,10 +142,10 @@ def _speaker(path: str) -> str:
     return name.partition("_nohash_")[0] if "_nohash_" in name else path
 
 
-def noise_files(root: Path) -> Iterator[str]:
+def noise_files(root: Place) -> Iterator[str]:
     """Paths of the recordings of background noise, sorted."""
-    if (root / NOISE).is_dir() and not leads_outside(os.path.realpath(root), NOISE):
-        for name in sorted(os.listdir(root / NOISE), key=os.fsencode):
+    if (root / NOISE).is_dir() and not leads_outside(home_of(root), NOISE):
+        for name in names_in(root, NOISE):
             if is_audio(name):
                 yield f"{NOISE}/{name}"
 

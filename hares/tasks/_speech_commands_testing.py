@@ -15,13 +15,12 @@ tenth (at least one) is for test, the tenth before it (at least one, from three 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from hares.buckets import Place, on_disk
 from hares.decoding import AudioError, seconds
-from hares.files import clip_id_of, leads_outside, name_hash, walk_files
+from hares.files import clip_id_of, home_of, leads_outside, name_hash, walk_files
 from hares.reading import is_audio
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split
 from hares.tasks import _speech_commands as shared
@@ -33,7 +32,7 @@ _SHARE = 0.1  # unknown words, and silence, to keywords: `unknown_percentage` an
 _VALIDATION_NOISE = "running_tap.wav"
 
 
-def test_set(root: Path) -> str:
+def test_set(root: Place) -> str:
     """The folder of the test set's own archive, that of the words' version first; "" where there is none."""
     v2 = bool(shared.words_on_disk(root) & set(shared.WORDS_ONLY_IN_V2))
     for version in sorted(shared.TEST_SETS, reverse=v2):
@@ -42,7 +41,7 @@ def test_set(root: Path) -> str:
     return ""
 
 
-def archived(task: str, root: Path, folder: str, labels: Mapping[str, int]) -> Iterator[Clip | Rejected]:
+def archived(task: str, root: Place, folder: str, labels: Mapping[str, int]) -> Iterator[Clip | Rejected]:
     """The clips of the test set's archive, by path.
 
     Args:
@@ -104,7 +103,7 @@ class _Noise:
         return max(1, int(self.length) // 10)
 
 
-def cuts_of_tfds(root: Path, label: int) -> Iterator[Clip | Rejected]:
+def cuts_of_tfds(root: Place, label: int) -> Iterator[Clip | Rejected]:
     """The silence that TensorFlow Datasets trains and validates on: a second of noise every half second."""
     for noise in _recordings(root):
         if isinstance(noise, Rejected):
@@ -115,7 +114,7 @@ def cuts_of_tfds(root: Path, label: int) -> Iterator[Clip | Rejected]:
             yield _cut(noise.path, half / 2, split, label)
 
 
-def cuts_in_blocks(root: Path, label: int, wanted: int) -> Iterator[Clip | Rejected]:
+def cuts_in_blocks(root: Place, label: int, wanted: int) -> Iterator[Clip | Rejected]:
     """Silence of all three splits, no sample in two of them; `wanted` cuts for test.
 
     The test's cuts overlap where there is less noise than they are long, as there is in the data set itself.
@@ -139,15 +138,16 @@ def cuts_in_blocks(root: Path, label: int, wanted: int) -> Iterator[Clip | Rejec
             yield _cut(noise.path, start, "test", label)
 
 
-def _recordings(root: Path) -> Iterator[_Noise | Rejected]:
+def _recordings(root: Place) -> Iterator[_Noise | Rejected]:
     """The recordings of at least a second."""
-    home = os.path.realpath(root)
+    home = home_of(root)
     for path in shared.noise_files(root):
         if leads_outside(home, path):
             yield Rejected(path, Reason.OUTSIDE, "the symbolic link leads out of the data set's folder")
             continue
         try:
-            length = seconds(root / path)
+            with on_disk(root / path) as file:
+                length = seconds(file)
         except AudioError as error:
             yield Rejected(path, error.reason, error.detail)
             continue

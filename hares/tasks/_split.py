@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import name_hash
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -116,7 +116,7 @@ def _stem(path: str) -> str:
     return os.path.splitext(path.rpartition("/")[2])[0].casefold()
 
 
-def user_split(task: str, root: Path) -> GivenSplit | None:
+def user_split(task: str, root: Place) -> GivenSplit | None:
     """The split in the user's `authors_split.csv` or `hares_split.csv` (columns path, split).
 
     Returns:
@@ -146,7 +146,7 @@ def user_split(task: str, root: Path) -> GivenSplit | None:
     return given
 
 
-def _given_name(task: str, root: Path) -> str:
+def _given_name(task: str, root: Place) -> str:
     there = [name for name in (AUTHORS_SPLIT, USER_SPLIT) if (root / name).exists()]
     if len(there) == 2:
         raise CorpusIndexError(
@@ -155,7 +155,7 @@ def _given_name(task: str, root: Path) -> str:
     return there[0] if there else ""
 
 
-def made_here(task: Task, root: Path, rule: str) -> TaskIndex:
+def made_here(task: Task, root: Place, rule: str) -> TaskIndex:
     """The index of a task whose data set ships no split of the paper: the user's split file, or our `rule` in words.
 
     Nothing tells whether a file is the authors' split but its name, which is the user's word for it.

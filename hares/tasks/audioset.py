@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hares.buckets import Place
 from hares.files import clip_id_of, name_hash
 from hares.reading import audio_files
 from hares.task import Clip, CorpusIndexError, Rejected, Slot, Split, Task, TaskIndex
@@ -83,7 +84,7 @@ _PROMISE = re.compile(r"#.*\bnum_segs=([0-9]{1,9})\b")
 _SPLITS: dict[str, Split] = {"balanced_train": "train", "unbalanced_train": "train", "eval": "test"}
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The 527 labels and the official lists. Raises CorpusIndexError if a list is absent or not text."""
     deviations = () if "unbalanced_train" in _lists(root) else ("only the balanced part of the training set",)
     for table in _lists(root).values():
@@ -91,7 +92,7 @@ def index(root: Path) -> TaskIndex:
     return TaskIndex(TASK.slots, split_is_official=True, deviations=deviations)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips, list by list.
 
     Raises:
@@ -109,16 +110,16 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
             )
 
 
-def _promised(root: Path, table: _rows.Table) -> int:
+def _promised(root: Place, table: _rows.Table) -> int:
     """The number of segments that a list's comments give; 0 where they give none."""
-    with open(root / table.path, encoding="utf-8-sig", errors="surrogateescape") as file:
+    with (root / table.path).open(encoding="utf-8-sig", errors="surrogateescape") as file:
         for line in islice(file, 3):
             if found := _PROMISE.match(line):
                 return int(found[1])
     return 0
 
 
-def _lists(root: Path) -> dict[str, _rows.Table]:
+def _lists(root: Place) -> dict[str, _rows.Table]:
     columns = ("YTID", "start_seconds", "end_seconds", "positive_labels")
     remedy = "Get the segment lists from research.google.com/audioset/download.html."
     names = [n for n in _SPLITS if n != "unbalanced_train" or (root / f"{n}_segments.csv").exists()]
@@ -152,7 +153,7 @@ def _second(text: str) -> float | None:
 class _Sounds:
     """The audio files of the data set by their names, in 12 bytes each: there may be two million."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Place) -> None:
         self._places: list[tuple[str, str]] = []  # folders and suffixes that occur together
         numbers: dict[tuple[str, str], int] = {}
         hashes, places = array("Q"), array("L")

@@ -14,8 +14,8 @@ recording, by the hash of its name, is a test clip. Either way the split is mark
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
@@ -64,14 +64,14 @@ _TABLES = {
 }
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The two classes and which split is in force. Raises CorpusIndexError if a csv is unusable."""
     for table in _TABLES.values():
         _rows.check(root, table)
     return _split.made_here(TASK, root, "every fifth recording by the hash of its name is a test clip")
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips, data set by data set. Raises CorpusIndexError if a csv is unusable."""
     given = _split.user_split(TASK.name, root)
     splits: dict[str, Split] = {}
@@ -88,7 +88,7 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         yield from given.unused()
 
 
-def _listed(root: Path) -> Iterator[Clip | Rejected]:
+def _listed(root: Place) -> Iterator[Clip | Rejected]:
     """The rows as clips whose split is still to be set."""
     places = Places(root)
     for folder, table in _TABLES.items():

@@ -11,9 +11,9 @@ Deviation: the paper does not say which augmentation the ten epochs are made wit
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import get_args
 
+from hares.buckets import Place
 from hares.files import clip_id_of
 from hares.task import FOLDS, Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -67,13 +67,13 @@ _META = _rows.Table(
 )
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The archive's own classes and folds. Raises CorpusIndexError if meta/esc50.csv is unusable."""
     _rows.check(root, _META)
     return TaskIndex(TASK.slots, split_is_official=True)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips in the order of meta/esc50.csv. Raises CorpusIndexError if it is unusable."""
     places = Places(root)
     for row in _rows.rows(root, _META):

@@ -12,8 +12,8 @@ its name, and the index says so: a label set is never cut to fit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -63,7 +63,7 @@ _TABLES = {
 }
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The three slots, with values added that only this folder names.
 
     Raises:
@@ -89,7 +89,7 @@ def index(root: Path) -> TaskIndex:
     return TaskIndex(tuple(slots), split_is_official=True, deviations=tuple(deviations))
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips of the three csv files, train first. Raises CorpusIndexError as `index` does."""
     places = Places(root)
     ids = [{name: label for label, name in enumerate(slot.classes)} for slot in index(root).slots]

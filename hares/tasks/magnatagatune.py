@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import clip_id_of
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Split, Task, TaskIndex
@@ -88,14 +88,14 @@ _SEGMENT = re.compile(r"-([0-9]{1,9})-([0-9]{1,9})\.[^.]*$")  # seconds of the t
 _NUMBER = re.compile("[0-9]{1,18}")
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The 50 tags. Raises CorpusIndexError if annotations_final.csv or one of musicnn's lists is unusable."""
     _rows.check(root, _ANNOTATIONS)
     _listed_splits(root)
     return TaskIndex(TASK.slots, split_is_official=True)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips in the order of annotations_final.csv. Raises CorpusIndexError as `index` does."""
     places, listed = Places(root), _listed_splits(root)
     for row in _rows.rows(root, _ANNOTATIONS):
@@ -106,7 +106,7 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         yield Rejected(f"clip {number}", Reason.ABSENT, detail, split)
 
 
-def _listed_splits(root: Path) -> dict[int, Split] | None:
+def _listed_splits(root: Place) -> dict[int, Split] | None:
     """The split of musicnn's lists by clip number (26,000); None where they are not all there."""
     if not _rows.all_or_none(root, TASK.name, tuple(_LISTS), "The three lists of musicnn make one split."):
         return None

@@ -6,8 +6,8 @@ The probe trains and is scored on whole 4 s notes. The paper's 293k clips are th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.task import Clip, Rejected, Slot, Task, TaskIndex
 from hares.tasks import _nsynth
 
@@ -50,13 +50,13 @@ TASK = Task(
 )
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The eleven families. Raises CorpusIndexError if an examples.json is absent."""
     _nsynth.check(TASK.name, root)
     return TaskIndex(TASK.slots, split_is_official=True)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The notes, train first. Raises CorpusIndexError if an examples.json is absent or not JSON."""
     return _nsynth.read(TASK.name, root, _label, "instrument_family_str", "the eleven families")
 

@@ -7,8 +7,8 @@ subclips, so a note is padded or cut to 4 s. The paper's 293k clips are those of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.task import Clip, Rejected, Slot, Task, TaskIndex
 from hares.tasks import _nsynth
 
@@ -37,13 +37,13 @@ TASK = Task(
 )
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The 128 pitches. Raises CorpusIndexError if an examples.json is absent."""
     _nsynth.check(TASK.name, root)
     return TaskIndex(TASK.slots, split_is_official=True)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The notes, train first. Raises CorpusIndexError if an examples.json is absent or not JSON."""
     return _nsynth.read(TASK.name, root, _label, "pitch", "the MIDI pitches 0 to 127")
 

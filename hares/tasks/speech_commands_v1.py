@@ -14,8 +14,8 @@ keywords are taken for test, as the data set's own `input_data.py` does, and the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import walk_files
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Task, TaskIndex
@@ -63,7 +63,7 @@ _FOLDERS = {
 }
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The twelve classes and which test set is in force. Raises CorpusIndexError if a list is absent or not text."""
     shared.check(TASK.name, root)
     v2 = bool(shared.words_on_disk(root) & set(shared.WORDS_ONLY_IN_V2))
@@ -84,7 +84,7 @@ def index(root: Path) -> TaskIndex:
     return TaskIndex(TASK.slots, split_is_official=True, deviations=tuple(said))
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The words by path, then the cuts of silence, then the test set's archive. Raises as `index` does."""
     folder, silence = test.test_set(root), CLASSES.index("silence")
     picked = None if folder else _picked(root)
@@ -108,7 +108,7 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         yield from test.archived(TASK.name, root, folder, _FOLDERS)
 
 
-def _picked(root: Path) -> test.InProportion:
+def _picked(root: Place) -> test.InProportion:
     keywords, unknown = 0, []
     for item in shared.spoken(TASK.name, root):
         if isinstance(item, shared.Spoken) and item.split == "test" and item.word in shared.WORDS_V2:

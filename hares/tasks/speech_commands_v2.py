@@ -8,8 +8,8 @@ which is speech_commands_v1's: the paper's 96k clips are those that the two list
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import walk_files
 from hares.reading import is_audio
 from hares.task import Clip, Reason, Rejected, Slot, Task, TaskIndex
@@ -41,7 +41,7 @@ TASK = Task(
 )
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The 35 words. Raises CorpusIndexError if a list is absent or not text."""
     shared.check(TASK.name, root)
     said = "the folder holds none of the five words that v0.02 added: is it v0.01?"
@@ -49,7 +49,7 @@ def index(root: Path) -> TaskIndex:
     return TaskIndex(TASK.slots, split_is_official=True, deviations=() if is_v2 else (said,))
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The words by path. Raises CorpusIndexError if a list is absent or not text."""
     for item in shared.spoken(TASK.name, root):
         if isinstance(item, Rejected):

@@ -15,8 +15,8 @@ Recordings of one place (`identifier`) stay together in the latter two.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
+from hares.buckets import Place
 from hares.files import clip_id_of
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
@@ -73,7 +73,7 @@ _FOLD1: dict[str, Split] = {
 }
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The ten scenes and which split is in force. Raises CorpusIndexError if an index file is unusable."""
     _rows.check(root, _META)
     if _has_fold1(root):
@@ -83,7 +83,7 @@ def index(root: Path) -> TaskIndex:
     return _split.made_here(TASK, root, rule)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips in the order of meta.csv. Raises CorpusIndexError if an index file is unusable."""
     given = _split.user_split(TASK.name, root)
     if given is None and _has_fold1(root):
@@ -102,12 +102,12 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
         yield from given.unused()
 
 
-def _has_fold1(root: Path) -> bool:
+def _has_fold1(root: Place) -> bool:
     """Whether both lists of DCASE's fold 1 are there. Raises CorpusIndexError if one of them is."""
     return _rows.all_or_none(root, TASK.name, tuple(_FOLD1), _REMEDY)
 
 
-def _fold1(root: Path) -> _split.GivenSplit:
+def _fold1(root: Place) -> _split.GivenSplit:
     """DCASE's fold 1. The lists hold path, tab, scene."""
     given = _split.GivenSplit()
     for name, split in _FOLD1.items():
@@ -121,7 +121,7 @@ def _fold1(root: Path) -> _split.GivenSplit:
     return given
 
 
-def _listed(root: Path) -> Iterator[Clip | Rejected]:
+def _listed(root: Place) -> Iterator[Clip | Rejected]:
     """The rows as clips whose split is still to be set."""
     places = Places(root)
     for row in _rows.rows(root, _META):

@@ -8,12 +8,11 @@ from.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from hares.files import clip_id_of
+from hares.buckets import Place
+from hares.files import clip_id_of, folders_in
 from hares.reading import is_audio
 from hares.task import Clip, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows
@@ -62,26 +61,25 @@ _SPLITS: dict[str, Split] = {"1": "train", "2": "validation", "3": "test"}
 _SPEAKER = re.compile("id1[0-9]{4}")
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """All 1,251 speakers. Raises CorpusIndexError if iden_split.txt is absent or not text."""
     _rows.check(root, _LIST)
     return TaskIndex(TASK.slots, split_is_official=True)
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips in the order of iden_split.txt. Raises CorpusIndexError if it is absent or not text."""
     places, folders = Places(root), _folders_of_speakers(root)
     for row in _rows.rows(root, _LIST):
         yield row if isinstance(row, Rejected) else _clip(places, folders, row)
 
 
-def _folders_of_speakers(root: Path) -> tuple[str, ...]:
+def _folders_of_speakers(root: Place) -> tuple[str, ...]:
     """`wav` and every other folder, down to the third level, that holds folders of speakers."""
     found = ["wav"]
 
     def look(below: str, depth: int) -> None:
-        with os.scandir(root / below) as listing:
-            names = sorted(e.name for e in listing if e.is_dir(follow_symlinks=False))
+        names = folders_in(root, below, follow_symlinks=False)
         if any(_SPEAKER.fullmatch(name) for name in names):
             found.append(below)
         elif depth:

@@ -17,11 +17,11 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from hares.files import clip_id_of, leads_outside, what_is_there
+from hares.buckets import Place
+from hares.files import clip_id_of, folders_in, home_of, is_link, leads_outside, names_in, what_is_there
 from hares.task import Clip, CorpusIndexError, Reason, Rejected, Slot, Split, Task, TaskIndex
 from hares.tasks import _rows, _split
 from hares.tasks._places import parts_of
@@ -77,7 +77,7 @@ class _Session:
         return self.name.partition("-")[0]
 
 
-def index(root: Path) -> TaskIndex:
+def index(root: Place) -> TaskIndex:
     """The six languages and which split is in force.
 
     Raises:
@@ -106,14 +106,14 @@ def index(root: Path) -> TaskIndex:
     )
 
 
-def read(root: Path) -> Iterator[Clip | Rejected]:
+def read(root: Place) -> Iterator[Clip | Rejected]:
     """The clips by language, session and file name, then the listed sessions that are not there.
 
     Raises CorpusIndexError as `index` does.
     """
     sessions = _sessions(root)
     splits, _ = _speaker_splits(root, sessions)
-    home = os.path.realpath(root)
+    home = home_of(root)
     for session in sessions:
         folder = f"{session.folder}/wav"
         # A session recorded as FLAC has no wav folder; the paper's source reads WAV alone, and so does this.
@@ -125,7 +125,7 @@ def read(root: Path) -> Iterator[Clip | Rejected]:
             yield Rejected(folder, Reason.OUTSIDE, "a symbolic link leads out of the data set's folder")
             continue
         label = LANGUAGES.index(session.language)
-        for name in sorted(os.listdir(root / folder), key=os.fsencode):
+        for name in names_in(root, folder):
             if name.lower().endswith(".wav"):
                 path = f"{folder}/{name}"
                 clip = Clip(clip_id_of(path), path, (label,), "train", clip_id_of(session.speaker))
@@ -144,18 +144,16 @@ def _absent(session: _Session, splits: Mapping[str, Split], why: str) -> Rejecte
     return Rejected(place, Reason.ABSENT, f"{why}; unpack its archive", splits.get(session.speaker))
 
 
-def _sessions(root: Path) -> list[_Session]:
+def _sessions(root: Place) -> list[_Session]:
     """The sessions on the disk by language and name: `de/<session>`, or as a download of the whole site lies."""
     found: dict[tuple[str, str], _Session] = {}
-    home = os.path.realpath(root)
+    home = home_of(root)
 
     def look(below: str, language: str, depth: int) -> None:
-        with os.scandir(root / below) as listing:
-            names = sorted((e.name for e in listing if e.is_dir()), key=os.fsencode)
-        for name in names:
+        for name in folders_in(root, below):
             place = f"{below}/{name}" if below else name
             # What leads out is named after the listing, and not looked into (`hares.reading.scan`).
-            inside = not os.path.islink(root / place) or (
+            inside = not is_link(root, place) or (
                 name in _LANGUAGE_FOLDERS and not leads_outside(home, place)
             )
             if language and not _ON_THE_WAY.fullmatch(name):
@@ -172,7 +170,7 @@ def _sessions(root: Path) -> list[_Session]:
     return sorted(found.values(), key=lambda session: (session.language, os.fsencode(session.name)))
 
 
-def _listed_sessions(root: Path) -> list[_Session]:
+def _listed_sessions(root: Place) -> list[_Session]:
     """The sessions of voxforge_urls.txt. Raises CorpusIndexError for a row that is no archive's address."""
     found = []
     _rows.check(root, _URLS)
@@ -185,7 +183,7 @@ def _listed_sessions(root: Path) -> list[_Session]:
     return found
 
 
-def _speaker_splits(root: Path, sessions: Sequence[_Session]) -> tuple[dict[str, Split], int]:
+def _speaker_splits(root: Place, sessions: Sequence[_Session]) -> tuple[dict[str, Split], int]:
     """Speaker to split, and how many speakers were moved from where TensorFlow Datasets' rule puts them."""
     if _rows.exists(root, _URLS):
         return tfds_split({session.speaker for session in _listed_sessions(root)}), 0

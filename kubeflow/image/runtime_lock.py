@@ -4,8 +4,8 @@
     python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        only these packages
 
 The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
-setup.py's INSTALL_REQUIRES or PIPELINE. The image's build runs this script before our packages are installed, so it
-uses only the standard library.
+setup.py's INSTALL_REQUIRES, BUCKETS or PIPELINE. The image's build runs this script before our packages are installed,
+so it uses only the standard library.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 _PROJECT = "hares-tfx"
-_LISTS = ("INSTALL_REQUIRES", "PIPELINE")
+_LISTS = ("INSTALL_REQUIRES", "BUCKETS", "PIPELINE")
 _OTHER_EXTRA = re.compile(r"""extra == ["'](?!pipeline["'])""")
 
 
@@ -79,7 +79,7 @@ def required_names(requirements: Iterable[str]) -> set[str]:
 
 
 def runtime_pins(lock: str, setup: str) -> list[Pin]:
-    """The pins that setup.py's INSTALL_REQUIRES and PIPELINE reach, in the lock file's order.
+    """The pins that setup.py's INSTALL_REQUIRES, BUCKETS and PIPELINE reach, in the lock file's order.
 
     Args:
         lock: text of requirements.lock.

@@ -87,7 +87,7 @@ def test_a_shard_holds_the_segment(tmp_path: Path) -> None:
     entries = [Entry("audioset", found) for found in clips]
     made = {
         example.clip_id: example.waveform
-        for example, _ in read_shard(entries, {"audioset": str(tmp_path)}, summary)
+        for example, *_ in read_shard(entries, {"audioset": str(tmp_path)}, summary)
     }
     assert {Path(name).stem: len(samples) for name, samples in made.items()} == {
         "cut": 10 * RATE,

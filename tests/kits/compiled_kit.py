@@ -30,7 +30,7 @@ def hares(*arguments: str, timeout: int = 900) -> subprocess.CompletedProcess[st
 
 def compiled(
     target: str,
-    corpus: Path,
+    corpus: Path | str,
     folder: Path,
     *settings: str,
     more: Mapping[str, Any] | None = None,

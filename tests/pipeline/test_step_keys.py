@@ -30,10 +30,10 @@ CLOSURES = {
     """,
     "ingest_pretraining": """
         components.audio_example_gen components.audio_example_gen.executor
-        hares hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
+        hares hares.archives hares.decoding hares.decoding.containers hares.decoding.ffmpeg hares.decoding.file_bytes
         hares.decoding.frames hares.decoding.limits hares.decoding.process hares.decoding.waveform
         hares.decoding.worker hares.digests hares.example hares.files hares.folder hares.ingest
-        hares.machine hares.plain_data hares.reading hares.task hares.tfds_source
+        hares.machine hares.packed hares.plain_data hares.reading hares.task hares.tfds_source
     """,
     "span_window": """
         components.span_window components.span_window.executor

@@ -129,9 +129,9 @@ def test_a_package_stays_only_if_a_requirement_reaches_it() -> None:
         "d==4 \\\n    --hash=sha256:03\n    # via hares-tfx (setup.py)\n"
         "e==5 \\\n    --hash=sha256:04\n    # via d\n"
     )
-    pins = runtime_pins(lock, 'INSTALL_REQUIRES = ["A>=1"]\nPIPELINE = []\nDEV = ["c", "d"]\n')
+    pins = runtime_pins(lock, 'INSTALL_REQUIRES = ["A>=1"]\nPIPELINE = []\nBUCKETS = []\nDEV = ["c", "d"]\n')
     assert [(pin.name, pin.version) for pin in pins] == [("a", "1"), ("b", "2"), ("c", "3")]
     with pytest.raises(ValueError, match="requires z"):
-        runtime_pins(lock, 'INSTALL_REQUIRES = []\nPIPELINE = ["z"]\n')
+        runtime_pins(lock, 'INSTALL_REQUIRES = []\nBUCKETS = []\nPIPELINE = ["z"]\n')
     with pytest.raises(ValueError, match="line 1"):
         read_lock("--index-url https://example.org\n")
