@@ -33,6 +33,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import parse_key
 from hares.digests import file_digest
+from hares.version_lines import this_lock
 from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
 
 RUN_TYPE = "pipeline_run"  # TFX's
@@ -279,7 +280,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _lock_digest(project: Path) -> str:
-    lock = project / "requirements.lock"
+    lock = project / this_lock()
     return file_digest(lock) if lock.is_file() else UNKNOWN
 
 

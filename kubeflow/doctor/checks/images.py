@@ -73,7 +73,7 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
         if labels.get(LOCK_LABEL) != here:
             made = labels.get(LOCK_LABEL, "")[:12] or "an unknown lock file"
             yield Finding(
-                "image", Severity.FATAL, where, f"{name} was built from {made}, and requirements.lock is {here[:12]}",
+                "image", Severity.FATAL, where, f"{name} was built from {made}, and {subject.lock.name} is {here[:12]}",
                 _BUILD,
             )  # fmt: skip
             return

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hares.digests import file_digest
+from hares.version_lines import this_lock
 from kits.image.dockerfile import DockerfileError, parse
 from kits.image.executed import Built, execute
 
@@ -70,7 +71,8 @@ def build_arguments(project: Path) -> dict[str, str]:
         ["git", "-C", str(project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return {
-        "LOCK_SHA256": file_digest(project / "requirements.lock"),
+        "LOCK": this_lock(),
+        "LOCK_SHA256": file_digest(project / this_lock()),
         "REVISION": revision.stdout.strip() or "unknown",
         "PYTHON_DIGEST": "none",
     }

@@ -5,7 +5,7 @@ that paths in scripts stay valid; a finished stage is moved aside, and COPY --fr
 commands is empty except for the ENVs and ARGs so far, whose paths lie below the folder. A command that names an
 absolute path itself is refused, because it cannot be relocated.
 
-Unlike an engine, and reported in `Built.left_out`: the base image is this machine's Python 3.10 with a few commands;
+Unlike an engine, and reported in `Built.left_out`: the base image is this Python with a few commands;
 apt-get links this machine's programs; useradd and the files of other images are left out. Everything runs as this user.
 """
 
@@ -37,7 +37,7 @@ from kits.image.dockerfile import (
     substitute,
 )
 
-# What our commands use of python:3.10-slim, beside python.
+# What our commands use of python's slim image, beside python.
 _COMMANDS = ("sh", "cat", "cp", "env", "ln", "mkdir", "mv", "rm", "sha256sum", "uname")
 _SYSTEM = ("apt-get", "useradd")
 # The programs that our steps call, by the distribution's package.
