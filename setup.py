@@ -3,9 +3,9 @@
     pip install .               the benchmark: `hares evaluate`, `corpus`, `report`, `board`, `hares.evaluate`
     pip install .[pipeline]     all of it
 
-Ranges live here; a lock for each line of versions (hares/version_lines.tsv) pins every version of the whole with hashes,
-and is what the README, CI and the container image install, `requirements-benchmark.lock` those of the benchmark. `docs/versions.md` says why the
-versions are what they are.
+Ranges live here. A lock for each line of versions (hares/version_lines.tsv) pins every version of the whole with hashes
+and is what the README, CI and the container image install, `requirements-benchmark.lock` those of the benchmark.
+`docs/versions.md` says why the versions are what they are.
 """
 
 from pathlib import Path

@@ -20,7 +20,6 @@ from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.finding import Platform, Severity, Subject
 
 
-
 def examine(
     target: str,
     cluster: Path | None,

@@ -23,14 +23,22 @@ _CLOSER = re.compile(r"GPL|MPL")
 
 def advisories_table(audit: Audit) -> str:
     """The advisories that hold, each with our answer."""
-    rows = [
-        f"| {' | '.join([f'{a.package} {a.version}', ', '.join(a.names), a.what, a.fixed, ', '.join(locks_with(a)), o.because, o.answer])} |"
+    cells = [
+        [
+            f"{a.package} {a.version}",
+            ", ".join(a.names),
+            a.what,
+            a.fixed,
+            ", ".join(locks_with(a)),
+            o.because,
+            o.answer,
+        ]
         for a, o in sorted(audit.answered, key=lambda pair: (pair[0].package, pair[0].version, pair[0].names))
     ]
-    head = (
-        "| package | advisory | what | fixed in | locked in | held back because | what we do |\n|---|---|---|---|---|---|---|"
-    )
-    return "\n".join([f"From {audit.source}: {len(rows)} hold.", "", head, *rows])
+    head = ["package", "advisory", "what", "fixed in", "locked in", "held back because", "what we do"]
+    rows = [f"| {' | '.join(row)} |" for row in (head, *cells)]
+    rows.insert(1, "|---" * len(head) + "|")
+    return "\n".join([f"From {audit.source}: {len(cells)} hold.", "", *rows])
 
 
 def licences_table() -> str:

@@ -2,9 +2,10 @@
 
     python -m dependencies.sbom [FILE]        (default build/hares-tfx.cdx.json)
 
-It is of the line of versions that is installed. One lock file gives one bill, to the byte: it has no time, and its serial number is made of its content. Components have
-the SHA-256 of every file that the lock allows for them (a wheel a platform, and the source), as external references of
-kind `distribution`; vendored files have their own. The licences are those that the installed packages state.
+It is of the line of versions that is installed. One lock file gives one bill, to the byte: it has no time, and its
+serial number is made of its content. Components have the SHA-256 of every file that the lock allows for them (a wheel a
+platform, and the source), as external references of kind `distribution`; vendored files have their own. The licences
+are those that the installed packages state.
 """
 
 from __future__ import annotations

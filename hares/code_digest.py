@@ -52,7 +52,8 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # Kernels, initialisers and random numbers; of the CUDA packages those that compute, where they are installed.
         "tensorflow": (
-            "tensorflow", "keras", "tf-keras", "numpy", "ml-dtypes", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cufft-cu12",
+            "tensorflow", "keras", "tf-keras", "numpy", "ml-dtypes",
+            "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cufft-cu12",
         ),
         "tensorflow_addons": ("tensorflow-addons",),
         "torch": ("torch", "numpy"),

@@ -1,8 +1,8 @@
 """The lines of versions that the pipeline runs with: each a lock file and the Pythons that it is for.
 
-`version_lines.tsv` is the only place that names them, the newest first; `bootstrap.sh` and `.ci/current` read it too. A line's
-columns are its TensorFlow's version, its lock, its Pythons and the glibc that its compiled parts need. A Python is of one
-line, so that what is installed says which line it is. docs/versions.md says why there are two.
+`version_lines.tsv` is the only place that names them, the newest first; the Makefile, setup.py and scripts read it too.
+Its columns are a line's TensorFlow, its lock, its Pythons and the glibc that its compiled parts need. A Python is of
+one line, so that what is installed says which line it is. docs/versions.md says why there are two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-TABLE = Path(__file__).with_suffix(".tsv")
+DATA_FILES = ("hares/version_lines.tsv",)
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,10 @@ class VersionLine:
 
 def version_lines() -> tuple[VersionLine, ...]:
     """All lines, the newest first."""
-    rows = (row.split("\t") for row in TABLE.read_text(encoding="utf-8").splitlines())
-    return tuple(VersionLine(name, lock, tuple(pythons.split()), glibc) for name, lock, pythons, glibc in rows)
+    rows = (row.split("\t") for row in (PROJECT / DATA_FILES[0]).read_text(encoding="utf-8").splitlines())
+    return tuple(
+        VersionLine(name, lock, tuple(pythons.split()), glibc) for name, lock, pythons, glibc in rows
+    )
 
 
 def this_line(python: tuple[int, int] = sys.version_info[:2]) -> VersionLine | None:

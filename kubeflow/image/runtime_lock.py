@@ -3,9 +3,9 @@
     python runtime_lock.py requirements.lock setup.py > runtime.lock
     python runtime_lock.py requirements.lock setup.py pip wheel > build.lock        only these packages
 
-What is for another Python or system (its marker says so) is left out. The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
-setup.py's INSTALL_REQUIRES or PIPELINE. The image's build runs this script before our packages are installed, so it
-uses only the standard library.
+The lock file says under each package which packages require it ("via"). A package is kept if this chain leads to one of
+setup.py's INSTALL_REQUIRES or PIPELINE, and its marker does not keep it for another Python or system. The image's build
+runs this script before our packages are installed, so it uses only the standard library.
 """
 
 from __future__ import annotations

@@ -82,7 +82,8 @@ def test_the_command_fails_where_an_answer_is_missing_or_left_over(
     changed.write_text(text.replace("PYSEC-2023-238:", "PYSEC-1999-1:"))
     assert audit.main(["--source", "snapshot"]) == 1
     printed = capsys.readouterr().out
-    assert "NO ANSWER: pyarrow 10.0.1 in requirements.lock  PYSEC-2023-238" in printed and "GONE: PYSEC-1999-1" in printed
+    assert "NO ANSWER: pyarrow 10.0.1 in requirements.lock  PYSEC-2023-238" in printed
+    assert "GONE: PYSEC-1999-1" in printed
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)

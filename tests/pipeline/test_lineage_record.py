@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hares.version_lines import this_lock
 from kits.lineage_stores import StoreWriter
 from pipeline.lineage import record
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run, revision_of
@@ -37,7 +38,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = folder / "pipeline" / "record.py"
     source.parent.mkdir(parents=True)
     source.write_text("# code\n")
-    (folder / "requirements.lock").write_text("numpy==1\n")
+    (folder / this_lock()).write_text("numpy==1\n")
     git(tmp_path, "init", "-q", str(folder))
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "one")
@@ -51,7 +52,7 @@ def test_a_clean_tree_a_changed_one_and_an_untracked_file(repository: Path) -> N
     (repository / "new.py").write_text("x = 1\n")
     assert revision_of(repository) == (head, "no")
     (repository / "new.py").unlink()
-    (repository / "requirements.lock").write_text("numpy==2\n")
+    (repository / this_lock()).write_text("numpy==2\n")
     assert revision_of(repository) == (head, "no")
 
 
