@@ -73,7 +73,7 @@ def test_without_git_the_revision_is_unknown(repository: Path, monkeypatch: pyte
 def test_what_is_known_before_and_after(repository: Path) -> None:
     writer = StoreWriter()
     store = writer.store
-    begin_run(store, "run1", FACTS, repository)
+    begin_run(store, "run1", "p", FACTS, repository)
     run = find_run(store, "run1")
     assert run.facts["status"] == "running" and "end" not in run.facts
     host, pid, start = (
@@ -101,7 +101,7 @@ def test_what_is_known_before_and_after(repository: Path) -> None:
     expected = {
         "status": "complete", "preset": "demo", "target": "local", "run_key": "key", "encoder": "e", "objective": "o",
         "weights_digest": "w", "git_revision": git(repository, "rev-parse", "HEAD"), "git_clean": "yes",
-        "lock_digest": hashlib.sha256(b"numpy==1\n").hexdigest(),
+        "pipeline": "p", "lock_digest": hashlib.sha256(b"numpy==1\n").hexdigest(),
         "config_digest": hashlib.sha256(json.dumps(FACTS.config, sort_keys=True).encode()).hexdigest(),
     }  # fmt: skip
     assert {name: run.facts[name] for name in expected} == expected and run.code == {"trainer": "t"}
@@ -112,7 +112,7 @@ def test_what_is_known_before_and_after(repository: Path) -> None:
 def test_two_runs_of_one_config_hold_it_once(repository: Path) -> None:
     store = StoreWriter().store
     for name in ("run1", "run2"):
-        begin_run(store, name, FACTS, repository)
+        begin_run(store, name, "p", FACTS, repository)
         end_run(store, name, FAILED)
     assert len(store.get_contexts_by_type("hares.Config")) == 1
     assert find_run(store, "run2").facts["status"] == "failed"

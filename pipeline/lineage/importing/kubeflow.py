@@ -47,6 +47,7 @@ from pipeline.lineage.importing.recorded import (
     type_of_title,
 )
 from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, RUNNING, moment_text
+from workarounds.ml_metadata import nodes
 
 PIPELINE_RUN, PIPELINE = "system.PipelineRun", "system.Pipeline"
 _GRAPH, _IMPORTER = "system.DAGExecution", "system.ImporterExecution"
@@ -63,7 +64,7 @@ _DONE = ("COMPLETE", "CACHED")
 
 def list_runs(store: MetadataStore) -> list[str]:
     """Ids of all runs, the first one first."""
-    contexts = store.get_contexts_by_type(PIPELINE_RUN)
+    contexts = nodes(store, "context", PIPELINE_RUN)
     return [c.name for c in sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id))]
 
 

@@ -289,7 +289,7 @@ def test_settings_that_the_last_run_did_not_have(setup: Setup) -> None:
     store = create_store(setup.folder / "workspace" / "metadata.sqlite")
     for run, target, steps in (("1", setup.target, 100), ("2", "local", 7), ("3", setup.target, 100)):
         config = {"name": "hares", "training": {"steps": steps, "seed": 0}}
-        begin_run(store, run, RunFacts(config, "demo", target, "key", {}), setup.folder)
+        begin_run(store, run, "p", RunFacts(config, "demo", target, "key", {}), setup.folder)
     same = {"name": "hares", "training": {"steps": 100, "seed": 0}}
     assert examined(setup, config=same) == []
     (found,) = examined(setup, config={"name": "hares", "training": {"steps": 200, "seed": 0}})

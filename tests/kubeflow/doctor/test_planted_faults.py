@@ -133,7 +133,7 @@ def whole(
     setup.environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(tmp_path / "key.json")
     store = create_store(setup.workspace / "metadata.sqlite")
     facts = RunFacts(as_dict(load_config("demo", ())), "demo", setup.target, "key", {})
-    begin_run(store, "1", facts, setup.checkout)
+    begin_run(store, "1", "p", facts, setup.checkout)
     return setup
 
 
