@@ -250,7 +250,17 @@ UPGRADES = {
     "scikit-learn": {"evaluator"},
     "scipy": {"evaluator"},
     "tensorflow-addons": {"trainer", "checkpoints"},
-    "tf-keras": {"transform", "trainer", "checkpoints"},
+    "tf-keras": {  # as all of TensorFlow
+        *(
+            "ingest_esc50",
+            "ingest_pretraining",
+            "transform",
+            "trainer",
+            "checkpoints",
+            "embed_esc50",
+            "evaluator",
+        ),
+    },
     "tensorflow-transform": {"transform", "trainer", "checkpoints"},
     "apache-beam": set(),
     "soundfile": {"ingest_esc50", "ingest_pretraining", "span_window", "embed_esc50", "evaluator"},
