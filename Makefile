@@ -35,6 +35,11 @@ test-cluster: setup
 test-pythons: setup
 	$(PY) -m pytest -m 'full or not full' tests/test_pythons.py --verbose
 
+# All tests on the newest line of versions, in a Debian 13 root that .ci/current makes; says why where it cannot.
+test-current: setup
+	@bash .ci/current python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder; code=$$?; \
+	  [ $$code = 77 ] || exit $$code
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

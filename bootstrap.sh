@@ -2,6 +2,7 @@
 # Makes a virtual environment with a line of versions (hares/version_lines.tsv): its Python, and all that its lock pins.
 #
 #   bash bootstrap.sh [VENV]        (default .venv)
+#   bash bootstrap.sh --which       only says which line it would take, and why
 #
 # The newest line is taken whose Python is here and whose glibc this machine has; LINE=2.15 or LINE=2.21 asks for one. The Python
 # comes from: pythonX.Y on the PATH if it runs, else pyenv's versions; if there is none for any line, `uv python install`.
@@ -42,7 +43,7 @@ while IFS=$'\t' read -r name its_lock its_pythons its_glibc; do
   fi
 done <hares/version_lines.tsv
 
-if [ -z "$line" ] && [ -n "$installable" ] && command -v uv >/dev/null 2>&1; then
+if [ -z "$line" ] && [ -n "$installable" ] && [ "$venv" != --which ] && command -v uv >/dev/null 2>&1; then
   read -r line lock version <<<"$installable"
   uv python install "$version" >&2 && python=$(uv python find "$version") && runs "$python" "$version" || line=''
 fi
@@ -52,6 +53,7 @@ if [ -z "$line" ]; then
   exit 3
 fi
 echo "Versions: the line of TensorFlow $line ($lock).$why"
+[ "$venv" != --which ] || exit 0
 echo "Python: $("$python" --version 2>&1); environment: $venv"
 version=$("$python" -c "import sys; print('%d.%d' % sys.version_info[:2])")
 [ -x "$venv/bin/python" ] && runs "$venv/bin/python" "$version" || "$python" -m venv --clear "$venv"
