@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from hares.version_lines import this_lock
+from hares.version_lines import this_lock, version_lines
 from kits.doctor_setups import BASE, Loopback, Setup, git, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -52,7 +52,8 @@ def vertex_or_kubeflow(
     for name in ("project", "workspace", "components"):
         (tmp_path / name).mkdir()
     project = tmp_path / "project"
-    (project / this_lock()).write_bytes((PROJECT / this_lock()).read_bytes())
+    for line in version_lines():
+        (project / line.lock).write_bytes((PROJECT / line.lock).read_bytes())
     git(project, "init", "--quiet")
     git(project, "add", "-A")
     git(project, "commit", "--quiet", "-m", "all")
