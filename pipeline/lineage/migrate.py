@@ -23,7 +23,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL_ID
 from pipeline.lineage.record import FACTS, RUN_TYPE, recorded_of
-from workarounds.ml_metadata import members, pages
+from workarounds.ml_metadata import nodes, pages
 
 _BATCH = 1000  # links in one call
 
@@ -167,14 +167,14 @@ def _copy_ties(
     for old, new in context_ids.items():
         attributions = (
             pb.Attribution(artifact_id=artifact_ids[artifact.id], context_id=new)
-            for artifact in members(source, "artifact", old)
+            for artifact in nodes(source, "artifact", in_context=old)
             if artifact.id in artifact_ids
         )
         while batch := list(islice(attributions, _BATCH)):
             target.put_attributions_and_associations(batch, [])
         associations = (
             pb.Association(execution_id=execution_ids[execution.id], context_id=new)
-            for execution in members(source, "execution", old)
+            for execution in nodes(source, "execution", in_context=old)
             if execution.id in execution_ids
         )
         while batch := list(islice(associations, _BATCH)):
