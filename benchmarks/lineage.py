@@ -45,7 +45,7 @@ COMMANDS = {
     "why, oldest run": ("why", "run-000000"),
     "runs, score": ("runs", "--score", "hares>0.5"),
     "runs, score and date": ("runs", "--score", "hares>0.5", "--encoder", "sf_nfnet_f0", "--since", "1d"),
-    "runs, rare score": ("runs", "--score", "hares>0.6999"),
+    "runs, score of none": ("runs", "--score", "hares>0.6999"),
     "runs, all as JSON": ("runs", "--limit", "100000", "--json"),
     "impact of a schema, 100 runs": ("impact", "27", "--json"),
 }

@@ -44,6 +44,7 @@ STUDY_TYPE = "hares.Study"
 UNKNOWN = "unknown"
 SCORE = "score/"  # prefix of the scores among a run's facts
 FACTS = "facts"  # property of a run's context: a JSON object
+RECORDED = "recorded"  # parameter of a compiled pipeline: what it brings of these facts, and its settings
 _ALONE = frozenset(
     {"status", "start", "end", "process", "workspace"}
 )  # facts that are properties of their own
@@ -103,28 +104,34 @@ def begin_run(store: MetadataStore, run_id: str, pipeline: str, facts: RunFacts,
         facts: what is known of it.
         project: folder of the code, for its revision and its lock file.
     """
-    digest = put_config(store, facts.config)
-    revision, clean = revision_of(project)
     _update(
         store,
         run_id,
         {
             "pipeline": pipeline,
-            "config_digest": digest,
-            "preset": facts.preset,
+            "config_digest": put_config(store, facts.config),
             "target": facts.target,
             "run_key": facts.run_key,
-            "code": json.dumps(dict(facts.code), sort_keys=True),
-            "git_revision": revision,
-            "git_clean": clean,
-            "lock_digest": _lock_digest(project),
-            "user": _user(),
+            **facts_of_start(facts.preset, facts.code, project),
             "process": this_process(),
             "start": moment_text(datetime.now(timezone.utc)),
             "status": RUNNING,
             **({"workspace": facts.workspace} if facts.workspace else {}),
         },
     )
+
+
+def facts_of_start(preset: str, code: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Facts that are known where a run is started or compiled: who, from which preset, revision, lock and code."""
+    revision, clean = revision_of(project)
+    return {
+        "preset": preset,
+        "code": json.dumps(dict(code), sort_keys=True),
+        "git_revision": revision,
+        "git_clean": clean,
+        "lock_digest": _lock_digest(project),
+        "user": _user(),
+    }
 
 
 def end_run(store: MetadataStore, run_id: str, status: str) -> None:

@@ -93,7 +93,7 @@ def write_run(store: MetadataStore, run: RecordedRun) -> Imported:
     )
     facts, config = facts_of_steps(run.executions)
     facts["pipeline"] = run.pipeline
-    if config:
+    if config := dict(run.config) or config:
         facts["config_digest"] = put_config(store, config)
     return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
 

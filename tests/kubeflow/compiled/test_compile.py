@@ -48,6 +48,13 @@ WORKSPACES = {"kubeflow": "/mnt/hares", "vertex": "/gcs/bucket/hares"}
 TFX_WORD = tfx.__version__.replace(".", "-")
 PYTHON_WORD = "-".join(map(str, sys.version_info[:2]))
 REVISION = "0123456789abcdef0123456789abcdef01234567"
+RECORDED = {
+    "git_revision": REVISION,
+    "git_clean": "yes",
+    "preset": "small",
+    "user": "someone",
+    "lock_digest": "1" * 64,
+}
 
 
 def compiled(target: str, workspace: Path, **changes: Any) -> str:
@@ -55,7 +62,7 @@ def compiled(target: str, workspace: Path, **changes: Any) -> str:
     there = WORKSPACES[target]
     report = f"{there}/artifacts/evaluator/report/7"
     run = small_run(**{"warm_start": pushed_to(there), "baseline": report, **changes})
-    text = compile_pipeline(run, small_cluster(target, workspace), REVISION)
+    text = compile_pipeline(run, small_cluster(target, workspace), REVISION, RECORDED)
     for found, word in (
         (str(workspace), "/mnt/hares"),
         (run.run_key, "RUN-KEY"),
