@@ -1,15 +1,18 @@
 # `make demo` and `make test` set the environment up first where it is not there.
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.installed-$(shell cksum < requirements.lock | cut -d' ' -f1)
+LOCKS := $(shell cut -f2 hares/version_lines.tsv)
+INSTALLED := $(VENV)/.installed-$(shell cat $(LOCKS) | cksum | cut -d' ' -f1)
+# LINE=2.15 or LINE=2.21 chooses the line of versions; without it an environment stays with the one it has.
+STAMP := $(INSTALLED)$(LINE:%=-%)
 
-.PHONY: setup demo check test test-full test-pythons test-cluster lint docs lock audit sbom dependencies clean
+.PHONY: setup demo check test test-full test-pythons test-current test-cluster lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
-$(STAMP): requirements.lock setup.py
-	@bash bootstrap.sh $(VENV)
-	@touch $@
+$(STAMP): $(LOCKS) setup.py
+	@LINE=$(LINE) bash bootstrap.sh $(VENV)
+	@touch $(INSTALLED) $@
 
 demo: setup
 	$(VENV)/bin/hares demo
@@ -32,6 +35,11 @@ test-cluster: setup
 test-pythons: setup
 	$(PY) -m pytest -m 'full or not full' tests/test_pythons.py --verbose
 
+# All tests on the newest line of versions, in a Debian 13 root that .ci/current makes; says why where it cannot.
+test-current: setup
+	@bash .ci/current python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder; code=$$?; \
+	  [ $$code = 77 ] || exit $$code
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -47,17 +55,7 @@ build/docs-env/.installed: requirements-docs.lock | setup
 	@touch $@
 
 lock: setup
-	$(VENV)/bin/uv pip compile setup.py --extra pipeline --extra dev --python-version 3.10 --generate-hashes \
-	  --no-header --no-emit-index-url --quiet -o requirements.lock
-	$(VENV)/bin/uv pip compile setup.py --universal --fork-strategy fewest --python-version 3.10 --generate-hashes \
-	  --no-header --no-emit-index-url --quiet -o requirements-benchmark.lock
-	sed -n 's/^TORCH = \["\(.*\)"\]$$/\1/p' setup.py | $(VENV)/bin/uv pip compile - --constraint requirements.lock \
-	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-torch.lock
-	$(PY) -c "import importlib.metadata as m; print(*m.requires('tensorflow'), sep='\n')" \
-	  | sed -n "s/^\(nvidia[^ ]*\) (\(.*\)) ; extra == 'and-cuda'$$/\1\2/p" | $(VENV)/bin/uv pip compile - \
-	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-gpu.lock
-	sed -n 's/^DOCS = \[\(.*\)\]$$/\1/p' setup.py | tr -d '"' | sed 's/, m/\nm/g' | $(VENV)/bin/uv pip compile - \
-	  --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --quiet -o requirements-docs.lock
+	bash dependencies/lock.sh $(VENV)/bin/uv
 
 # docs/dependencies.md says what these three are about.
 audit: setup

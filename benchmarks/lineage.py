@@ -32,7 +32,8 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from hares.task import task_names
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
-from pipeline.lineage.record import RUN_TYPE
+from pipeline.lineage.graph import NODE, RUN
+from pipeline.lineage.record import RUN_TYPE, properties_of_facts
 from pipeline.workspace import Workspace
 
 REPEATS = 3
@@ -44,7 +45,7 @@ COMMANDS = {
     "why, oldest run": ("why", "run-000000"),
     "runs, score": ("runs", "--score", "hares>0.5"),
     "runs, score and date": ("runs", "--score", "hares>0.5", "--encoder", "sf_nfnet_f0", "--since", "1d"),
-    "runs, rare score": ("runs", "--score", "hares>0.6999"),
+    "runs, score of none": ("runs", "--score", "hares>0.6999"),
     "runs, all as JSON": ("runs", "--limit", "100000", "--json"),
     "impact of a schema, 100 runs": ("impact", "27", "--json"),
 }
@@ -124,7 +125,8 @@ class _Run:
             type_id=writer.type_id("put_execution_type", pb.ExecutionType, f"type.{node.split('_')[0]}"),
             last_known_state=pb.Execution.CACHED if reuse else pb.Execution.COMPLETE,
         )
-        _fill(execution, {"code_digest": "c" * 64, "custom_config": json.dumps({"seed": self.seed})})
+        own = {RUN: self.run_id, NODE: node}
+        _fill(execution, {"code_digest": "c" * 64, "custom_config": json.dumps({"seed": self.seed}), **own})
         self.executions.append(execution)
         self.nodes.append(node)
         self.edges += [self._edge(index, pb.Event.INPUT, f"input_{n}", i) for n, i in enumerate(inputs)]
@@ -144,10 +146,10 @@ class _Run:
             **dict.fromkeys(("run_key", "lock_digest", "config_digest", "weights_digest"), "d" * 64),
             "start": "2026-11-24T10:00:00.000+00:00", "end": "2026-11-24T11:00:00.000+00:00",
             "git_revision": "a" * 40, "git_clean": "yes", "user": "someone", "target": "local", "preset": "small",
-            "encoder": "sf_nfnet_f0", "objective": "simclr", "blessed": 1,
+            "encoder": "sf_nfnet_f0", "objective": "simclr", "blessed": 1, "pipeline": "benchmark",
             "code": json.dumps(dict.fromkeys(("trainer", "embedder", "evaluator", "transform"), "c" * 64)),
         }  # fmt: skip
-        run = writer.context(RUN_TYPE, self.run_id, {**facts, **scores})
+        run = writer.context(RUN_TYPE, self.run_id, properties_of_facts({**facts, **scores}))
         pipeline = writer.context("pipeline", "benchmark", {})
         executions, artifacts, _ = store.put_lineage_subgraph(self.executions, self.artifacts, [], self.edges)
         if executions[0] != writer.executions + 1 or artifacts[0] != writer.artifacts + 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,11 +15,9 @@ import yaml
 from cli.errors import CommandError, ExitCode
 from cli.quiet import logging_to
 from cli.terminal import say
+from hares.version_lines import PROJECT, find_lock, version_lines
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.finding import Platform, Severity, Subject
-
-PROJECT = Path(__file__).resolve().parents[1]
-_LOCK = "requirements.lock"
 
 
 def examine(
@@ -39,15 +36,17 @@ def examine(
         CommandError: a file that cannot be read, a wrong setting, or a fatal finding.
     """
     (kind,) = (known for known in get_args(Platform) if known == target)
-    checkout = (PROJECT / _LOCK).is_file()
-    installed = Path(sys.prefix) / "share" / "hares" / _LOCK
+    try:
+        lock = find_lock()
+    except (LookupError, FileNotFoundError):
+        lock = None
     given = _read(cluster) if cluster else {}
     subject = Subject(
         kind,
         workspace or Path(str(given.get("workspace") or "workspace")),
         metadata,
-        lock=PROJECT / _LOCK if checkout else installed if installed.is_file() else None,
-        project=PROJECT if checkout else None,
+        lock=lock,
+        project=PROJECT if any((PROJECT / line.lock).is_file() for line in version_lines()) else None,
         cluster=given,
         cluster_file=str(cluster or ""),
         compiled=_pipeline_spec(_read(compiled)) if compiled else {},

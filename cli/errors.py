@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
+
+from hares.version_lines import this_line, version_lines
 
 # What another place solves, and what only a repair of the machine does.
 _PLACE = {
@@ -50,7 +51,9 @@ def not_installed(error: ModuleNotFoundError) -> CommandError:
 
     if isinstance(error, ExtraMissingError):
         return CommandError(str(error), ExitCode.NOT_INSTALLED)
-    python = "" if sys.version_info[:2] == (3, 10) else " under Python 3.10"
+    here, known = this_line(), version_lines()
+    fitting = next((line for line in known if line.loads_here()), known[-1])
+    python = "" if here and here.loads_here() else f" under Python {fitting.pythons[0]}"
     return CommandError(
         f"this command is of the pipeline, and {error.name} is not installed: install hares-tfx[pipeline]{python} "
         "(`make setup` in a checkout)",

@@ -24,12 +24,12 @@ from typing import Any
 import yaml
 from packaging.specifiers import SpecifierSet
 
-from dependencies.lock import BENCHMARK_LOCK, GPU_LOCK, LOCK, TORCH_LOCK, Pin, read_lock
+from dependencies.lock import Pin, all_locks, read_lock
+from hares.version_lines import version_lines
 
 SNAPSHOT = Path(__file__).with_name("advisories.yaml")
 ANSWERS = Path(__file__).with_name("answers.yaml")
 SERVICES = ("pypi", "osv")
-LOCKS = (LOCK, TORCH_LOCK, GPU_LOCK, BENCHMARK_LOCK)
 
 
 class ServiceError(RuntimeError):
@@ -144,10 +144,19 @@ def compare(source: str, advisories: Iterable[Advisory], answers: Mapping[str, A
     return Audit(source, tuple(answered), tuple(unanswered), tuple(sorted(set(answers) - used)))
 
 
+def locks_with(advisory: Advisory) -> list[str]:
+    """Names of the lock files that pin what an advisory is about."""
+    return [
+        lock.name
+        for lock in all_locks()
+        if any((pin.name, pin.version) == (advisory.package, advisory.version) for pin in read_lock(lock))
+    ]
+
+
 def snapshot_audit() -> Audit:
     """The locks against the snapshot."""
     snapshot = yaml.safe_load(SNAPSHOT.read_text(encoding="utf-8"))
-    pins = [pin for lock in LOCKS for pin in read_lock(lock)]
+    pins = [pin for lock in all_locks() for pin in read_lock(lock)]
     source = f"the snapshot of {snapshot['date']} over {len(snapshot['packages'])} packages"
     return compare(source, from_snapshot(snapshot, pins), read_answers())
 
@@ -161,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     audit = None
     for service in () if source == "snapshot" else SERVICES:
         try:
-            audit = compare(f"pip-audit with {service}", from_service(service, LOCKS), read_answers())
+            audit = compare(f"pip-audit with {service}", from_service(service, all_locks()), read_answers())
             break
         except ServiceError as error:
             print(f"not asked: {error}")
@@ -174,16 +183,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for advisory, answer in audit.answered:
         print(
             f"{advisory.package} {advisory.version}  {' '.join(advisory.names)} (fixed in {advisory.fixed or 'none'})"
+            f"\n  in {', '.join(locks_with(advisory))}"
         )
         print(f"  {advisory.what}\n  held back: {answer.because}\n  answer: {answer.answer}")
     for advisory in audit.unanswered:
         print(
-            f"NO ANSWER: {advisory.package} {advisory.version}  {' '.join(advisory.names)}: {advisory.what}"
+            f"NO ANSWER: {advisory.package} {advisory.version} in {', '.join(locks_with(advisory))}  "
+            f"{' '.join(advisory.names)}: {advisory.what}"
         )
     for name in audit.gone:
         print(f"GONE: {name} holds for no locked version any more; take its answer out of {ANSWERS.name}")
+    print()
+    for line in version_lines():
+        held = sum(line.lock in locks_with(advisory) for advisory, _ in audit.answered)
+        print(f"{line.lock}: {held} answered")
     print(
-        f"\n{len(audit.answered)} answered, {len(audit.unanswered)} without an answer, {len(audit.gone)} gone"
+        f"{len(audit.answered)} answered, {len(audit.unanswered)} without an answer, {len(audit.gone)} gone"
     )
     return 1 if audit.unanswered or audit.gone else 0
 

@@ -2,8 +2,9 @@
 
     python -m dependencies.document
 
-What stands between two markers is made from the lock, the snapshot of advisories, our answers, the installed packages'
-licences and the list of vendored files; the rest of the page is written by hand.
+What stands between two markers is made from the locks, the snapshot of advisories, our answers, the installed packages'
+licences and the list of vendored files; the rest of the page is written by hand. Licences are read from what is
+installed, so only those of the installed line are made anew.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from dependencies.audit import Audit, snapshot_audit
+from dependencies.audit import Audit, locks_with, snapshot_audit
 from dependencies.licences import licences, vendored
-from dependencies.lock import PROJECT, read_lock
+from dependencies.lock import LOCK, PROJECT, pins_here
 
 PAGE = PROJECT / "docs" / "dependencies.md"
 # What asks for more than to be named, should the product be given on.
@@ -22,20 +23,28 @@ _CLOSER = re.compile(r"GPL|MPL")
 
 def advisories_table(audit: Audit) -> str:
     """The advisories that hold, each with our answer."""
-    rows = [
-        f"| {' | '.join([f'{a.package} {a.version}', ', '.join(a.names), a.what, a.fixed, o.because, o.answer])} |"
-        for a, o in sorted(audit.answered, key=lambda pair: (pair[0].package, pair[0].names))
+    cells = [
+        [
+            f"{a.package} {a.version}",
+            ", ".join(a.names),
+            a.what,
+            a.fixed,
+            ", ".join(locks_with(a)),
+            o.because,
+            o.answer,
+        ]
+        for a, o in sorted(audit.answered, key=lambda pair: (pair[0].package, pair[0].version, pair[0].names))
     ]
-    head = (
-        "| package | advisory | what | fixed in | held back because | what we do |\n|---|---|---|---|---|---|"
-    )
-    return "\n".join([f"From {audit.source}: {len(rows)} hold.", "", head, *rows])
+    head = ["package", "advisory", "what", "fixed in", "locked in", "held back because", "what we do"]
+    rows = [f"| {' | '.join(row)} |" for row in (head, *cells)]
+    rows.insert(1, "|---" * len(head) + "|")
+    return "\n".join([f"From {audit.source}: {len(cells)} hold.", "", *rows])
 
 
 def licences_table() -> str:
-    """Every locked package and vendored file under its licence."""
+    """Every locked package of the installed line, and every vendored file, under its licence."""
     by_licence = defaultdict(list)
-    for name, licence in licences(read_lock()).items():
+    for name, licence in licences(pins_here()).items():
         by_licence[licence].append(name)
     for file in vendored():
         by_licence[file.licence].append(f"{file.name} {file.version} (`{file.path}`)")
@@ -52,7 +61,8 @@ def page(text: str) -> str:
     Raises:
         ValueError: a marker is missing.
     """
-    for name, table in (("advisories", advisories_table(snapshot_audit())), ("licences", licences_table())):
+    tables = {"advisories": advisories_table(snapshot_audit()), f"licences of {LOCK.name}": licences_table()}
+    for name, table in tables.items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         if not begin or not end:

@@ -33,11 +33,12 @@ _NAMES = {
     "bsd 2-clause license": "BSD-2-Clause",
     "bsd 3-clause": "BSD-3-Clause",
     "bsd 3-clause license": "BSD-3-Clause",
+    "3-clause bsd license": "BSD-3-Clause",
     "3-clause bsd": "BSD-3-Clause",
     "bsd 3-clause license or apache license, version 2.0": "BSD-3-Clause OR Apache-2.0",
 }
 # Packages whose metadata says nothing and whose licence file does.
-_BY_FILE = {"atheris": "Apache-2.0"}
+_BY_FILE = {"atheris": "Apache-2.0", "namex": "Apache-2.0"}
 _EXPRESSION = re.compile(
     r"(MIT|ISC|[A-Za-z]+(-[A-Za-z0-9.]+)+)( (AND|OR|WITH) (MIT|ISC|[A-Za-z]+(-[A-Za-z0-9.]+)+))*"
 )

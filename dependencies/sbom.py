@@ -2,9 +2,10 @@
 
     python -m dependencies.sbom [FILE]        (default build/hares-tfx.cdx.json)
 
-One lock file gives one bill, to the byte: it has no time, and its serial number is made of its content. Components have
-the SHA-256 of every file that the lock allows for them (a wheel a platform, and the source), as external references of
-kind `distribution`; vendored files have their own. The licences are those that the installed packages state.
+It is of the line of versions that is installed. One lock file gives one bill, to the byte: it has no time, and its
+serial number is made of its content. Components have the SHA-256 of every file that the lock allows for them (a wheel a
+platform, and the source), as external references of kind `distribution`; vendored files have their own. The licences
+are those that the installed packages state.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from dependencies.licences import licences, vendored
-from dependencies.lock import LOCK, PROJECT, Pin, read_lock
+from dependencies.lock import PROJECT, Pin, pins_here
 
 DEFAULT = PROJECT / "build" / "hares-tfx.cdx.json"
 _VERSION = SchemaVersion.V1_6
@@ -108,7 +109,7 @@ def _validator() -> JsonStrictValidator:
 def main(arguments: Sequence[str]) -> int:
     """Entry point; gives the exit code."""
     target = Path(arguments[0]) if arguments else DEFAULT
-    pins = read_lock(LOCK)
+    pins = pins_here()
     text = bill(pins)
     validate(text)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,26 +29,21 @@ from types import MappingProxyType
 from typing import Any
 
 from hares.digests import combined_digest, file_digest, tree_digest
+from hares.version_lines import find_lock
 
 FIRST_PARTY = frozenset({"hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds"})
 PROJECT = Path(__file__).resolve().parents[1]
-LOCK = "requirements.lock"
 # One source has one digest, whichever Python reads it: from 3.13 on `ast.dump` leaves empty lists out by default.
 _AS_PYTHON_3_10: dict[str, Any] = {"show_empty": True} if sys.version_info >= (3, 13) else {}
 
 # Modules of ours that executors import and that decide no number: the types of artifacts, what is recorded of them,
-# how Beam is started and ended, how a file is written or comes from a bucket, and what a user's code may do to the
-# process. Neither they nor what only they import counts.
+# how Beam is started and ended, how a file is written or comes from a bucket, what a user's code may do to the process,
+# and which lock file is whose. Neither they nor what only they import counts.
 DECIDE_NOTHING = frozenset(
     {
         *("components", "components.artifacts", "components.beam_runner", "components.provenance"),
-        *(
-            "hares.atomic_files",
-            "hares.buckets",
-            "hares.buckets.copies",
-            "hares.buckets.stream",
-            "hares.user_code",
-        ),
+        *("hares.atomic_files", "hares.buckets", "hares.buckets.copies", "hares.buckets.stream"),
+        *("hares.user_code", "hares.version_lines"),
     }
 )
 
@@ -58,7 +53,8 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # Kernels, initialisers and random numbers; of the CUDA packages those that compute, where they are installed.
         "tensorflow": (
-            "tensorflow", "keras", "numpy", "ml-dtypes", "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cufft-cu12",
+            "tensorflow", "keras", "tf-keras", "numpy", "ml-dtypes",
+            "nvidia-cublas-cu12", "nvidia-cudnn-cu12", "nvidia-cufft-cu12",
         ),
         "tensorflow_addons": ("tensorflow-addons",),
         "torch": ("torch", "numpy"),
@@ -186,19 +182,14 @@ def versions_of(libraries: Iterable[str], pins: Mapping[str, str] | None = None)
 
 
 def locked_versions() -> dict[str, str]:
-    """Versions that the lock file pins, by package: those of the container image, whatever is installed here.
+    """Versions that this line's lock file pins, by package: those of the container image, whatever is installed here.
 
     Raises:
         FileNotFoundError: the lock file is neither beside the code nor installed with it.
+        LookupError: no lock file is for this Python.
     """
-    places = (PROJECT / LOCK, Path(sys.prefix) / "share" / "hares" / LOCK)
-    for path in places:
-        if path.is_file():
-            pins = re.findall(r"^([\w.-]+)(?:\[.*?\])?==([^\s;]+)", path.read_text(encoding="utf-8"), re.M)
-            return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins}
-    raise FileNotFoundError(
-        f"no {LOCK} at {places[0]} or {places[1]}: work in a checkout, or install a wheel of one"
-    )
+    pins = re.findall(r"^([\w.-]+)(?:\[.*?\])?==([^\s;]+)", find_lock().read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in pins}
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def check_corpus(
     checks = []
     for task in wanted:
         root = dataset_root(corpus, task, placements)
-        if task.name in own_task_names() and os.path.isdir(root):
+        if task.name in own_task_names() and is_folder(root):
             check_reader(task, root)
         checks.append(_check_task(task, root, decode_audio, on_clip or (lambda _: None), limits))
     return tuple(checks)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, get_args
 
+from hares.buckets import Place
 from hares.task import (
     DOMAINS,
     FOLDS,
@@ -176,7 +177,7 @@ def _wrong_folds(task: Task) -> str:
     return ""
 
 
-def check_reader(task: Task, root: Path) -> None:
+def check_reader(task: Task, root: Place) -> None:
     """Goes through all that the reader of a task of a user's own lists; no audio is read.
 
     An index that cannot be used is no fault of the reader: the evaluation reports it, as of the twelve.
@@ -211,7 +212,7 @@ def _failed(what: str, error: Exception) -> UserCodeError:
     )
 
 
-def _slots_in_force(module: ModuleType, task: Task, root: Path, what: str) -> tuple[Slot, ...]:
+def _slots_in_force(module: ModuleType, task: Task, root: Place, what: str) -> tuple[Slot, ...]:
     index = module.index(root)
     if not isinstance(index, TaskIndex) or len(index.slots) != len(task.slots):
         raise ValueError(

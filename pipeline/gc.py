@@ -33,7 +33,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from pipeline.keeping import SYSTEM, Keeping, Named, entries, folders, places_in
 from pipeline.lineage.graph import upstream
 from pipeline.lineage.ownership import is_local, local_path, runs_of
-from pipeline.lineage.store import BLESSING_TYPE
+from pipeline.lineage.record import BLESSING_TYPE
 from pipeline.workspace import CHECKPOINT_DATA, Workspace
 
 _SUMMARY = "summary.json"  # of a ModelRun artifact; names the training's checkpoints

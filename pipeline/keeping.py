@@ -20,9 +20,10 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.identity import recorded_identity
 from pipeline.lineage.connection import StoreUnreachableError, store_address
-from pipeline.lineage.ownership import Ownership, is_local, local_path
+from pipeline.lineage.ownership import Ownership, is_local, local_path, runs_of
 from pipeline.lineage.record import GONE, running
 from pipeline.workspace import Workspace
+from workarounds.ml_metadata import nodes
 
 SYSTEM = ".system"  # where TFX keeps files that are no artifacts
 
@@ -87,7 +88,7 @@ class Keeping:
             *others.unread,
             *(
                 f"run {run.name} may be at work: its process is {state}"
-                for run, state in running(store)
+                for run, state in running(runs_of(store))
                 if state != GONE and self.ownership.has(run)
             ),
         ]
@@ -169,7 +170,7 @@ def places_in(root: Path, path: str) -> Iterator[str]:
 
 def live_artifacts(store: MetadataStore) -> list[pb.Artifact]:
     """Every artifact of a store that is not DELETED."""
-    return [artifact for artifact in store.get_artifacts() if artifact.state != pb.Artifact.DELETED]
+    return [artifact for artifact in nodes(store, "artifact") if artifact.state != pb.Artifact.DELETED]
 
 
 def folders(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from models.training.loop import TrainingInterrupted
 from pipeline.cache import PortableCache
 from pipeline.identity import Identity
 from pipeline.lineage.connection import StoreAddress, StoreUnreachableError
+from pipeline.lineage.graph import NODE, RUN
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run
 from pipeline.lineage.tfx_connection import TfxConnection
 from pipeline.listener import listening
@@ -121,7 +122,7 @@ def run_locally(
     root = Path(ir.runtime_spec.pipeline_root.field_value.string_value)
     cache = PortableCache(root, run_id, identity, stand_ins or {})
     with connection as handle:
-        begin_run(handle.store, run_id, facts, PROJECT)
+        begin_run(handle.store, run_id, ir.pipeline_info.id, facts, PROJECT)
     try:
         with cache.used():
             results = _run_steps(run_id, nodes, ir, observer, connection, interruption or Interruptible())
@@ -196,6 +197,7 @@ def launch(node: pipeline_pb2.PipelineNode, ir: pipeline_pb2.Pipeline, connectio
         custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
         custom_executor_operators=OPERATORS,
         before_output=_refuse_used,
+        recorded={RUN: ir.runtime_spec.pipeline_run_id.field_value.string_value, NODE: node_id},
     ).launch()
     if info is None:
         return Outcome.CACHED

@@ -322,7 +322,7 @@ def _is_task(name: str) -> bool:
 def _locked_versions() -> dict[str, str]:
     try:
         return locked_versions()
-    except FileNotFoundError as error:
+    except (FileNotFoundError, LookupError) as error:
         raise SettingError(str(error)) from error
 
 

@@ -8,11 +8,13 @@ again before the cache is used, and the step runs again only if one of them has 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from ml_metadata import MetadataStore, errors
-from ml_metadata.metadata_store import ListOptions, OrderByField
+from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
+from tfx.dsl.compiler import constants
+from tfx.orchestration.portable.mlmd import execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.artifacts import REJECTED_FILE
@@ -22,6 +24,7 @@ from hares.decoding import Limits
 from hares.ingest import Entry, list_entries, still_refused
 from hares.plain_data import from_json
 from pipeline.lineage.tfx_connection import TfxConnection
+from workarounds.ml_metadata import nodes
 
 _TYPE = f"{AudioExampleGen.__module__}.{AudioExampleGen.__name__}"
 
@@ -36,7 +39,7 @@ def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxConnecti
         return True
     wanted = {name: value.field_value for name, value in node.parameters.parameters.items()}
     with connection as handle:
-        listed = _unsettled_list(handle.store, wanted)
+        listed = _unsettled_list(handle.store, node, wanted)
     if listed is None or not listed.is_file():  # TFX also finds that it is missing, and runs the step
         return True
     lines = listed.read_text(encoding="utf-8").splitlines()
@@ -47,18 +50,19 @@ def may_come_from_cache(node: pipeline_pb2.PipelineNode, connection: TfxConnecti
     return still_refused(map(json.loads, lines), entries, sources, limits)
 
 
-def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path | None:
-    """The list of files that the newest execution with these parameters rejected, if some because of the machine."""
-    query = (
-        f"type = '{_TYPE}' AND last_known_state = COMPLETE"
-        f" AND custom_properties.fingerprint.string_value = '{wanted['fingerprint'].string_value}'"
+def _unsettled_list(
+    store: MetadataStore, node: pipeline_pb2.PipelineNode, wanted: dict[str, pb.Value]
+) -> Path | None:
+    """The list of files that the step rejected when it last had these parameters, if some because of the machine."""
+    newest = next(
+        (
+            execution
+            for execution in _executions(store, node)
+            if execution_lib.is_execution_successful(execution)
+            and all(execution.custom_properties[name] == value for name, value in wanted.items())
+        ),
+        None,
     )
-    try:
-        made = store.get_executions(ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False))
-    except errors.NotFoundError:  # nothing of this type has ever been recorded
-        return None
-    same = (e for e in made if all(e.custom_properties[name] == value for name, value in wanted.items()))
-    newest = next(same, None)
     if newest is None:
         return None
     events = store.get_events_by_execution_ids([newest.id])
@@ -67,3 +71,12 @@ def _unsettled_list(store: MetadataStore, wanted: dict[str, pb.Value]) -> Path |
         if artifact.custom_properties[UNSETTLED_PROPERTY].int_value:
             return Path(artifact.uri, REJECTED_FILE)
     return None
+
+
+def _executions(store: MetadataStore, node: pipeline_pb2.PipelineNode) -> Iterator[pb.Execution]:
+    """The step's executions, the newest first: as a rule it had these parameters in the last run."""
+    for spec in node.contexts.contexts:
+        if spec.type.name == constants.NODE_CONTEXT_TYPE_NAME:
+            context = store.get_context_by_type_and_name(spec.type.name, spec.name.field_value.string_value)
+            if context is not None:
+                yield from nodes(store, "execution", in_context=context.id, newest_first=True)

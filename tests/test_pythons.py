@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from hares.version_lines import this_lock
 from kits.pipeline_runs import copy_project
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -88,7 +89,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
             ("venv", "--python", python, folder),
             (*into, "--require-hashes", "-r", "requirements-benchmark.lock"),
             (*into, "--no-deps", source),
-            (*into, "pytest", "pytest-timeout", "--constraint", "requirements.lock"),
+            (*into, "pytest", "pytest-timeout", "--constraint", this_lock()),
         ):
             done = run(sys.executable, "-m", "uv", "--quiet", *step)
             assert done.returncode == 0, done.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,13 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from tfx import types
 from tfx.dsl.compiler import placeholder_utils
 from tfx.orchestration import metadata
-from tfx.orchestration.portable import beam_executor_operator, cache_utils, data_types, launcher
+from tfx.orchestration.portable import (
+    beam_executor_operator,
+    cache_utils,
+    data_types,
+    execution_publish_utils,
+    launcher,
+)
 
 
 class Metadata(metadata.Metadata):
@@ -32,14 +38,39 @@ class Launcher(launcher.Launcher):
     """Runs a step, once `before_output(folder)` has seen each folder that the new execution will write into.
 
     Unnecessary when TFX calls something between registering an execution and running it.
+
+    Args:
+        recorded: also recorded on the execution, though neither executor nor cache see it.
+
+    TFX looks for an execution of this step in this run first, to go on with it: with a filter that ML Metadata 1.21
+    does not have any more, or by reading every execution of the pipeline. Our runs are new, so there is none.
     """
 
-    def __init__(self, *args: Any, before_output: Callable[[Path], None], **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        before_output: Callable[[Path], None],
+        recorded: Mapping[str, str],
+        **kwargs: Any,
+    ):
         super().__init__(*args, **kwargs)
         self._before_output = before_output
+        self._recorded = recorded
 
-    def _register_or_reuse_execution(self, *args: Any, **kwargs: Any) -> pb.Execution:
-        execution = super()._register_or_reuse_execution(*args, **kwargs)
+    def _register_or_reuse_execution(
+        self,
+        metadata_handle: metadata.Metadata,
+        contexts: list[pb.Context],
+        input_artifacts: Mapping[str, Sequence[types.Artifact]] | None = None,
+        exec_properties: Mapping[str, Any] | None = None,
+    ) -> pb.Execution:
+        execution = execution_publish_utils.register_execution(
+            metadata_handle=metadata_handle,
+            execution_type=self._pipeline_node.node_info.type,
+            contexts=contexts,
+            input_artifacts=input_artifacts,
+            exec_properties={**(exec_properties or {}), **self._recorded},
+        )
         root = Path(self._pipeline_runtime_spec.pipeline_root.field_value.string_value)
         for output in self._pipeline_node.outputs.outputs:
             self._before_output(root / self._pipeline_node.node_info.id / output / str(execution.id))

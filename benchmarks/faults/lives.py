@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.causes import continue_process
+from hares.version_lines import this_lock
 
 PACKAGES = ("hares", "models", "components", "pipeline", "kubeflow", "cli", "workarounds")
 TASK = "birdsong"
@@ -205,6 +206,6 @@ def copy_project(source: Path, folder: Path) -> None:
     """The packages with their command, the lock file and the encoder, as they are now."""
     for name in PACKAGES:
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("hares_command.py", "requirements.lock"):
+    for name in ("hares_command.py", this_lock()):
         shutil.copy(source / name, folder)
     shutil.copy(Path(__file__).with_name("encoder.py"), folder)

@@ -88,12 +88,13 @@ def _compiled(
         compile_pipeline,  # imports TFX, so a wrong setting is reported first
     )
     from pipeline.lineage.connection import StoreUnreachableError
-    from pipeline.lineage.record import revision_of
+    from pipeline.lineage.record import facts_of_start
     from pipeline.run import prepare
 
     try:
         run = prepare(config, corpus, placements, Path(settings.workspace), address, in_image=True)
     except StoreUnreachableError as error:
         raise CommandError(str(error), ExitCode.STORE) from error
-    revision, clean = revision_of(PROJECT)
-    return compile_pipeline(run, settings, revision if clean != "no" else f"{revision}-changed"), run.run_key
+    recorded = facts_of_start(name, run.code, PROJECT)
+    revision = recorded["git_revision"] + ("-changed" if recorded["git_clean"] == "no" else "")
+    return compile_pipeline(run, settings, revision, recorded), run.run_key

@@ -31,6 +31,7 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 
 from hares.adapters import EncoderOptions, FrozenEncoder, encode_crops, load_adapter
+from hares.buckets import on_disk
 from hares.decoding import AudioError, decode
 from hares.embedding.task_embedder import TaskSource
 from hares.evaluation import find_sources
@@ -178,7 +179,8 @@ def _decoded(source: TaskSource, entry: Entry) -> np.ndarray:
     clip = entry.clip
     if entry.waveform is not None:
         return entry.waveform
-    return decode(source.root / clip.path, clip.start, clip.duration)
+    with on_disk(source.root / clip.path) as file:
+        return decode(file, clip.start, clip.duration)
 
 
 def _fold(splits: Mapping[str, datasets.Dataset], tested: str) -> datasets.DatasetDict:

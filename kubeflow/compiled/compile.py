@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,9 +26,10 @@ from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_
 from kubeflow.compiled.file import compiled_text, parameter_defaults, with_argo_names
 from kubeflow.kfp.report_import import with_baseline_import
 from kubeflow.kfp.volume_import import with_volume_imports
+from pipeline.lineage.record import RECORDED
 from pipeline.pipeline import create_pipeline
 from pipeline.resolve import ResolvedRun
-from pipeline.settings import SettingError
+from pipeline.settings import SettingError, as_dict
 
 _COMMAND = ("python", "-m", "kubeflow.entrypoint")
 # Steps whose results the cluster may cache. The pusher and the importers are cheap, and must see the current state.
@@ -45,13 +47,16 @@ _RETRIED_FOR = "2592000s"
 _UNITS = {"Gi": 1.073741824, "G": 1.0, "Mi": 1.048576e-3, "M": 1e-3}  # to GB, the unit of the schema
 
 
-def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) -> str:
+def compile_pipeline(
+    run: ResolvedRun, cluster: ClusterConfig, revision: str, recorded: Mapping[str, str]
+) -> str:
     """The compiled file's text; the same input gives the same bytes.
 
     Args:
         run: the resolved settings and data.
         cluster: images, storage and resources.
         revision: git revision of the code in the images, for the labels.
+        recorded: facts of the run, which with its settings become the pipeline's parameter `recorded` on Kubeflow.
 
     Raises:
         ValueError: a resolver is left in the graph.
@@ -67,6 +72,7 @@ def compile_pipeline(run: ResolvedRun, cluster: ClusterConfig, revision: str) ->
     job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
     if cluster.target == "vertex":
         return compiled_text([job])
+    _carry(job["pipelineSpec"], {**recorded, "config": as_dict(run.config)})
     platform = platform_spec(job, cluster)
     return compiled_text([with_argo_names(job["pipelineSpec"]), *([platform] if platform else [])])
 
@@ -139,6 +145,21 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
     if defaults:
         done["runtimeConfig"]["parameterValues"] = defaults
     return done
+
+
+def _carry(spec: dict[str, Any], recorded: Mapping[str, Any]) -> None:
+    """Puts what a local run records on its context into a parameter of the pipeline.
+
+    No step takes it, so no cache key has it. Kubeflow's root driver records all of the pipeline's parameters on the
+    graph's execution, before any step begins (kubeflow/pipelines, RootDAG in backend/src/v2/driver/driver.go at 2.5.0,
+    root_dag.go at 2.17.0; backend/src/v2/compiler/argocompiler/argo.go, Compile, fills in the defaults). `hares
+    metadata import` reads them there.
+    """
+    spec["root"].setdefault("inputDefinitions", {}).setdefault("parameters", {})[RECORDED] = {
+        "parameterType": "STRING",
+        "defaultValue": json.dumps(recorded, sort_keys=True),
+        "isOptional": True,
+    }
 
 
 def _read_from_buckets(spec: dict[str, Any]) -> None:

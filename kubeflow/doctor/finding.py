@@ -46,7 +46,7 @@ class Subject:
         target: where the pipeline would run.
         workspace: the workspace on this machine.
         metadata: address of the metadata store; "" for the workspace's own.
-        lock: requirements.lock; None if there is none.
+        lock: the lock file of this Python's line; None if there is none.
         project: the checkout that the code comes from; None for an installed package.
         cluster: content of the cluster file; {} without one.
         cluster_file: its name, for the findings.

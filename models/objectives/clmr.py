@@ -139,7 +139,10 @@ class Clmr(Objective):
         factor = 10.0 ** (_between(amount, settings.gain_decibels) / 20.0)
         delays = tf.constant([round(ms * rate / 1000.0) for ms in settings.delays], tf.int32)
         delay = tf.gather(delays, tf.cast(which * len(settings.delays), tf.int32))
-        ratio = 2.0 ** (_between(shift, settings.pitch_semitones) / 12.0)
+        # In float64: the last bit of a float32 power is another with TensorFlow 2.15, with 2.21 and with XLA, and a
+        # sample's place is the ratio times its number.
+        semitones = _between(tf.cast(shift, tf.float64), settings.pitch_semitones)
+        ratio = tf.cast(2.0 ** (semitones / 12.0), tf.float32)
         highest = max(1.0, 2.0 ** (settings.pitch_semitones[1] / 12.0))
 
         waves = maybe(polarity, settings.polarity, tf.negative, waves)

@@ -16,18 +16,18 @@ from __future__ import annotations
 import datetime
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import PUSHED
 from pipeline.keeping import Keeping
 from pipeline.lineage.graph import origins
-from pipeline.lineage.ownership import Ownership, local_path
-from pipeline.lineage.record import FAILED, GONE, LIVE, NOT_KNOWN, RUN_TYPE, running
+from pipeline.lineage.ownership import Ownership, local_path, runs_of
+from pipeline.lineage.record import COMPLETE, FAILED, GONE, LIVE, NOT_KNOWN, RUN_TYPE, recorded_of, running
 
 _NO_ARTIFACT = "no artifact of the store names these files"
 
@@ -56,15 +56,20 @@ def check(keeping: Keeping) -> list[Leftover]:
         keeping: the workspace, its store, and what may be removed.
     """
     store, ownership = keeping.store, keeping.ownership
-    states = {run.name: state for run, state in running(store) if ownership.has(run)}
+    runs = [run for run in runs_of(store) if ownership.has(run)]
+    states = {run.name: state for run, state in running(runs)}
     return [
         *(
             Leftover("run", name, f"it is recorded as running, its process is {state}", state == GONE)
             for name, state in states.items()
             if state != LIVE
         ),
-        *_running_executions(store, states, ownership),
-        *_artifacts_without_files(store, ownership),
+        *(
+            found
+            for run in runs
+            for found in _running_executions(store, run, states.get(run.name) or _of_ended(run))
+        ),
+        *_artifacts_without_files(keeping.live, ownership),
         *(
             Leftover("files", str(folder), "; ".join([_NO_ARTIFACT, *keeping.doubts]), not keeping.doubts)
             for folder in keeping.unnamed_folders(keeping.named())
@@ -105,43 +110,32 @@ def mend(keeping: Keeping, findings: Sequence[Leftover]) -> list[Leftover]:
     return mended
 
 
-def _running_executions(
-    store: MetadataStore, states: Mapping[str, str], ownership: Ownership
-) -> list[Leftover]:
-    found = store.get_executions(ListOptions(filter_query="last_known_state = RUNNING"))
-    where = origins(store, [execution.id for execution in found])
-    findings = []
-    for execution in found:
-        contexts = [store.get_context_by_type_and_name(RUN_TYPE, run) for run in where[execution.id].runs]
-        if contexts and not any(context is not None and ownership.has(context) for context in contexts):
-            continue  # another workspace's
-        runs = where[execution.id].runs
-        # A run that is not recorded as running has ended, so none of its steps can be running.
-        state = (
-            NOT_KNOWN
-            if not runs
-            else max((states.get(run) or _ended(store, run) for run in runs), key=_doubt)
+def _running_executions(store: MetadataStore, run: pb.Context, state: str) -> list[Leftover]:
+    if state == LIVE or recorded_of(run).get("status") == COMPLETE:
+        return []
+    found = [e for e in store.get_executions_by_context(run.id) if e.last_known_state == pb.Execution.RUNNING]
+    where = origins(store, found)
+    return [
+        Leftover(
+            "execution",
+            str(execution.id),
+            f"step {where[execution.id].node} of run {run.name} is RUNNING, its process is {state}",
+            state == GONE,
         )
-        if state != LIVE:
-            detail = (
-                f"step {where[execution.id].node} of run {' '.join(runs)} is RUNNING, its process is {state}"
-            )
-            findings.append(Leftover("execution", str(execution.id), detail, state == GONE))
-    return findings
+        for execution in found
+    ]
 
 
-def _ended(store: MetadataStore, run: str) -> str:
-    context = store.get_context_by_type_and_name(RUN_TYPE, run)
-    return GONE if context is not None and "status" in context.custom_properties else NOT_KNOWN
+def _of_ended(run: pb.Context) -> str:
+    """A run that is not recorded as running has ended, and its process with it."""
+    return GONE if "status" in run.custom_properties else NOT_KNOWN
 
 
-def _doubt(state: str) -> int:
-    return (GONE, NOT_KNOWN, LIVE).index(state)
-
-
-def _artifacts_without_files(store: MetadataStore, ownership: Ownership) -> list[Leftover]:
+def _artifacts_without_files(artifacts: Sequence[pb.Artifact], ownership: Ownership) -> list[Leftover]:
     findings = []
-    for artifact in store.get_artifacts(ListOptions(filter_query="state = LIVE")):
+    for artifact in artifacts:
+        if artifact.state != pb.Artifact.LIVE:
+            continue
         not_pushed = PUSHED in artifact.custom_properties and not artifact.custom_properties[PUSHED].int_value
         if not not_pushed and not os.path.exists(local_path(artifact.uri)) and ownership.ours(artifact):
             detail = f"{artifact.type} is live, but {artifact.uri} does not exist"

@@ -310,6 +310,9 @@ def _unquoted(value: str) -> str:
 
 def _grpc(place: _Place, options: dict[str, str]) -> pb.MetadataStoreClientConfig:
     config = pb.MetadataStoreClientConfig(host=place.host, port=place.port)
+    config.channel_arguments.max_receive_message_length = (
+        -1
+    )  # gRPC's 4 MiB are 2,000 runs; the service sends any
     for name in _GRPC_SSL:
         if name in options:
             setattr(config.ssl_config, name, _file_text(name, options.pop(name)))

@@ -15,8 +15,8 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.clips import ClipChange, changed_clips
+from pipeline.lineage.record import REPORT_TYPE
 from pipeline.lineage.runs import RunSummary, config_of
-from pipeline.lineage.store import REPORT_TYPE
 from pipeline.lineage.trace import MANIFEST_TYPE, clip_data, run_data
 from pipeline.lineage.why import nested_differences
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Link, Step, artifacts_by_id, origins, steps_by_id
+from pipeline.lineage.graph import Link, Step, artifacts_by_id, nodes_of_run, steps_by_id
 from pipeline.lineage.runs import RunSummary, pipeline_of
 from pipeline.lineage.trace import plain_value, properties_of
 
@@ -35,8 +35,7 @@ _EVENT_TYPES = {
 def openlineage(store: MetadataStore, run: RunSummary) -> list[dict[str, Any]]:
     """The events of a run, one for each step, in the order of its executions."""
     steps, nodes, artifacts = _content(store, run)
-    pipeline = pipeline_of(store, run)
-    job = pipeline.name if pipeline else "pipeline"
+    job = pipeline_of(store, run) or "pipeline"
     parent = {
         "_producer": PRODUCER,
         "_schemaURL": f"{_FACETS}/1-0-1/ParentRunFacet.json#/$defs/ParentRunFacet",
@@ -125,9 +124,9 @@ def _content(
     store: MetadataStore, run: RunSummary
 ) -> tuple[dict[int, Step], Mapping[int, str], dict[int, pb.Artifact]]:
     steps = steps_by_id(store, [e.id for e in store.get_executions_by_context(run.context_id)])
-    nodes = {i: place.node for i, place in origins(store, steps).items()}
     ids = {link.artifact_id for step in steps.values() for link in (*step.inputs, *step.outputs)}
-    return steps, nodes, artifacts_by_id(store, sorted(ids))
+    artifacts = artifacts_by_id(store, sorted(ids))
+    return steps, nodes_of_run(store, run.run_id, steps, artifacts), artifacts
 
 
 def _distinct(links: tuple[Link, ...]) -> list[Link]:

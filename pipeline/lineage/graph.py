@@ -6,6 +6,9 @@ upstream walk goes from an artifact to its maker to the maker's inputs. With ten
 through the cache, that is one step and not ten thousand.
 
 Every call to the store asks for many ids at once, so a walk costs a few calls for each level.
+
+ML Metadata has no index from a node to its contexts: finding the run of an execution reads the whole table of links. So
+executions name their run and node themselves; those of an earlier version do not, and cost that look-up each.
 """
 
 from __future__ import annotations
@@ -16,16 +19,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeVar
 
+from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.lineage.record import RUN_TYPE
 
 T = TypeVar("T")
+RUN, NODE = "run", "node"  # on artifacts, who made it; on executions, whose it is
 IN = frozenset({pb.Event.INPUT, pb.Event.DECLARED_INPUT})
 OUT = frozenset({pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT})
 _BATCH = 1000  # ids in one question; SQL has limits
-_SUBGRAPH_BATCH = 100  # ML Metadata's own limit of nodes that a lineage query starts from
 
 
 @dataclass(frozen=True, order=True)
@@ -179,44 +183,54 @@ def events_of_artifacts(store: MetadataStore, ids: Iterable[int]) -> Iterator[pb
         yield from store.get_events_by_artifact_ids(batch)
 
 
-def origins(store: MetadataStore, execution_ids: Iterable[int]) -> dict[int, Origin]:
-    """Node and runs of each execution, from its contexts."""
+def origins(store: MetadataStore, executions: Iterable[pb.Execution]) -> dict[int, Origin]:
+    """Node and runs of each execution."""
     found: dict[int, Origin] = {}
-    for batch in _batches(execution_ids, _SUBGRAPH_BATCH):
-        query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
-        query.starting_executions.filter_query = f"id IN ({', '.join(map(str, batch))})"
-        graph = store.get_lineage_subgraph(query, field_mask_paths=["contexts", "associations"])
-        contexts = {context.id: context for context in graph.contexts}
-        of_execution: dict[int, list[pb.Context]] = {i: [] for i in batch}
-        for association in graph.associations:
-            if association.execution_id in of_execution:
-                of_execution[association.execution_id].append(contexts[association.context_id])
-        for execution_id, own in of_execution.items():
-            node = next((context.name for context in own if context.type == "node"), "")
-            pipeline = next((context.name for context in own if context.type == "pipeline"), "")
-            runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
-            found[execution_id] = Origin(node.removeprefix(f"{pipeline}."), runs)
+    for execution in executions:
+        properties = execution.custom_properties
+        if RUN in properties and NODE in properties:
+            found[execution.id] = Origin(properties[NODE].string_value, (properties[RUN].string_value,))
+            continue
+        try:
+            own = store.get_contexts_by_execution(execution.id)
+        except errors.NotFoundError:  # what ML Metadata says of none
+            own = []
+        node = next((context.name for context in own if context.type == "node"), "")
+        pipeline = next((context.name for context in own if context.type == "pipeline"), "")
+        runs = tuple(sorted(context.name for context in own if context.type == RUN_TYPE))
+        found[execution.id] = Origin(node.removeprefix(f"{pipeline}."), runs)
     return found
 
 
 def origins_of_steps(
     store: MetadataStore, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
 ) -> dict[int, Origin]:
-    """As `origins`, for steps whose outputs are known: an output names its run and node.
-
-    ML Metadata has no index from an execution to its contexts, so `origins` scans the whole store. It is used only for
-    steps without outputs, or whose outputs do not name them.
-    """
+    """As `origins`, for steps whose outputs are known: an output names the run and node that made it."""
     found: dict[int, Origin] = {}
     for step in steps.values():
         for link in () if step.cached else step.outputs:
             artifact = artifacts.get(link.artifact_id)
-            if artifact is not None and {"run", "node"} <= set(artifact.custom_properties):
+            if artifact is not None and {RUN, NODE} <= set(artifact.custom_properties):
                 properties = artifact.custom_properties
-                found[step.id] = Origin(properties["node"].string_value, (properties["run"].string_value,))
+                found[step.id] = Origin(properties[NODE].string_value, (properties[RUN].string_value,))
                 break
-    found.update(origins(store, [i for i in steps if i not in found]))
+    found.update(origins(store, [step.execution for i, step in steps.items() if i not in found]))
     return found
+
+
+def nodes_of_run(
+    store: MetadataStore, run: str, steps: Mapping[int, Step], artifacts: Mapping[int, pb.Artifact]
+) -> dict[int, str]:
+    """Node of each step of a run. A step from the cache is the node that made its outputs, as the cache's keys say."""
+    found: dict[int, str] = {}
+    for step in steps.values():
+        for link in step.outputs:
+            properties = artifacts[link.artifact_id].custom_properties
+            if NODE in properties and (step.cached or properties[RUN].string_value == run):
+                found[step.id] = properties[NODE].string_value
+                break
+    rest = origins(store, [step.execution for i, step in steps.items() if i not in found])
+    return {**found, **{i: place.node for i, place in rest.items()}}
 
 
 def in_order(graph: Graph) -> list[Step]:

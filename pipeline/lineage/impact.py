@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata import errors
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
@@ -21,6 +20,7 @@ from pipeline.lineage.clips import SourceClip, find_clips
 from pipeline.lineage.graph import Graph, downstream, makers, origins_of_steps, steps_by_id
 from pipeline.lineage.store import PUSHED_TYPE
 from pipeline.lineage.trace import MANIFEST_TYPE, artifact_data, clip_data
+from workarounds.ml_metadata import nodes
 
 _SHA256_DIGITS = 64
 
@@ -69,10 +69,7 @@ def impact_of_file(store: MetadataStore, file: str) -> Impact:
         LookupError: no manifest of the store names it; the message says how many were read.
     """
     path, sha256 = _path_and_digest(file)
-    try:
-        manifests = store.get_artifacts_by_type(MANIFEST_TYPE)
-    except errors.NotFoundError:
-        manifests = []
+    manifests = list(nodes(store, "artifact", MANIFEST_TYPE))
     clips: dict[int, tuple[SourceClip, ...]] = {}
     unread = []
     for manifest in manifests:

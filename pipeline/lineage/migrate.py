@@ -11,19 +11,21 @@ ML Metadata gives every copy a new time of creation and a new id; runs keep thei
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ml_metadata import errors
-from ml_metadata.metadata_store import ListOptions, MetadataStore
-from ml_metadata.metadata_store.metadata_store import OrderByField
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL_ID
-from pipeline.lineage.record import RUN_TYPE
+from pipeline.lineage.record import FACTS, RUN_TYPE, recorded_of
+from workarounds.ml_metadata import nodes, pages
 
-_PAGE = 100  # ML Metadata's limit of nodes in one call
+_BATCH = 1000  # links in one call
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,10 @@ def migrate(source: MetadataStore, target: MetadataStore, name: str) -> Migratio
     types = _copy_types(source, target)
     artifact_ids, artifacts = _copy_artifacts(source, target, types["artifact"], prefix)
     context_ids, contexts = _copy_contexts(source, target, types["context"], artifact_ids)
-    executions, events = _copy_executions(
-        source, target, types["execution"], prefix, artifact_ids, context_ids
+    execution_ids, events, executions = _copy_executions(
+        source, target, types["execution"], prefix, artifact_ids
     )
-    _copy_attributions(source, target, artifact_ids, context_ids)
+    _copy_ties(source, target, context_ids, artifact_ids, execution_ids)
     return Migration(contexts, artifacts, executions, events)
 
 
@@ -74,7 +76,7 @@ def _copy_artifacts(
 ) -> tuple[dict[int, int], int]:
     ids: dict[int, int] = {}
     copied = 0
-    for page in _pages(source.get_artifacts):
+    for page in pages(source, "artifact"):
         there = _already_there(target.get_artifacts_by_external_ids, page, prefix)
         ids.update(there)
         new = [artifact for artifact in page if artifact.id not in there]
@@ -98,16 +100,13 @@ def _copy_contexts(
 ) -> tuple[dict[int, int], int]:
     ids: dict[int, int] = {}
     copied = 0
-    for page in _pages(source.get_contexts):
+    for page in pages(source, "context"):
         for context in page:
             found = target.get_context_by_type_and_name(context.type, context.name)
             if found is None:
                 copy = _copy(context, types, "")
-                report = (
-                    context.custom_properties["report_id"].string_value if context.type == RUN_TYPE else ""
-                )
-                if report.isdecimal() and int(report) in artifact_ids:
-                    copy.custom_properties["report_id"].string_value = str(artifact_ids[int(report)])
+                if context.type == RUN_TYPE:
+                    _map_report(copy, artifact_ids)
                 (ids[context.id],) = target.put_contexts([copy])
                 copied += 1
             else:
@@ -134,13 +133,14 @@ def _copy_executions(
     types: Mapping[int, int],
     prefix: str,
     artifact_ids: Mapping[int, int],
-    context_ids: Mapping[int, int],
-) -> tuple[int, int]:
-    """Executions a page at a time, each page with its events in one transaction."""
+) -> tuple[dict[int, int], int, int]:
+    """Executions a page at a time, each page with its events in one transaction; ids, and counts of what is new."""
+    ids: dict[int, int] = {}
     executions = events = 0
-    for page in _pages(source.get_executions):
-        ids = _already_there(target.get_executions_by_external_ids, page, prefix)
-        new = [execution for execution in page if execution.id not in ids]
+    for page in pages(source, "execution"):
+        there = _already_there(target.get_executions_by_external_ids, page, prefix)
+        ids.update(there)
+        new = [execution for execution in page if execution.id not in there]
         place = {execution.id: number for number, execution in enumerate(new)}
         edges = []
         for event in source.get_events_by_execution_ids(list(place)) if new else []:
@@ -153,49 +153,32 @@ def _copy_executions(
             made, _, _ = target.put_lineage_subgraph([_copy(e, types, prefix) for e in new], [], [], edges)
             ids.update(zip((execution.id for execution in new), made, strict=True))
         executions, events = executions + len(new), events + len(edges)
-        graph = _ties(source, "starting_executions", [execution.id for execution in page], "associations")
-        associations = [
-            pb.Association(execution_id=ids[tie.execution_id], context_id=context_ids[tie.context_id])
-            for tie in graph.associations
-            if tie.execution_id in ids
-        ]
-        target.put_attributions_and_associations([], associations)
-    return executions, events
+    return ids, events, executions
 
 
-def _copy_attributions(
+def _copy_ties(
     source: MetadataStore,
     target: MetadataStore,
-    artifact_ids: Mapping[int, int],
     context_ids: Mapping[int, int],
+    artifact_ids: Mapping[int, int],
+    execution_ids: Mapping[int, int],
 ) -> None:
-    ids = sorted(artifact_ids)
-    for start in range(0, len(ids), _PAGE):
-        graph = _ties(source, "starting_artifacts", ids[start : start + _PAGE], "attributions")
-        attributions = [
-            pb.Attribution(artifact_id=artifact_ids[tie.artifact_id], context_id=context_ids[tie.context_id])
-            for tie in graph.attributions
-            if tie.artifact_id in artifact_ids
-        ]
-        target.put_attributions_and_associations(attributions, [])
-
-
-def _ties(store: MetadataStore, start: str, ids: Sequence[int], field: str) -> pb.LineageGraph:
-    query = pb.LineageSubgraphQueryOptions(max_num_hops=0)
-    getattr(query, start).filter_query = f"id IN ({', '.join(map(str, ids))})"
-    return store.get_lineage_subgraph(query, field_mask_paths=[field])
-
-
-def _pages(read: Callable[[ListOptions], list[Any]]) -> Iterator[list[Any]]:
-    """All nodes in the order of their ids, a page at a time."""
-    last = 0
-    while True:
-        options = ListOptions(filter_query=f"id > {last}", limit=_PAGE, order_by=OrderByField.ID, is_asc=True)
-        page = read(options)
-        if not page:
-            return
-        yield page
-        last = page[-1].id
+    """Which artifacts and executions are in each context; what was written since they were copied waits."""
+    for old, new in context_ids.items():
+        attributions = (
+            pb.Attribution(artifact_id=artifact_ids[artifact.id], context_id=new)
+            for artifact in nodes(source, "artifact", in_context=old)
+            if artifact.id in artifact_ids
+        )
+        while batch := list(islice(attributions, _BATCH)):
+            target.put_attributions_and_associations(batch, [])
+        associations = (
+            pb.Association(execution_id=execution_ids[execution.id], context_id=new)
+            for execution in nodes(source, "execution", in_context=old)
+            if execution.id in execution_ids
+        )
+        while batch := list(islice(associations, _BATCH)):
+            target.put_attributions_and_associations([], batch)
 
 
 def _already_there(
@@ -207,6 +190,20 @@ def _already_there(
         return {names[found.external_id]: found.id for found in find(list(names))}
     except errors.NotFoundError:
         return {}
+
+
+def _map_report(run: pb.Context, artifact_ids: Mapping[int, int]) -> None:
+    recorded = recorded_of(run)
+    report = recorded.get("report_id", "")
+    if report.isdecimal() and int(report) in artifact_ids:
+        mapped = str(artifact_ids[int(report)])
+        if FACTS in run.custom_properties:
+            facts = json.loads(run.custom_properties[FACTS].string_value)
+            run.custom_properties[FACTS].string_value = json.dumps(
+                {**facts, "report_id": mapped}, sort_keys=True
+            )
+        else:
+            run.custom_properties["report_id"].string_value = mapped
 
 
 def _copy(node: Any, types: Mapping[int, int], prefix: str) -> Any:

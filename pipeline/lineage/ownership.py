@@ -11,11 +11,12 @@ import socket
 from pathlib import Path
 
 from ml_metadata import errors
-from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.identity import Identity
 from pipeline.lineage.record import RUN_TYPE
+from workarounds.ml_metadata import nodes
 
 WORKSPACE_TYPE = "hares.Workspace"
 WORKSPACE = "workspace"  # on a run: the id of its workspace
@@ -82,10 +83,7 @@ def runs_of(store: MetadataStore) -> list[pb.Context]:
 
 def contexts_of_type(store: MetadataStore, kind: str) -> list[pb.Context]:
     """Every context of a type; none where the store does not know the type."""
-    try:
-        return list(store.get_contexts(ListOptions(filter_query=f"type = '{kind}'")))
-    except errors.NotFoundError:
-        return []
+    return list(nodes(store, "context", kind))
 
 
 def is_local(uri: str) -> bool:

@@ -1,11 +1,12 @@
 """What is recorded of a run and of a study: who ran which code and settings, where and when, and what came out.
 
 It is in the custom properties of the run's `pipeline_run` context, which TFX makes too, so every step and artifact of
-the run is one look-up away. Artifacts carry their own facts, written by the components. Nothing here is an execution
-property: a new revision or another hour must not spoil the cache.
+the run is one look-up away. ML Metadata reads every property of every context that it looks through, one row each, so
+all that need not stand alone is one JSON text, the property `facts`. Artifacts carry their own facts, written by the
+components. Nothing here is an execution property: a new revision or another hour must not spoil the cache.
 
 The settings are whole in a context of type `hares.Config`, named by their digest, so thousands of runs of one config
-share it. When a run ends its scores are recorded on its context as well, so one query finds runs by score.
+share it. When a run ends its scores are recorded among its facts as well, so runs are found by score.
 
 A study is a context of type `hares.Study` above the contexts of its runs; their executions and artifacts are the
 study's as well. What a study needs to know to resume is on the run's own context: the cell, the run key, how the run
@@ -21,25 +22,32 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ml_metadata import errors
-from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import parse_key
 from hares.digests import file_digest
-from pipeline.lineage.store import BLESSING_TYPE, REPORT_TYPE
+from hares.version_lines import this_lock
 
-RUN_TYPE = "pipeline_run"  # TFX's
+RUN_TYPE, PIPELINE_TYPE = "pipeline_run", "pipeline"  # TFX's
+BLESSING_TYPE = "ModelBlessing"
+REPORT_TYPE = "components.ProbeReport"
 CONFIG_TYPE = "hares.Config"
 STUDY_TYPE = "hares.Study"
 UNKNOWN = "unknown"
-SCORE = "score/"  # prefix of the scores on a run's context
+SCORE = "score/"  # prefix of the scores among a run's facts
+FACTS = "facts"  # property of a run's context: a JSON object
+RECORDED = "recorded"  # parameter of a compiled pipeline: what it brings of these facts, and its settings
+_ALONE = frozenset(
+    {"status", "start", "end", "process", "workspace"}
+)  # facts that are properties of their own
 RUNNING, COMPLETE, FAILED = "running", "complete", "failed"
 LIVE, GONE, NOT_KNOWN = "live", "gone", "unknown"  # of a process
 
@@ -86,36 +94,44 @@ class CellRecord:
     seconds: float
 
 
-def begin_run(store: MetadataStore, run_id: str, facts: RunFacts, project: Path) -> None:
+def begin_run(store: MetadataStore, run_id: str, pipeline: str, facts: RunFacts, project: Path) -> None:
     """Records a run that is about to start.
 
     Args:
         store: the store.
         run_id: name of the run's context.
+        pipeline: the pipeline's name.
         facts: what is known of it.
         project: folder of the code, for its revision and its lock file.
     """
-    digest = put_config(store, facts.config)
-    revision, clean = revision_of(project)
     _update(
         store,
         run_id,
         {
-            "config_digest": digest,
-            "preset": facts.preset,
+            "pipeline": pipeline,
+            "config_digest": put_config(store, facts.config),
             "target": facts.target,
             "run_key": facts.run_key,
-            "code": json.dumps(dict(facts.code), sort_keys=True),
-            "git_revision": revision,
-            "git_clean": clean,
-            "lock_digest": _lock_digest(project),
-            "user": _user(),
+            **facts_of_start(facts.preset, facts.code, project),
             "process": this_process(),
             "start": moment_text(datetime.now(timezone.utc)),
             "status": RUNNING,
             **({"workspace": facts.workspace} if facts.workspace else {}),
         },
     )
+
+
+def facts_of_start(preset: str, code: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Facts that are known where a run is started or compiled: who, from which preset, revision, lock and code."""
+    revision, clean = revision_of(project)
+    return {
+        "preset": preset,
+        "code": json.dumps(dict(code), sort_keys=True),
+        "git_revision": revision,
+        "git_clean": clean,
+        "lock_digest": _lock_digest(project),
+        "user": _user(),
+    }
 
 
 def end_run(store: MetadataStore, run_id: str, status: str) -> None:
@@ -199,14 +215,14 @@ def process_state(text: str) -> str:
     return LIVE
 
 
-def running(store: MetadataStore) -> list[tuple[pb.Context, str]]:
-    """Every run that is recorded as running, with the state of its process."""
-    query = f"type = '{RUN_TYPE}' AND custom_properties.status.string_value = '{RUNNING}'"
-    try:
-        found = store.get_contexts(ListOptions(filter_query=query))
-    except errors.NotFoundError:
-        return []
-    return [(run, process_state(run.custom_properties["process"].string_value)) for run in found]
+def running(runs: Iterable[pb.Context]) -> list[tuple[pb.Context, str]]:
+    """Those of some runs that are recorded as running, each with the state of its process."""
+    found = [(run, recorded_of(run)) for run in runs]
+    return [
+        (run, process_state(recorded.get("process", "")))
+        for run, recorded in found
+        if recorded.get("status") == RUNNING
+    ]
 
 
 def study_context(store: MetadataStore, name: str) -> pb.Context:
@@ -279,7 +295,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _lock_digest(project: Path) -> str:
-    lock = project / "requirements.lock"
+    lock = project / this_lock()
     return file_digest(lock) if lock.is_file() else UNKNOWN
 
 
@@ -309,18 +325,29 @@ def put_config(store: MetadataStore, config: Mapping[str, Any]) -> str:
     return digest
 
 
+def recorded_of(run: pb.Context) -> dict[str, Any]:
+    """All that a run's context records, by name; a run of an earlier version has each fact in its own property."""
+    values = {
+        name: getattr(value, value.WhichOneof("value")) for name, value in run.custom_properties.items()
+    }
+    return {**values, **json.loads(values.pop(FACTS, "{}"))}
+
+
+def properties_of_facts(facts: Mapping[str, str | int | float]) -> dict[str, str | int | float]:
+    """A run's facts as the properties of its context."""
+    alone = {name: value for name, value in facts.items() if name in _ALONE}
+    packed = {name: value for name, value in facts.items() if name not in _ALONE}
+    return {**alone, FACTS: json.dumps(packed, sort_keys=True)}
+
+
 def _update(store: MetadataStore, run_id: str, values: Mapping[str, str | int | float]) -> None:
-    """Adds properties to the run's context, which is made if TFX has not made it yet."""
+    """Adds facts to the run's context, which is made if TFX has not made it yet."""
     context = store.get_context_by_type_and_name(RUN_TYPE, run_id) or pb.Context(
         name=run_id, type_id=_context_type(store, RUN_TYPE)
     )
-    for name, value in values.items():
-        if isinstance(value, str):
-            context.custom_properties[name].string_value = value
-        elif isinstance(value, int):
-            context.custom_properties[name].int_value = value
-        else:
-            context.custom_properties[name].double_value = value
+    there = json.loads(context.custom_properties[FACTS].string_value or "{}")
+    for name, value in properties_of_facts({**there, **values}).items():
+        context.custom_properties[name].string_value = str(value)
     store.put_contexts([context])
 
 

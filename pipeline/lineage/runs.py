@@ -1,32 +1,41 @@
 """Runs of a store: found by name, score, encoder, date or span, with what is recorded of each.
 
-The store itself evaluates filters, on the properties of a run's context (`pipeline.lineage.record`). Runs are read page
-by page.
+Runs are read newest first and page by page, and filters hold on what their contexts record (`pipeline.lineage.record`):
+ML Metadata evaluated such filters itself until 1.21.
 """
 
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain, islice
 from typing import Any
 
-from ml_metadata import errors
 from ml_metadata.metadata_store import ListOptions, MetadataStore
-from ml_metadata.metadata_store.metadata_store import OrderByField
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.record import CONFIG_TYPE, RUN_TYPE, SCORE, moment_text, outcome_of
+from pipeline.lineage.record import (
+    CONFIG_TYPE,
+    PIPELINE_TYPE,
+    RUN_TYPE,
+    SCORE,
+    moment_text,
+    outcome_of,
+    recorded_of,
+)
+from workarounds.ml_metadata import nodes, pages
 
-PIPELINE_TYPE = "pipeline"  # TFX's
 LATEST, PREVIOUS = "latest", "previous"
-_PAGE = 500
+_PAGE, _FIRST_PAGE = 100, 10  # "latest" needs one run, and a page is read whole
+_SIGNS = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le, "=": operator.eq}
 _SCORE_FILTER = re.compile(r"\s*([\w/]+)\s*(>=|<=|>|<|=)\s*([0-9.]+(?:[eE][-+]?\d+)?)\s*(%?)\s*")
 _FACTS = (
     "status", "start", "end", "git_revision", "git_clean", "lock_digest", "preset", "target", "user", "run_key",
-    "config_digest", "encoder", "objective", "weights_digest", "span",
+    "config_digest", "encoder", "objective", "weights_digest", "span", "pipeline",
 )  # fmt: skip
 
 
@@ -38,7 +47,8 @@ class RunSummary:
         run_id: name of its context.
         context_id: id of that context.
         facts: what is recorded: status, start, end, git_revision, git_clean, lock_digest, preset, target, user,
-            run_key, config_digest, encoder, objective, weights_digest, span; a run of an earlier version may lack some.
+            run_key, config_digest, encoder, objective, weights_digest, span, pipeline; a run of an earlier version may
+            lack some.
         code: digest of the code of each component.
         scores: by task, domain and "hares", as fractions.
         blessed: None if it has no verdict.
@@ -69,27 +79,38 @@ class RunFilter:
     since: datetime | None = None
     until: datetime | None = None
 
-    def query(self) -> str:
-        """The filter in ML Metadata's query language. Raises ValueError for a condition that cannot be read."""
-        parts = [f"type = {quoted(RUN_TYPE)}"]
-        for name in ("encoder", "span", "status"):
-            value = getattr(self, name)
-            if value:
-                parts.append(f"custom_properties.{name}.string_value = {quoted(value)}")
-        for text in self.scores:
-            match = _SCORE_FILTER.fullmatch(text)
-            if not match:
-                raise ValueError(
-                    f"--score {text!r}: expected a score and a bound, as in 'hares>0.5' or 'esc50>=50%'"
+    def meets(self) -> Callable[[Mapping[str, Any]], bool]:
+        """Tells of what a run's context records whether it meets every condition.
+
+        Raises:
+            ValueError: a condition that cannot be read.
+        """
+        equal = {name: value for name in ("encoder", "span", "status") if (value := getattr(self, name))}
+        bounds = [_bound(text) for text in self.scores]
+        # As text: all have one form and one zone. A migration does not keep the context's own time.
+        since, until = (moment_text(moment) if moment else "" for moment in (self.since, self.until))
+
+        def meets(recorded: Mapping[str, Any]) -> bool:
+            start = recorded.get("start", "")
+            return (
+                all(recorded.get(name) == value for name, value in equal.items())
+                and all(
+                    name in recorded and compare(recorded[name], bound) for name, compare, bound in bounds
                 )
-            name, sign, number, percent = match.groups()
-            bound = float(number) / (100 if percent else 1)
-            parts.append(f"custom_properties.`{SCORE}{name}`.double_value {sign} {bound!r}")
-        for moment, sign in ((self.since, ">="), (self.until, "<")):
-            if moment is not None:
-                # As text: all have one form and one zone. A migration does not keep the context's own time.
-                parts.append(f"custom_properties.start.string_value {sign} {quoted(moment_text(moment))}")
-        return " AND ".join(parts)
+                and (bool(start) or not (since or until))
+                and since <= start
+                and (not until or start < until)
+            )
+
+        return meets
+
+
+def _bound(text: str) -> tuple[str, Callable[[float, float], bool], float]:
+    match = _SCORE_FILTER.fullmatch(text)
+    if not match:
+        raise ValueError(f"--score {text!r}: expected a score and a bound, as in 'hares>0.5' or 'esc50>=50%'")
+    name, sign, number, percent = match.groups()
+    return f"{SCORE}{name}", _SIGNS[sign], float(number) / (100 if percent else 1)
 
 
 def list_runs(store: MetadataStore, wanted: RunFilter, limit: int | None = None) -> Iterator[RunSummary]:
@@ -98,20 +119,11 @@ def list_runs(store: MetadataStore, wanted: RunFilter, limit: int | None = None)
     Raises:
         ValueError: a condition that cannot be read.
     """
-    query, before, left = wanted.query(), "", limit
-    while left is None or left > 0:
-        size = _PAGE if left is None else min(_PAGE, left)
-        options = ListOptions(filter_query=query + before, order_by=OrderByField.ID, is_asc=False, limit=size)
-        try:
-            page = store.get_contexts(options)
-        except errors.NotFoundError:
-            return
-        for context in page:
-            yield _summary(store, context)
-        if len(page) < size:
-            return
-        before = f" AND id < {page[-1].id}"
-        left = None if left is None else left - size
+    meets = wanted.meets()
+    size = _FIRST_PAGE if limit is not None and limit <= _FIRST_PAGE else _PAGE
+    found = chain.from_iterable(pages(store, "context", RUN_TYPE, newest_first=True, size=size))
+    matching = (context for context in found if meets(recorded_of(context)))
+    return (_summary(store, context) for context in islice(matching, limit))
 
 
 def find_run(store: MetadataStore, name: str) -> RunSummary:
@@ -131,9 +143,7 @@ def find_run(store: MetadataStore, name: str) -> RunSummary:
     context = store.get_context_by_type_and_name(RUN_TYPE, name)
     if context is not None:
         return _summary(store, context)
-    # The name may contain the query's wildcards, so its results are filtered again.
-    query = f"type = {quoted(RUN_TYPE)} AND name LIKE {quoted(name + '%')}"
-    found = [c for c in store.get_contexts(ListOptions(filter_query=query)) if c.name.startswith(name)]
+    found = [c for c in nodes(store, "context", RUN_TYPE) if c.name.startswith(name)]
     if len(found) == 1:
         return _summary(store, found[0])
     problem = "there is no such run" if not found else "several runs begin so; give more of the id"
@@ -151,23 +161,32 @@ def run_before(store: MetadataStore, run: RunSummary) -> RunSummary | None:
 
     Steps of another pipeline cannot be compared: TFX's cache keys contain the pipeline's name.
     """
-    pipeline = pipeline_of(store, run)
+    pipeline = _pipeline_of_steps(store, run.context_id, run.facts)
     if pipeline is None:
         return None
-    earlier = f"contexts_r.type = {quoted(RUN_TYPE)} AND contexts_r.id < {run.context_id}"
-    query = f"contexts_p.id = {pipeline.id} AND {earlier}"
-    found = store.get_executions(
-        ListOptions(filter_query=query, order_by=OrderByField.ID, is_asc=False, limit=1)
-    )
-    runs = [c for e in found for c in store.get_contexts_by_execution(e.id) if c.type == RUN_TYPE]
-    return _summary(store, max(runs, key=lambda context: context.id)) if runs else None
+    for context in nodes(store, "context", RUN_TYPE, newest_first=True):
+        if context.id >= run.context_id:
+            continue
+        recorded = recorded_of(context)
+        if recorded.get("pipeline", pipeline) != pipeline:
+            continue
+        if _pipeline_of_steps(store, context.id, recorded) == pipeline:
+            return _summary(store, context)
+    return None
 
 
-def pipeline_of(store: MetadataStore, run: RunSummary) -> pb.Context | None:
-    """The context of a run's pipeline, found through any of its steps; None for a run without steps."""
-    steps = store.get_executions_by_context(run.context_id)
+def pipeline_of(store: MetadataStore, run: RunSummary) -> str | None:
+    """The name of a run's pipeline; None for a run of an earlier version without steps."""
+    return run.facts.get("pipeline") or _pipeline_of_steps(store, run.context_id, run.facts)
+
+
+def _pipeline_of_steps(store: MetadataStore, run_id: int, recorded: Mapping[str, Any]) -> str | None:
+    """The name of the pipeline of a run's steps; None for a run without steps."""
+    steps = store.get_executions_by_context(run_id, ListOptions(limit=1))
+    if steps and "pipeline" in recorded:
+        return str(recorded["pipeline"])
     contexts = store.get_contexts_by_execution(steps[0].id) if steps else []
-    return next((context for context in contexts if context.type == PIPELINE_TYPE), None)
+    return next((context.name for context in contexts if context.type == PIPELINE_TYPE), None)
 
 
 def config_of(store: MetadataStore, run: RunSummary) -> dict[str, Any] | None:
@@ -200,23 +219,8 @@ def parse_moment(text: str) -> datetime:
         ) from error
 
 
-def quoted(text: str) -> str:
-    """A string literal of ML Metadata's query language.
-
-    Raises:
-        ValueError: a quote or a backslash, which ML Metadata 1.15 hands to the database unescaped: double quotes break
-            SQLite's and MySQL's queries, single ones PostgreSQL's.
-    """
-    if set(text) & set("'\"\\\n\r\0"):
-        raise ValueError(f"{text!r}: the store cannot search for a text with a quote or a backslash in it")
-    return f"'{text}'"
-
-
 def _summary(store: MetadataStore, context: pb.Context) -> RunSummary:
-    properties = context.custom_properties
-    recorded: dict[str, Any] = {
-        name: getattr(value, value.WhichOneof("value")) for name, value in properties.items()
-    }
+    recorded = recorded_of(context)
     if "end" not in recorded:  # killed, still running, or of an earlier version: read from its artifacts
         recorded.update(outcome_of(store.get_artifacts_by_context(context.id)))
     return RunSummary(

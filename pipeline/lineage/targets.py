@@ -6,15 +6,24 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ml_metadata.metadata_store import ListOptions, MetadataStore
+from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.properties import HARES, PUSHED_DESTINATION, bound_keys, parse_key, score_key, task_of_input
+from components.properties import (
+    HARES,
+    PUSHED,
+    PUSHED_DESTINATION,
+    bound_keys,
+    parse_key,
+    score_key,
+    task_of_input,
+)
 from hares.task import DOMAINS, load_task, task_names
 from pipeline.lineage.graph import Step
-from pipeline.lineage.record import SCORE
-from pipeline.lineage.runs import LATEST, find_run, quoted
-from pipeline.lineage.store import REPORT_TYPE
+from pipeline.lineage.record import REPORT_TYPE, SCORE
+from pipeline.lineage.runs import LATEST, find_run
+from pipeline.lineage.store import PUSHED_TYPE
+from workarounds.ml_metadata import nodes
 
 _DEPTH = 8  # how many folders above a file are searched for its artifact
 
@@ -76,21 +85,17 @@ def find_target(store: MetadataStore, text: str, run: str = LATEST) -> LineageTa
 
 def artifact_at(store: MetadataStore, path: str) -> pb.Artifact | None:
     """The artifact whose folder, or pushed copy, a path is or lies in; None if there is none."""
-    folder = path if "://" in path else str(Path(path).resolve())
-    for _ in range(_DEPTH):
-        found = store.get_artifacts_by_uri(folder) or _pushed_to(store, folder)
-        if found:
+    folders = [path if "://" in path else str(Path(path).resolve())]
+    while len(folders) < _DEPTH:
+        folders.append(os.path.dirname(folders[-1]))
+    for folder in folders:
+        if found := store.get_artifacts_by_uri(folder):
             return found[0]
-        folder = os.path.dirname(folder)
-    return None
-
-
-def _pushed_to(store: MetadataStore, folder: str) -> list[pb.Artifact]:
-    try:
-        query = f"custom_properties.{PUSHED_DESTINATION}.string_value = {quoted(folder)}"
-    except ValueError:
-        return []
-    return list(store.get_artifacts(ListOptions(filter_query=query, limit=1)))
+    pushed: dict[str, pb.Artifact] = {}
+    for artifact in nodes(store, "artifact", PUSHED_TYPE, newest_first=True):
+        if artifact.custom_properties[PUSHED].int_value:
+            pushed.setdefault(artifact.custom_properties[PUSHED_DESTINATION].string_value, artifact)
+    return next((pushed[folder] for folder in folders if folder in pushed), None)
 
 
 def _score(store: MetadataStore, text: str, run_name: str) -> LineageTarget:

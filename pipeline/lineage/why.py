@@ -14,9 +14,19 @@ from typing import Any
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from pipeline.lineage.graph import Step, artifacts_by_id, makers, origins, origins_of_steps, steps_by_id
+from pipeline.lineage.graph import (
+    NODE,
+    RUN,
+    Step,
+    artifacts_by_id,
+    makers,
+    nodes_of_run,
+    origins_of_steps,
+    steps_by_id,
+)
+from pipeline.lineage.record import BLESSING_TYPE, REPORT_TYPE
 from pipeline.lineage.runs import RunSummary, run_before
-from pipeline.lineage.store import BLESSING_TYPE, COPY_OF, REPORT_TYPE
+from pipeline.lineage.store import COPY_OF
 from pipeline.lineage.trace import plain_value, properties_of, run_data
 
 _STATES = {
@@ -125,13 +135,7 @@ def _steps_of(store: MetadataStore, run: RunSummary) -> dict[str, Step]:
     ids = [execution.id for execution in store.get_executions_by_context(run.context_id)]
     steps = steps_by_id(store, ids)
     artifacts = artifacts_by_id(store, {link.artifact_id for step in steps.values() for link in step.outputs})
-    nodes = {
-        i: artifacts[link.artifact_id].custom_properties["node"].string_value
-        for i, step in steps.items()
-        for link in step.outputs
-        if "node" in artifacts[link.artifact_id].custom_properties
-    }
-    nodes.update((i, place.node) for i, place in origins(store, [i for i in steps if i not in nodes]).items())
+    nodes = nodes_of_run(store, run.run_id, steps, artifacts)
     return {nodes[i] or str(i): step for i, step in sorted(steps.items())}
 
 
@@ -166,7 +170,7 @@ def _settings(step: Step) -> dict[str, Any]:
     return {
         name: plain_value(value)
         for name, value in properties_of(step.execution).items()
-        if not name.startswith(_INTERNAL)
+        if not name.startswith(_INTERNAL) and name not in (RUN, NODE)
     }
 
 

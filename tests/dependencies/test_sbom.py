@@ -11,10 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from dependencies.document import PAGE, page
 from dependencies.licences import stated_licence, vendored
-from dependencies.lock import LOCK, read_lock
+from dependencies.lock import LOCK, pins_here
 from dependencies.sbom import bill, validate
 
 pytestmark = pytest.mark.slow
@@ -24,14 +25,17 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def text() -> str:
-    return bill(read_lock())
+    return bill(pins_here())
 
 
 def test_every_locked_package_is_in_the_bill_with_its_digests_and_licence(text: str) -> None:
     components = {c["purl"]: c for c in json.loads(text)["components"]}
     blocks = re.split(r"\n(?=[A-Za-z0-9])", LOCK.read_text())
+    heads = {block: Requirement(block.partition(" \\\n")[0]) for block in blocks}
     wanted = {
-        f"pkg:pypi/{b.split(' ')[0].replace('==', '@')}": set(re.findall(r"sha256:(\w+)", b)) for b in blocks
+        f"pkg:pypi/{str(head).partition(';')[0].replace('==', '@')}": set(re.findall(r"sha256:(\w+)", block))
+        for block, head in heads.items()
+        if head.marker is None or head.marker.evaluate()
     }
     assert set(wanted) == {purl for purl in components if purl.startswith("pkg:pypi/")}
     for purl, digests in wanted.items():
@@ -54,21 +58,21 @@ def test_vendored_scripts_are_in_it_as_they_lie_here(text: str) -> None:
 def test_one_lock_gives_one_bill(text: str) -> None:
     """In a process of another hash seed too, where sets come in another order."""
     code = (
-        "import hashlib\nfrom dependencies.lock import read_lock\nfrom dependencies.sbom import bill\n"
-        "print(hashlib.sha256(bill(read_lock()).encode()).hexdigest())"
+        "import hashlib\nfrom dependencies.lock import pins_here\nfrom dependencies.sbom import bill\n"
+        "print(hashlib.sha256(bill(pins_here()).encode()).hexdigest())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == hashlib.sha256(text.encode()).hexdigest()
-    first, second = (json.loads(bill(read_lock()[:number]))["serialNumber"] for number in (1, 2))
+    first, second = (json.loads(bill(pins_here()[:number]))["serialNumber"] for number in (1, 2))
     assert first != second, "another bill, another number"
 
 
 def test_the_bill_keeps_to_the_schema_and_the_schema_is_looked_at() -> None:
     """Of a few packages, since all of them take half a minute; `make sbom` checks its own whole."""
-    few = bill(read_lock()[:3])
+    few = bill(pins_here()[:3])
     validate(few)
     broken = json.loads(few)
     broken["components"][0]["type"] = "spell"
@@ -103,5 +107,6 @@ def test_the_page_says_what_the_data_says() -> None:
     """`make dependencies` writes it anew."""
     text = PAGE.read_text()
     assert page(text) == text
-    for pin in read_lock():
-        assert re.search(rf"[ |]{re.escape(pin.name)}[, |]", text.split("<!-- licences -->")[1]), pin.name
+    table = text.partition(f"<!-- licences of {LOCK.name} -->")[2].partition("<!-- end -->")[0]
+    for pin in pins_here():
+        assert re.search(rf"[ |]{re.escape(pin.name)}[, |]", table), pin.name

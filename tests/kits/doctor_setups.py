@@ -15,6 +15,8 @@ from pathlib import Path
 
 import yaml
 
+from hares.version_lines import this_lock
+
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 BASE = f"sha256:{'0' * 64}"  # of no image
@@ -178,4 +180,4 @@ class Setup:
 
     @property
     def lock(self) -> Path:
-        return self.folder / "project" / "requirements.lock"
+        return self.folder / "project" / this_lock()

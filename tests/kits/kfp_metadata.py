@@ -194,9 +194,15 @@ def _event(kind: int, name: str) -> pb.Event:
     return event
 
 
-def retraining(store: MetadataStore, run: str, evaluated: bool = True, **blessing: Any) -> KfpRun:
+def retraining(
+    store: MetadataStore,
+    run: str,
+    evaluated: bool = True,
+    parameters: Mapping[str, Any] = {"run_key": "k"},  # only read
+    **blessing: Any,
+) -> KfpRun:
     """Ingestion, a trainer whose first pod failed and which starts from an imported model, and an evaluator."""
-    made = KfpRun(store, run).begin(run_key="k")
+    made = KfpRun(store, run).begin(**parameters)
     made.imports("base-model", "tfx.Model", "minio://mlpipeline/models/9", encoder="sf_nfnet_tiny")
     made.step(
         "ingest-esc50",

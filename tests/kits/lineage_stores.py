@@ -71,12 +71,16 @@ class StoreWriter:
         outputs: Sequence[tuple[str, int]],
         state: int = COMPLETE,
         pipeline: str = "p",
+        named: bool = True,
         **properties: str | int | float,
     ) -> int:
-        """An execution with its events, in the contexts in which TFX puts it."""
+        """An execution with its events, in the contexts in which TFX puts it.
+
+        One of an earlier version is not `named`: only its contexts say of which run and node it is.
+        """
         type_id = self.store.put_execution_type(pb.ExecutionType(name=f"type.of.{node}"), can_add_fields=True)
         execution = pb.Execution(type_id=type_id, last_known_state=state)
-        set_properties(execution, properties)
+        set_properties(execution, {**properties, **({"run": run, "node": node} if named else {})})
         contexts = [
             self.context("pipeline", pipeline),
             self.context("pipeline_run", run),
@@ -126,11 +130,11 @@ def stores(draw: st.DrawFn) -> StoreWriter:
     finished: list[tuple[str, list[tuple[str, int]], list[tuple[str, int]]]] = []
     executions = 0
     for number in range(draw(st.integers(1, 14))):
-        run = f"run{draw(st.integers(0, 3))}"
+        run, named = f"run{draw(st.integers(0, 3))}", draw(st.booleans())
         executions += 1
         if finished and draw(st.booleans()):
             node, inputs, outputs = draw(st.sampled_from(finished))
-            writer.step(run, node, inputs, outputs, CACHED)
+            writer.step(run, node, inputs, outputs, CACHED, named=named)
             continue
         node = f"node{draw(st.integers(0, 4))}"
         chosen = draw(st.lists(st.sampled_from(known), max_size=4))
@@ -151,8 +155,8 @@ def stores(draw: st.DrawFn) -> StoreWriter:
                 )
             finished.append((node, inputs, outputs))
             if draw(st.booleans()):  # an import may bring a copy before what it is a copy of
-                writer.step(run, node, inputs, outputs, CACHED)
+                writer.step(run, node, inputs, outputs, CACHED, named=named)
                 executions += 1
-        writer.step(run, node, inputs, outputs, state)
+        writer.step(run, node, inputs, outputs, state, named=named)
         known += [i for _, i in outputs]
     return writer

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from hares.version_lines import version_lines
 from hares_command import PACKAGES
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -70,7 +71,7 @@ def project() -> Path:
 def copy_project(source: Path, folder: Path) -> None:
     for name in PACKAGES:
         shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("hares_command.py", "requirements.lock"):
+    for name in ("hares_command.py", *(line.lock for line in version_lines())):
         shutil.copy(source / name, folder)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 from ml_metadata.metadata_store import MetadataStore
 
@@ -28,6 +29,7 @@ from pipeline.lineage.why import why
 
 NOTHING = Imported()
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "metadata.md"
+COMPILED = Path(__file__).resolve().parents[1] / "kubeflow" / "compiled" / "golden" / "kubeflow.yaml"
 RUN = "7f9c0d4e-53a1-4a31-9d5e-0c6b7e8f9a10"
 START = "minio://mlpipeline/models/9"
 
@@ -77,6 +79,40 @@ def test_a_run_is_whole_and_a_second_import_adds_nothing(cluster: tuple[Metadata
     (trainer,) = [e for e in store.get_executions() if "/trainer/" in e.external_id]
     assert trainer.custom_properties["pod_name"].string_value == f"{RUN}-trainer"
     assert json.loads(trainer.custom_properties["custom_config"].string_value) == {"training": {"steps": 30}}
+
+
+def test_what_the_compiled_file_brings_is_recorded_as_of_a_local_run(
+    cluster: tuple[MetadataStore, str],
+) -> None:
+    """From the file's parameter, as the driver records it of a run and of a schedule, which may set other ones."""
+    there, _ = cluster
+    (spec, *_) = yaml.safe_load_all(COMPILED.read_text(encoding="utf-8"))
+    carried = spec["root"]["inputDefinitions"]["parameters"]["recorded"]["defaultValue"]
+    retraining(there, RUN, parameters={"recorded": carried, "baseline": ""})
+    store = memory_store()
+    bring(store, there)
+    run = find_run(store, RUN)
+    says = json.loads(carried)
+    names = ("user", "preset", "git_revision", "git_clean", "lock_digest")
+    assert {name: run.facts[name] for name in names} == {name: says[name] for name in names}
+    assert config_of(store, run) == says["config"] and says["config"]["training"]["seed"] == 0
+    assert run.facts["status"] == "complete" and run.facts["pipeline"] == "hares"
+    assert bring(store, there) == NOTHING
+
+
+@pytest.mark.parametrize(
+    "broken", ["", "{", "[1]", '{"config": 3, "user": {"a": 1}, "status": "failed"}', 7.0]
+)
+def test_a_parameter_that_someone_else_set_spoils_no_import(
+    cluster: tuple[MetadataStore, str], broken: object
+) -> None:
+    there, _ = cluster
+    retraining(there, RUN, parameters={"recorded": broken})
+    store = memory_store()
+    bring(store, there)
+    run = find_run(store, RUN)
+    assert run.facts["user"] == "unknown" and run.facts["status"] == "complete"
+    assert config_of(store, run) == {"training": {"steps": 30}}
 
 
 def test_an_imported_run_answers_like_a_local_one(cluster: tuple[MetadataStore, str]) -> None:

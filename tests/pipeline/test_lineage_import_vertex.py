@@ -155,8 +155,7 @@ def test_imported_runs_answer_like_local_ones(client: RestClient) -> None:
         "training": {"steps": 2000}, "frontend": {"mel_bins": 80}, "protocol": {"max_steps": 100}, "tasks": ["esc50"],
     }  # fmt: skip
     assert run.code == {"trainer": "c2", "embed_esc50": "e"}
-    told = store.get_context_by_type_and_name("pipeline_run", run.run_id).custom_properties
-    assert told["run_key"].string_value == "k2"
+    assert run.facts["run_key"] == "k2"
     assert {run.facts[name] for name in ("user", "preset", "lock_digest", "git_clean")} == {"unknown"}
     changed = {name: (a, b) for name, a, b in diff(store, find_run(store, FIRST), run).config or []}
     assert changed == {"training.steps": (1000, 2000)}

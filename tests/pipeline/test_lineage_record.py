@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from hares.version_lines import this_lock
 from kits.lineage_stores import StoreWriter
 from pipeline.lineage import record
 from pipeline.lineage.record import COMPLETE, FAILED, RunFacts, begin_run, end_run, revision_of
@@ -37,7 +38,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     source = folder / "pipeline" / "record.py"
     source.parent.mkdir(parents=True)
     source.write_text("# code\n")
-    (folder / "requirements.lock").write_text("numpy==1\n")
+    (folder / this_lock()).write_text("numpy==1\n")
     git(tmp_path, "init", "-q", str(folder))
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "one")
@@ -51,7 +52,7 @@ def test_a_clean_tree_a_changed_one_and_an_untracked_file(repository: Path) -> N
     (repository / "new.py").write_text("x = 1\n")
     assert revision_of(repository) == (head, "no")
     (repository / "new.py").unlink()
-    (repository / "requirements.lock").write_text("numpy==2\n")
+    (repository / this_lock()).write_text("numpy==2\n")
     assert revision_of(repository) == (head, "no")
 
 
@@ -72,7 +73,7 @@ def test_without_git_the_revision_is_unknown(repository: Path, monkeypatch: pyte
 def test_what_is_known_before_and_after(repository: Path) -> None:
     writer = StoreWriter()
     store = writer.store
-    begin_run(store, "run1", FACTS, repository)
+    begin_run(store, "run1", "p", FACTS, repository)
     run = find_run(store, "run1")
     assert run.facts["status"] == "running" and "end" not in run.facts
     host, pid, start = (
@@ -100,7 +101,7 @@ def test_what_is_known_before_and_after(repository: Path) -> None:
     expected = {
         "status": "complete", "preset": "demo", "target": "local", "run_key": "key", "encoder": "e", "objective": "o",
         "weights_digest": "w", "git_revision": git(repository, "rev-parse", "HEAD"), "git_clean": "yes",
-        "lock_digest": hashlib.sha256(b"numpy==1\n").hexdigest(),
+        "pipeline": "p", "lock_digest": hashlib.sha256(b"numpy==1\n").hexdigest(),
         "config_digest": hashlib.sha256(json.dumps(FACTS.config, sort_keys=True).encode()).hexdigest(),
     }  # fmt: skip
     assert {name: run.facts[name] for name in expected} == expected and run.code == {"trainer": "t"}
@@ -111,7 +112,7 @@ def test_what_is_known_before_and_after(repository: Path) -> None:
 def test_two_runs_of_one_config_hold_it_once(repository: Path) -> None:
     store = StoreWriter().store
     for name in ("run1", "run2"):
-        begin_run(store, name, FACTS, repository)
+        begin_run(store, name, "p", FACTS, repository)
         end_run(store, name, FAILED)
     assert len(store.get_contexts_by_type("hares.Config")) == 1
     assert find_run(store, "run2").facts["status"] == "failed"

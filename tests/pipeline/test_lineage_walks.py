@@ -10,7 +10,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from kits.lineage_stores import StoreWriter, stores
-from pipeline.lineage.graph import downstream, in_order, origins, upstream
+from pipeline.lineage.graph import Origin, downstream, in_order, origins, upstream
 from pipeline.lineage.impact import impact_of_artifact
 from pipeline.lineage.targets import LineageTarget
 from pipeline.lineage.trace import trace
@@ -105,12 +105,12 @@ def test_steps_come_after_those_they_read_from(writer: StoreWriter) -> None:
         seen |= {link.artifact_id for link in step.outputs}
 
 
-def test_many_starts_are_asked_for_in_parts() -> None:
-    """ML Metadata answers for 100 nodes at a time."""
+def test_more_starts_than_ml_metadata_answers_for_at_a_time() -> None:
     writer = StoreWriter()
     source = writer.artifact("Examples", "/e")
-    ids = [writer.step(f"run{i}", "embed", [("examples", source)], []) for i in range(130)]
-    assert {i: place.runs for i, place in origins(writer.store, ids).items()} == {
-        i: (f"run{number}",) for number, i in enumerate(ids)
+    ids = [writer.step(f"run{i}", "embed", [("examples", source)], [], named=bool(i % 2)) for i in range(130)]
+    executions = writer.store.get_executions_by_id(ids)
+    assert origins(writer.store, executions) == {
+        i: Origin("embed", (f"run{number}",)) for number, i in enumerate(ids)
     }
     assert len(impact_of_artifact(writer.store, source).runs) == 130

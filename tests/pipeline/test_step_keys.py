@@ -11,6 +11,7 @@ from hares import code_digest
 from hares.code_digest import PROJECT, closure, locked_versions
 from hares.embedding.cache import _PREPARING
 from hares.task import task_names
+from hares.version_lines import this_lock
 from kits.pipeline_runs import copy_project
 from pipeline.config import load_config
 from pipeline.resolve import entry_modules
@@ -250,6 +251,17 @@ UPGRADES = {
     "scikit-learn": {"evaluator"},
     "scipy": {"evaluator"},
     "tensorflow-addons": {"trainer", "checkpoints"},
+    "tf-keras": {  # as all of TensorFlow
+        *(
+            "ingest_esc50",
+            "ingest_pretraining",
+            "transform",
+            "trainer",
+            "checkpoints",
+            "embed_esc50",
+            "evaluator",
+        ),
+    },
     "tensorflow-transform": {"transform", "trainer", "checkpoints"},
     "apache-beam": set(),
     "soundfile": {"ingest_esc50", "ingest_pretraining", "span_window", "embed_esc50", "evaluator"},
@@ -259,6 +271,8 @@ UPGRADES = {
 @pytest.mark.parametrize("package", UPGRADES)
 def test_an_upgrade_re_runs_what_it_can_change(package: str) -> None:
     pins, steps = locked_versions(), entries("tasks=[esc50]")
+    if package in ("tensorflow-addons", "tf-keras") and package not in pins:
+        pytest.skip(f"{this_lock()} has no {package}: it is of the other line")
     assert package in pins
     before, after = keys(steps, pins), keys(steps, pins | {package: "999"})
     assert {step for step in before if before[step] != after[step]} == UPGRADES[package]

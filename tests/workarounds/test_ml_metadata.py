@@ -16,7 +16,7 @@ from kits.three_steps import SilentObserver, three_steps
 from pipeline.lineage.connection import StoreAddress, store_address
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
-from workarounds.ml_metadata import BACKSLASH, replace_in
+from workarounds.ml_metadata import BACKSLASH, pages, replace_in
 
 pytestmark = pytest.mark.slow
 
@@ -123,7 +123,7 @@ def test_a_step_without_its_inputs_is_no_lost_store(address: StoreAddress, tmp_p
     assert told["resultMessage"].startswith("Traceback (most recent call last):\n")
 
 
-def test_only_strings_that_have_it_are_touched_and_queries_not_at_all() -> None:
+def test_only_strings_that_have_it_are_touched() -> None:
     request = service.PutExecutionRequest()
     request.execution.name = r"a\b"
     request.execution.last_known_state = pb.Execution.FAILED
@@ -134,8 +134,6 @@ def test_only_strings_that_have_it_are_touched_and_queries_not_at_all() -> None:
     pair.artifact.uri = r"u\v"
     pair.event.path.steps.add().key = r"s\t"
     asked = service.GetArtifactsByURIRequest(uris=[r"m\n", "plain"])
-    query = service.GetArtifactsRequest()
-    query.options.filter_query = r"uri = 'it\'s'"
 
     before = request.SerializeToString(deterministic=True)
     replace_in(request, "\\", BACKSLASH)
@@ -146,5 +144,29 @@ def test_only_strings_that_have_it_are_touched_and_queries_not_at_all() -> None:
 
     replace_in(asked, "\\", BACKSLASH)
     assert list(asked.uris) == [f"m{BACKSLASH}n", "plain"]
-    replace_in(query, "\\", BACKSLASH)
-    assert query.options.filter_query == r"uri = 'it\'s'"
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_nodes_come_once_and_in_order(address: StoreAddress, newest_first: bool, size: int) -> None:
+    """Of a type, of a context and of all, over a few pages and the rest, which is more than a page."""
+    store = address.open()
+    kind = f"Paged{newest_first}{size}"
+    type_id = store.put_artifact_type(pb.ArtifactType(name=kind))
+    ids = store.put_artifacts([pb.Artifact(type_id=type_id, uri=f"/{n}") for n in range(620)])
+    context = pb.Context(type_id=store.put_context_type(pb.ContextType(name="Holds")), name=kind)
+    (context.id,) = store.put_contexts([context])
+    some = ids[:450:2]
+    store.put_attributions_and_associations(
+        [pb.Attribution(artifact_id=i, context_id=context.id) for i in some], []
+    )
+
+    def listed(**of: str | int) -> list[int]:
+        found = pages(store, "artifact", newest_first=newest_first, size=size, **of)  # type: ignore[arg-type]
+        return [artifact.id for page in found for artifact in page]
+
+    assert listed(of_type=kind) == sorted(ids, reverse=newest_first)
+    assert listed(in_context=context.id) == sorted(some, reverse=newest_first)
+    assert listed(of_type="Nothing of it") == []
+    everything = sorted((a.id for a in store.get_artifacts()), reverse=newest_first)
+    assert size == 1 or listed() == everything

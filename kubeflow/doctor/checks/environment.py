@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import importlib.metadata
-import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 
+from hares.version_lines import this_line, version_lines
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from kubeflow.image.runtime_lock import normalise, reached, read_lock, required_names
 
-_PYTHON = "3.10"
 _SHOWN = 5
 
 
 def check_python(subject: Subject) -> Iterator[Finding]:
-    """Python has the version that the locked packages are for."""
-    if not platform.python_version().startswith(f"{_PYTHON}."):
+    """Python has a version that locked packages are for."""
+    if this_line() is None:
+        known = "; ".join(f"{line.lock} is for {', '.join(line.pythons)}" for line in version_lines())
         yield Finding(
-            "python", Severity.FATAL, "Python",
-            f"it is {platform.python_version()}, and the locked packages are for {_PYTHON}",
-            "set the environment up with `bash bootstrap.sh`, which finds or installs Python 3.10",
+            "python", Severity.FATAL, "Python", f"it is {sys.version.split()[0]}: {known}",
+            "set the environment up with `make setup`, which finds or installs one of these",
         )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def check_packages(subject: Subject) -> Iterator[Finding]:
     """The installed versions are those of the lock file. Packages that only tests need may be missing."""
     if subject.lock is None:
         yield Finding(
-            "packages", Severity.WARNING, "requirements.lock", "it is neither with the code nor installed with it",
+            "packages", Severity.WARNING, "the lock file", "it is neither with the code nor installed with it",
             "install from a checkout, or from a wheel built from one",
         )  # fmt: skip
         return

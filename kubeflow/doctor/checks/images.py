@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from hares.digests import file_digest
+from hares.version_lines import version_lines
 from kubeflow.cluster_file import read_resources
 from kubeflow.doctor.finding import Finding, Severity, Subject
 from kubeflow.doctor.image_registry import (
@@ -71,9 +73,9 @@ def _image(subject: Subject, image: str, where: str) -> Iterator[Finding]:
     if subject.lock is not None:
         here = file_digest(subject.lock)
         if labels.get(LOCK_LABEL) != here:
-            made = labels.get(LOCK_LABEL, "")[:12] or "an unknown lock file"
+            made = _lock_of(labels.get(LOCK_LABEL, ""), subject.lock.parent)
             yield Finding(
-                "image", Severity.FATAL, where, f"{name} was built from {made}, and requirements.lock is {here[:12]}",
+                "image", Severity.FATAL, where, f"{name} was built from {made}, and {subject.lock.name} is {here[:12]}",
                 _BUILD,
             )  # fmt: skip
             return
@@ -122,3 +124,12 @@ def _revision(subject: Subject) -> str:
         ["git", "-C", str(subject.project), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return done.stdout.strip()
+
+
+def _lock_of(digest: str, folder: Path) -> str:
+    """What to call the lock file of an image: its name, where it is another line's of this folder."""
+    for line in version_lines():
+        path = folder / line.lock
+        if path.is_file() and file_digest(path) == digest:
+            return f"{line.lock}, which is of another line of versions (docs/versions.md)"
+    return digest[:12] or "an unknown lock file"

@@ -8,7 +8,7 @@ What Kubeflow's driver and launcher write (kubeflow/pipelines, backend/src/v2/me
 | context `system.Pipeline` above it | context `pipeline` of its name |
 | `system.ContainerExecution`, `system.ImporterExecution` | execution of the node `task_name`, `_` for `-` |
 | its `inputs`, a structure | the properties of these names |
-| `system.DAGExecution` | nothing: it is the graph itself |
+| `system.DAGExecution`, the graph itself | facts and settings, from the parameter `recorded` among its `inputs` |
 | artifact, of the type that its schema's title names | artifact; title `tfx.Model` is type `Model`, ours keep theirs |
 | event, with the step's name for the artifact | event INPUT or OUTPUT of that name |
 | output `executor-logs`, which the launcher adds | nothing |
@@ -36,6 +36,7 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL
 from pipeline.lineage.importing.recorded import (
+    NOT_RECORDED,
     ImportFailedError,
     RecordedArtifact,
     RecordedContext,
@@ -43,10 +44,12 @@ from pipeline.lineage.importing.recorded import (
     RecordedExecution,
     RecordedRun,
     Value,
+    json_object,
     properties_of_json,
     type_of_title,
 )
-from pipeline.lineage.record import COMPLETE, FAILED, RUN_TYPE, RUNNING, moment_text
+from pipeline.lineage.record import COMPLETE, FAILED, RECORDED, RUN_TYPE, RUNNING, moment_text
+from workarounds.ml_metadata import nodes
 
 PIPELINE_RUN, PIPELINE = "system.PipelineRun", "system.Pipeline"
 _GRAPH, _IMPORTER = "system.DAGExecution", "system.ImporterExecution"
@@ -59,11 +62,12 @@ _SESSION = "store_session_info"  # how Kubeflow's own pages reach the bucket
 _FOLDERS = {"/gcs/": "gs://", "/s3/": "s3://", "/minio/": "minio://"}
 _PATHS = (CURRENT_MODEL, "report")
 _DONE = ("COMPLETE", "CACHED")
+_CARRIED = (*NOT_RECORDED, "code")
 
 
 def list_runs(store: MetadataStore) -> list[str]:
     """Ids of all runs, the first one first."""
-    contexts = store.get_contexts_by_type(PIPELINE_RUN)
+    contexts = nodes(store, "context", PIPELINE_RUN)
     return [c.name for c in sorted(contexts, key=lambda c: (c.create_time_since_epoch, c.id))]
 
 
@@ -83,10 +87,12 @@ def read_run(store: MetadataStore, run: str) -> RecordedRun:
             f"--run {run}: Kubeflow's ML Metadata has no {PIPELINE_RUN} of this name; give a run's id, as "
             "`hares runs list` shows it"
         )
-    found = [e for e in store.get_executions_by_context(context.id) if e.type != _GRAPH]
+    everything = store.get_executions_by_context(context.id)
+    found = [e for e in everything if e.type != _GRAPH]
     executions = {e.id: _execution(e, run) for e in sorted(found, key=lambda e: e.id)}
     if not executions:
         raise ImportFailedError(f"--run {run}: no step of it has begun; import it later")
+    carried, config = _carried(e for e in everything if e.name == f"run/{run}")
     events = [e for e in store.get_events_by_execution_ids(list(executions)) if _name(e)[0] != _LOGS]
     imports = {
         event.artifact_id
@@ -112,8 +118,22 @@ def read_run(store: MetadataStore, run: str) -> RecordedRun:
             for event in events
             if event.artifact_id in artifacts
         ),
-        facts=_facts(context, found, executions.values()),
+        facts={**carried, **_facts(context, found, executions.values())},
+        config=config,
     )
+
+
+def _carried(graphs: Iterable[pb.Execution]) -> tuple[dict[str, Value], dict[str, Any]]:
+    """Facts and settings that the compiled file brought, from the parameters on the whole graph's execution."""
+    facts: dict[str, Value] = {}
+    config: dict[str, Any] = {}
+    for graph in graphs:
+        inputs = _plain(graph.custom_properties).get("inputs") or {}
+        values = json_object(inputs.get(RECORDED))
+        facts.update((name, values[name]) for name in _CARRIED if isinstance(values.get(name), str))
+        if isinstance(values.get("config"), dict):
+            config = values["config"]
+    return facts, config
 
 
 def _execution(execution: pb.Execution, run: str) -> RecordedExecution:

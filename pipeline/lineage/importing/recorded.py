@@ -103,6 +103,7 @@ class RecordedRun:
         others: contexts above it.
         artifacts, executions, events: what ran and what it made.
         facts: of the run, named as `pipeline.lineage.record` names them: start, end, status, target...
+        config: its settings, if they are known whole.
     """
 
     run: RecordedContext
@@ -112,6 +113,7 @@ class RecordedRun:
     executions: tuple[RecordedExecution, ...] = ()
     events: tuple[RecordedEvent, ...] = ()
     facts: Mapping[str, Value] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def type_of_title(title: str) -> str:
@@ -145,14 +147,14 @@ def facts_of_steps(executions: Iterable[RecordedExecution]) -> tuple[dict[str, V
     code: dict[str, str] = {}
     tasks = []
     for step in executions:
-        custom = _object(step.properties.get("custom_config"))
+        custom = json_object(step.properties.get("custom_config"))
         digest = step.properties.get("code_digest", custom.get("code_digest"))
         if isinstance(digest, str):
             code[step.node] = digest
         if step.node == _TRAINER:
             config.update((name, custom[name]) for name in _OF_TRAINER if name in custom)
         elif step.node == _EVALUATOR:
-            parts = {name: _object(step.properties.get(name)) for name in _OF_EVALUATOR}
+            parts = {name: json_object(step.properties.get(name)) for name in _OF_EVALUATOR}
             config.update((name, part) for name, part in parts.items() if part)
             if isinstance(key := step.properties.get("run_key"), str):
                 facts["run_key"] = key
@@ -165,7 +167,7 @@ def facts_of_steps(executions: Iterable[RecordedExecution]) -> tuple[dict[str, V
     return facts, config
 
 
-def _object(text: Any) -> dict[str, Any]:
+def json_object(text: Any) -> dict[str, Any]:
     """A JSON object written as text; {} for anything else."""
     try:
         found = json.loads(text) if isinstance(text, str) else {}

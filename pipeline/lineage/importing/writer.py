@@ -22,6 +22,7 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID
+from pipeline.lineage.graph import NODE, RUN
 from pipeline.lineage.importing.recorded import (
     ImportFailedError,
     RecordedArtifact,
@@ -31,7 +32,7 @@ from pipeline.lineage.importing.recorded import (
     Value,
     facts_of_steps,
 )
-from pipeline.lineage.record import RUN_TYPE, SCORE, outcome_of, put_config
+from pipeline.lineage.record import RUN_TYPE, outcome_of, properties_of_facts, put_config
 
 IMPORT = "import"  # property of a run's context: how far its import is
 UNDER_WAY, WHOLE = "under way", "whole"
@@ -91,7 +92,8 @@ def write_run(store: MetadataStore, run: RecordedRun) -> Imported:
         [(execution_ids[key], i) for key, ids in of_execution.items() for i in ids],
     )
     facts, config = facts_of_steps(run.executions)
-    if config:
+    facts["pipeline"] = run.pipeline
+    if config := dict(run.config) or config:
         facts["config_digest"] = put_config(store, config)
     return done + Imported(updated=_finish(store, run_id, {**facts, **run.facts}))
 
@@ -190,7 +192,7 @@ def _write_artifacts(store: MetadataStore, run: RecordedRun) -> tuple[dict[str, 
                 )
             properties = dict(artifact.properties)
             if artifact.key in makers:
-                properties.update(run=run.run.name, node=makers[artifact.key])
+                properties.update({RUN: run.run.name, NODE: makers[artifact.key]})
             if CURRENT_MODEL in properties:
                 properties.pop(CURRENT_MODEL_ID, None)
                 folder = str(properties[CURRENT_MODEL])
@@ -241,7 +243,8 @@ def _write_executions(
                 )
             seen = set(known.get(copy.id, ()))
             state = pb.Execution.State.Value(execution.state)
-            changed = _set(copy, execution.properties) or copy.last_known_state != state
+            own = {RUN: run.run.name, NODE: execution.node}
+            changed = _set(copy, {**execution.properties, **own}) or copy.last_known_state != state
             for made in events[execution.key]:
                 # ML Metadata links the two once as input and once as output; a second name is dropped.
                 if (made.artifact_id, made.type) in seen:
@@ -286,10 +289,8 @@ def _finish(store: MetadataStore, run_id: int, facts: Mapping[str, Value]) -> in
     """Records the run's outcome on its context. It is written last, so it marks the import as complete."""
     (context,) = store.get_contexts_by_id([run_id])
     outcome = outcome_of(store.get_artifacts_by_context(run_id))
-    for name in [n for n in context.custom_properties if n.startswith(SCORE) and n not in outcome]:
-        del context.custom_properties[name]
     was_under_way = context.custom_properties[IMPORT].string_value != WHOLE
-    changed = _set(context, {**outcome, **facts, IMPORT: WHOLE})
+    changed = _set(context, {**properties_of_facts({**outcome, **facts}), IMPORT: WHOLE})
     if changed:
         store.put_contexts([context])
     return int(changed and not was_under_way)

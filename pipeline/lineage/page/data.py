@@ -26,8 +26,8 @@ from hares.task import load_task, task_names
 from pipeline.lineage.clips import source_clips
 from pipeline.lineage.diff import RunDifference, diff, paired_among
 from pipeline.lineage.graph import Link, Step, origins_of_steps, upstream
+from pipeline.lineage.record import REPORT_TYPE
 from pipeline.lineage.runs import RunFilter, RunSummary, config_of, list_runs
-from pipeline.lineage.store import REPORT_TYPE
 from pipeline.lineage.trace import MANIFEST_TYPE, plain_value, printable, properties_of
 
 _SCORE_DIGITS = 6

@@ -97,7 +97,7 @@ def of_all_tasks(workspace: Path, **changes: Any) -> Documents:
         code=dict.fromkeys((*small_run().code, *steps), "sources"),
         **changes,
     )
-    text = compile_pipeline(run, small_cluster("kubeflow", workspace), "revision")
+    text = compile_pipeline(run, small_cluster("kubeflow", workspace), "revision", {"user": "someone"})
     return list(yaml.safe_load_all(text))
 
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from hares.version_lines import this_lock, version_lines
 from kits.doctor_setups import BASE, Loopback, Setup, git, serving
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -51,12 +52,13 @@ def vertex_or_kubeflow(
     for name in ("project", "workspace", "components"):
         (tmp_path / name).mkdir()
     project = tmp_path / "project"
-    (project / "requirements.lock").write_bytes((PROJECT / "requirements.lock").read_bytes())
+    for line in version_lines():
+        (project / line.lock).write_bytes((PROJECT / line.lock).read_bytes())
     git(project, "init", "--quiet")
     git(project, "add", "-A")
     git(project, "commit", "--quiet", "-m", "all")
     labels = {
-        "hares.lock.sha256": hashlib.sha256((project / "requirements.lock").read_bytes()).hexdigest(),
+        "hares.lock.sha256": hashlib.sha256((project / this_lock()).read_bytes()).hexdigest(),
         "org.opencontainers.image.revision": git(project, "rev-parse", "HEAD"),
         "org.opencontainers.image.base.digest": BASE,
         "hares.accelerator": "GPU",

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from hares.version_lines import this_line, version_lines
 from kits.doctor_setups import BASE, Setup, git
 from kubeflow.doctor import all_checks, diagnose
 from kubeflow.doctor.checks.machine import LEAST_MEMORY, available_memory
@@ -17,6 +19,8 @@ from kubeflow.doctor.finding import Finding, Severity, Subject
 pytestmark = pytest.mark.slow
 
 FATAL, WARNING = Severity.FATAL, Severity.WARNING
+
+(OTHER_LOCK,) = (line.lock for line in version_lines() if line != this_line())
 
 
 def examined(setup: Setup, **changes: object) -> list[Finding]:
@@ -47,7 +51,7 @@ def test_a_good_setup_gives_no_finding(setup: Setup) -> None:
 
 # One fault each: what is done to the set-up, then the findings that must appear, and no other.
 def other_lock(setup: Setup) -> None:
-    text = setup.lock.read_text().replace("numpy==1.26.4", "numpy==1.26.3")
+    text = setup.lock.read_text().replace(f"numpy=={np.__version__}", "numpy==1.26.3")
     setup.lock.write_text(text)
     git(setup.folder / "project", "commit", "--quiet", "-am", "another numpy")
     image_of(setup, lock=text)
@@ -76,6 +80,10 @@ def uncommitted(setup: Setup) -> None:
 
 def no_image(setup: Setup) -> None:
     setup.loopback.tags.clear()
+
+
+def image_of_the_other_line(setup: Setup) -> None:
+    image_of(setup, lock=setup.lock.with_name(OTHER_LOCK).read_text())
 
 
 def image_of_another_revision(setup: Setup) -> None:
@@ -127,10 +135,11 @@ def no_compiled_pipeline(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("fault", "check", "severity", "said"),
     [
-        (other_lock, "packages", FATAL, "numpy is 1.26.4, locked is 1.26.3"),
+        (other_lock, "packages", FATAL, f"numpy is {np.__version__}, locked is 1.26.3"),
         (uncommitted, "git", WARNING, "new.py"),
         (no_image, "image", FATAL, "hares/pipeline:1 is missing"),
         (image_of, "image", FATAL, "was built from"),
+        (image_of_the_other_line, "image", FATAL, f"was built from {OTHER_LOCK}, which is of another line"),
         (image_of_another_revision, "image", WARNING, "holds the code of 000000000000"),
         (image_on_a_base_by_tag, "image", WARNING, "its base image"),
         (image_for_another_machine, "image", FATAL, "not for linux/amd64"),
@@ -289,7 +298,7 @@ def test_settings_that_the_last_run_did_not_have(setup: Setup) -> None:
     store = create_store(setup.folder / "workspace" / "metadata.sqlite")
     for run, target, steps in (("1", setup.target, 100), ("2", "local", 7), ("3", setup.target, 100)):
         config = {"name": "hares", "training": {"steps": steps, "seed": 0}}
-        begin_run(store, run, RunFacts(config, "demo", target, "key", {}), setup.folder)
+        begin_run(store, run, "p", RunFacts(config, "demo", target, "key", {}), setup.folder)
     same = {"name": "hares", "training": {"steps": 100, "seed": 0}}
     assert examined(setup, config=same) == []
     (found,) = examined(setup, config={"name": "hares", "training": {"steps": 200, "seed": 0}})

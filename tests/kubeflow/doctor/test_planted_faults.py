@@ -16,9 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy
 import pytest
 import yaml
 
+from hares.version_lines import this_lock
 from kits.doctor_setups import BASE, Loopback, git
 from kits.pipeline_runs import copy_project
 
@@ -82,7 +84,7 @@ class Whole:
 
     def push(self, lock: bytes | None = None) -> None:
         """Puts an image of the checkout into the registry, or one made from another lock file."""
-        lock = lock or (self.checkout / "requirements.lock").read_bytes()
+        lock = lock or (self.checkout / this_lock()).read_bytes()
         self.loopback.push(
             "hares/pipeline:1",
             {
@@ -131,7 +133,7 @@ def whole(
     setup.environment["GOOGLE_APPLICATION_CREDENTIALS"] = str(tmp_path / "key.json")
     store = create_store(setup.workspace / "metadata.sqlite")
     facts = RunFacts(as_dict(load_config("demo", ())), "demo", setup.target, "key", {})
-    begin_run(store, "1", facts, setup.checkout)
+    begin_run(store, "1", "p", facts, setup.checkout)
     return setup
 
 
@@ -193,8 +195,8 @@ def other_settings(whole: Whole) -> None:
 
 
 def other_package(whole: Whole) -> None:
-    lock = whole.checkout / "requirements.lock"
-    lock.write_text(lock.read_text().replace("numpy==1.26.4", "numpy==1.26.3"))
+    lock = whole.checkout / this_lock()
+    lock.write_text(lock.read_text().replace(f"numpy=={numpy.__version__}", "numpy==1.26.3"))
     whole.commit()
     whole.push()
 
@@ -241,7 +243,7 @@ def test_a_good_setup_gives_no_finding(whole: Whole) -> None:
         (type_that_declares_properties, "artifact_type", "fatal", "components.Mine declares properties"),
         (resolver_left, "resolver", "fatal", "resolver"),
         (other_settings, "settings", "warning", "training.steps 400 -> 300"),
-        (other_package, "packages", "fatal", "numpy is 1.26.4, locked is 1.26.3"),
+        (other_package, "packages", "fatal", f"numpy is {numpy.__version__}, locked is 1.26.3"),
         (uncommitted_change, "git", "warning", "hares/new.py"),
         (store_that_does_not_answer, "store", "fatal", "127.0.0.1:9"),
         (unknown_setting, "cluster_file", "fatal", "piepline_root"),
