@@ -7,6 +7,7 @@ of a job, and the same command goes on. Last, what a run and the doctor say of a
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -24,7 +25,7 @@ from apache_beam.portability.api import beam_job_api_pb2 as jobs
 from apache_beam.portability.api import beam_job_api_pb2_grpc
 
 from kits.engine_clusters import FLINK, flink_cluster, said, spark_cluster
-from kits.job_server import Engine, engine, free_port
+from kits.job_server import GIVEN, Engine, engine, free_port
 from kits.pipeline_runs import FEW_TASKS, Finished, command, environment, project, run
 from pipeline.beam_engine import EngineFault, engine_faults
 
@@ -55,12 +56,19 @@ def content(finished: Finished) -> dict[str, object]:
                 continue
             name = f"{node}/{output}/{path.relative_to(folder)}"
             if node == "transform":
-                records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+                records = (
+                    canonical(record) for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+                )
                 name = str(Path(name).parent)
                 found[name] = Counter(records) + found.get(name, Counter())
             else:
                 found[name] = path.read_bytes()
     return found
+
+
+def canonical(record: bytes) -> bytes:
+    """An Example with its features by name; a process of Transform's writes them in the order of a hash."""
+    return tf.train.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def test_every_step_leaves_what_it_leaves_in_memory(
@@ -82,6 +90,7 @@ def seconds_by_step(finished: Finished) -> dict[str, float]:
     return {words[1]: float(words[2]) for words in lines if words[:1] == ["done"]}
 
 
+@pytest.mark.skipif(GIVEN in os.environ, reason="that job server may do killed work again, and ours does not")
 def test_killed_workers_and_an_interrupted_run_go_on_by_the_same_command(
     beam_engine: Engine, made_corpus: Path, short_run: Finished, tmp_path: Path
 ) -> None:
