@@ -8,8 +8,6 @@ does not say which Beam a job server is of; Flink says its own version, which de
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import shutil
@@ -18,8 +16,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hares.connection import CutError, FetchError, MissingFileError, answer_of, refuse_address
+import requests
+
 from pipeline.beam_args import unknown_flags, workers_are_here
+from pipeline.http import Answer, Client
 from pipeline.settings import SettingError
 
 if TYPE_CHECKING:
@@ -156,18 +156,29 @@ def _of_jar(options: PipelineOptions, runner: str) -> Iterator[EngineFault]:
         yield EngineFault(name, str(error).partition(". ")[0], "give the path of the file")
         return
     kept = os.path.join(given.jar_cache_dir or JavaJarServer.JAR_CACHE, os.path.basename(jar))
-    if (
-        os.path.exists(jar) or os.path.exists(kept) or refuse_address(jar)
-    ):  # Beam's own file systems read the last
-        return
-    try:
-        answer_of(jar, {}, ANSWERS_WITHIN).close()
-    except (MissingFileError, FetchError, CutError) as error:
-        said = "the server has no such file" if isinstance(error, MissingFileError) else str(error)
+    if os.path.exists(jar) or os.path.exists(kept) or not re.match("https?://", jar):
+        return  # of other addresses Beam's own file systems know
+    answer = _asked("HEAD", jar)
+    if isinstance(answer, str) or answer.status >= 400:
+        said = answer if isinstance(answer, str) else f"the server answers {answer.status}"
         yield EngineFault(
-            name, f"the job server's jar cannot be fetched from {jar} ({said.partition('; ')[0]})",
+            name, f"the job server's jar cannot be fetched from {jar} ({said})",
             f"put it at {kept}, give its path with {name}, or give the --job_endpoint of a job server that runs",
         )  # fmt: skip
+
+
+def _asked(method: str, url: str) -> Answer | str:
+    """The answer, or why there is none."""
+    try:
+        return Client(ANSWERS_WITHIN, redirects=3, most=_LONGEST_ANSWER).send(method, url)
+    except requests.exceptions.Timeout:
+        return f"no answer within {ANSWERS_WITHIN:g} s"
+    except requests.exceptions.SSLError as error:
+        return str(error).splitlines()[0][:200]
+    except requests.exceptions.ConnectionError:
+        return "no server answers there"
+    except requests.RequestException as error:
+        return str(error).splitlines()[0][:200]
 
 
 def _of_flink(options: PipelineOptions) -> Iterator[EngineFault]:
@@ -175,24 +186,19 @@ def _of_flink(options: PipelineOptions) -> Iterator[EngineFault]:
     from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
     flink = options.view_as(FlinkRunnerOptions)
-    master = (
-        flink.flink_master if re.match("https?://", flink.flink_master) else f"http://{flink.flink_master}"
-    )
-    where = f"--flink_master={flink.flink_master}"
-    try:
-        with contextlib.closing(answer_of(f"{master}/overview", {}, ANSWERS_WITHIN)) as answer:
-            said = json.loads(answer.read(_LONGEST_ANSWER))
-        version, managers, slots = said["flink-version"], said["taskmanagers"], said["slots-total"]
-    except (CutError, FetchError) as error:
-        why = str(error).partition("; use a mirror")[0]
-        yield EngineFault(
-            where, why, "start the cluster, or give the address of its REST service, as HOST:8081"
-        )
+    given = flink.flink_master.strip()
+    master = given if re.match("https?://", given) else f"http://{given}"
+    where = f"--flink_master={given}"
+    remedy = "give the address of its REST service, as HOST:8081"
+    answer = _asked("GET", f"{master}/overview")
+    if isinstance(answer, str):
+        yield EngineFault(where, answer, f"start the cluster, or {remedy}")
         return
-    except (OSError, ValueError, KeyError, TypeError):
-        yield EngineFault(
-            where, "what answers there is no Flink", "give the address of its REST service, as HOST:8081"
-        )
+    try:
+        said = answer.json()
+        version, managers, slots = said["flink-version"], said["taskmanagers"], said["slots-total"]
+    except (ValueError, KeyError, TypeError):
+        yield EngineFault(where, "what answers there is no Flink", remedy)
         return
     if not str(version).startswith(f"{flink.flink_version}."):
         yield EngineFault(

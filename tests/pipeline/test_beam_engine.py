@@ -151,7 +151,9 @@ def test_no_cluster_where_the_master_should_be(tmp_path: Path, nobody: str) -> N
     (fault,) = faults(
         "--runner=FlinkRunner", f"--flink_master={nobody}", f"--flink_job_server_jar={jar}", *common
     )
-    assert fault.fatal and fault.where == f"--flink_master={nobody}" and "Connection refused" in fault.cause
+    assert (
+        fault.fatal and fault.where == f"--flink_master={nobody}" and fault.cause == "no server answers there"
+    )
     url = f"spark://{nobody},{nobody}"
     (fault,) = faults(
         "--runner=SparkRunner", f"--spark_master_url={url}", f"--spark_job_server_jar={jar}", *common
