@@ -6,7 +6,9 @@ INSTALLED := $(VENV)/.installed-$(shell cat $(LOCKS) | cksum | cut -d' ' -f1)
 # LINE=2.15 or LINE=2.21 chooses the line of versions; without it an environment stays with the one it has.
 STAMP := $(INSTALLED)$(LINE:%=-%)
 
-.PHONY: setup demo check test test-full test-pythons test-current test-cluster lint docs lock audit sbom dependencies clean
+ENGINES := build/engines
+
+.PHONY: setup demo check test test-full test-pythons test-current test-cluster test-engines lint docs lock audit sbom dependencies clean
 
 setup: $(STAMP)
 
@@ -29,6 +31,23 @@ test-full: setup
 # Runs in the pods of a real Kubernetes and a real Kubeflow Pipelines on this machine; tests/cluster says what it needs.
 test-cluster: setup
 	KFP_SOURCE=$(KFP_SOURCE) $(PY) -m pytest -m full tests/cluster
+
+# Beam's steps on a job server with workers of its own, and what a run says of a real Flink and a real Spark; prints the
+# table of docs/measurements/beam_engines.md. Needs Go, Java and Maven. The job server is Beam's own, of the locked
+# version; HARES_JOB_ENDPOINT=HOST:PORT names another that runs already, as Flink's or Spark's.
+test-engines: setup $(ENGINES)/prism $(ENGINES)/.fetched
+	$(PY) -m pytest -m full tests/pipeline/test_engines.py -rP
+
+$(ENGINES)/prism: requirements.lock
+	mkdir -p $(ENGINES)
+	GOBIN=$(CURDIR)/$(ENGINES) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(shell sed -n 's/^apache-beam==\([^ ]*\).*/\1/p' requirements.lock)
+	touch $@
+
+$(ENGINES)/.fetched: tests/engines/pom.xml
+	rm -rf $(ENGINES)/flink $(ENGINES)/spark
+	for engine in flink spark; do mvn --batch-mode --quiet --file $< --activate-profiles $$engine \
+	  dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(CURDIR)/$(ENGINES)/$$engine || exit 1; done
+	touch $@
 
 # The benchmark alone, in a fresh environment of every Python that it supports and this machine has; and of one, beside
 # the libraries that encoders come in.

@@ -69,10 +69,11 @@ def checked_beam_args(
         _require_dask()
         others = [arg for arg in args if arg.partition("=")[0] != "--runner"]
         args = (f"--runner={DASK_RUNNER}", *others)
-    parser = _parser(name)
-    unknown = parser.parse_known_args(list(args))[1]
-    if unknown and name != "PortableRunner":
-        raise SettingError(f"beam_args: {name} does not know {unknown[0]!r}{_hint(unknown[0], parser)}")
+    if name != "PortableRunner":  # whose job server may know others: `pipeline.beam_engine` asks it
+        for flag, hint in unknown_flags(args, name):
+            raise SettingError(f"beam_args: {name} does not know {flag!r}{hint}")
+    else:
+        _parser(name).parse_known_args(list(args))
     check_from_a_file(own, cluster)  # before Beam's validator, which unpickles one of its flags
     options = PipelineOptions(list(args))
     try:
@@ -88,6 +89,25 @@ def checked_beam_args(
         raise SettingError(f"beam_args: {'; '.join(errors)}")
     _require_image(options, name)
     return args
+
+
+def unknown_flags(args: Sequence[str], runner: str, more: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Flags that neither Beam nor the runner knows, each with a hint at the one that may be meant, or "".
+
+    Args:
+        args: flags, each with its value in one text.
+        runner: the runner's name.
+        more: names of options that its job server knows.
+
+    Raises:
+        SettingError: a flag's value is of the wrong kind.
+    """
+    from workarounds.beam import flags_of
+
+    parser = _parser(runner)
+    for flag in {f"--{name}" for name in more}.difference(flags_of(parser)):
+        parser.add_argument(flag, nargs="?")
+    return [(flag, _hint(flag, parser)) for flag in parser.parse_known_args(list(args))[1]]
 
 
 def by_step(args: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -165,7 +185,7 @@ def _require_place(options: PipelineOptions, validator: PipelineOptionsValidator
 def _require_image(options: PipelineOptions, runner: str) -> None:
     from apache_beam.options.pipeline_options import PortableOptions, WorkerOptions
 
-    if runner not in REMOTE or _workers_are_here(options, runner):
+    if runner not in REMOTE or workers_are_here(options, runner):
         return
     portable = options.view_as(PortableOptions)
     kind = (portable.environment_type or "").upper()
@@ -178,7 +198,7 @@ def _require_image(options: PipelineOptions, runner: str) -> None:
         )
 
 
-def _workers_are_here(options: PipelineOptions, runner: str) -> bool:
+def workers_are_here(options: PipelineOptions, runner: str) -> bool:
     """Whether Beam would start its own Flink or Spark on this machine, whose workers share this Python."""
     from apache_beam.options.pipeline_options import FlinkRunnerOptions, SparkRunnerOptions
     from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES

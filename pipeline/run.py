@@ -18,6 +18,7 @@ import tensorflow as tf
 from hares.buckets import Place
 from hares.interruption import Interruptible
 from hares.report.runs import REPORT_FILE
+from pipeline.beam_engine import require_engine
 from pipeline.config import PipelineConfig
 from pipeline.identity import IDENTITY_FILE
 from pipeline.lineage.connection import StoreAddress, sqlite_config, store_address
@@ -61,10 +62,12 @@ def prepare(
         in_image: as `resolve` takes it.
 
     Raises:
-        SettingError: as `resolve` does; or the run is local, and cannot read the baseline.
+        SettingError: as `resolve` does; or the run is local, and cannot read the baseline or reach Beam's engine.
         StoreUnreachableError: the store's server does not answer or refuses us.
         IdentityError: the workspace's identity cannot be read.
     """
+    if not in_image:
+        require_engine(config.beam_args)
     address = address or own_store(workspace.resolve())
     settle_if_moved(workspace, address)
     start = Path(config.pretraining.warm_start)  # a workspace, perhaps, which was moved as well

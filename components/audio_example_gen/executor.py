@@ -20,7 +20,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.artifacts import MANIFEST_FILE, REJECTED_FILE
-from components.beam_runner import listing_slices, run_and_release
+from components.beam_runner import builder, listing_slices, run_and_release
 from components.provenance import record_outputs
 from hares import tfds_source
 from hares.atomic_files import remove_unfinished, write_atomically
@@ -109,6 +109,12 @@ class _IngestShard(beam.DoFn):
         self._examples_uri = examples_uri
         self._manifest_uri = manifest_uri
         self._limits = limits
+        self._builder = builder(__name__, *(f"hares.tasks.{name}" for name in sources), decodes=True)
+
+    def setup(self) -> None:
+        """Raises where the worker would read or compute something else, or nothing: its clips would all be rejected."""
+        self._builder.require_same()
+        _require_folders(self._sources)
 
     def process(self, element: tuple[tuple[str, int], Iterable[Entry]]) -> None:
         (split, shard), entries = element
@@ -158,6 +164,7 @@ def _keyed_entries(
 ) -> Iterator[tuple[tuple[str, int], Entry]]:
     """The entries of one slice of the shards; every slice lists everything and keeps its own."""
     sources, splits, part = request
+    _require_folders(sources)
     for item in list_entries(sources, splits):
         if isinstance(item, Entry):
             clip: Clip = item.clip

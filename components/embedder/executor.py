@@ -21,7 +21,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.beam_runner import run_and_release
+from components.beam_runner import builder, run_and_release
 from components.model_layout import untrained_model_dir
 from components.provenance import record_outputs
 from hares.adapters.saved_model import signature_encoder
@@ -85,8 +85,10 @@ class _EmbedShard(beam.DoFn):
         self._folder = folder
         self._task = task
         self._protocol = protocol
+        self._builder = builder(__name__, f"hares.tasks.{task}")
 
     def setup(self) -> None:
+        self._builder.require_same()
         self._encode = saved_model_encoder(self._model_path)
         self._settings = from_json(ProtocolSettings, self._protocol)
 

@@ -28,6 +28,7 @@ pytest.importorskip("tfx")
 import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import standard_artifacts
 
@@ -168,6 +169,14 @@ def test_beams_own_worker_processes_write_the_same_bytes(
     shared_corpus: Path, projection: Path, in_memory: Any, tmp_path: Path
 ) -> None:
     args = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
+    assert run_steps("tut18", shared_corpus, projection, tmp_path / "out", args) == in_memory("tut18")
+
+
+def test_bundles_done_again_leave_the_same_bytes(
+    shared_corpus: Path, projection: Path, in_memory: Any, tmp_path: Path
+) -> None:
+    """Flink starts a job's tasks again when a task manager is lost, and Spark those of a lost executor."""
+    args = [f"--runner={FnApiRunner.__module__}.FnApiRunner", "--direct_runner_bundle_repeat=2"]
     assert run_steps("tut18", shared_corpus, projection, tmp_path / "out", args) == in_memory("tut18")
 
 

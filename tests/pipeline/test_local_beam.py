@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apache_beam as beam
+import grpc
 import pytest
+from apache_beam.portability.api import beam_job_api_pb2 as jobs
+from apache_beam.portability.api import beam_job_api_pb2_grpc
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.local_job_service import LocalJobServicer
 from tfx.dsl.components.base import base_beam_executor
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import executable_spec_pb2
 from tfx.types import standard_artifacts
 
-from pipeline.local_beam import LocalBeamOperator, in_process
+from pipeline.local_beam import EnginePipeline, LocalBeamOperator, in_process
 
 pytestmark = pytest.mark.slow
 
@@ -73,3 +82,50 @@ def test_a_step_runs_in_this_process_and_leaves_no_temporary_file(tmp_path, monk
 )
 def test_flags_that_name_another_runner_are_left_to_it(flags, here) -> None:
     assert in_process(flags) is here
+
+
+@pytest.fixture
+def job_server() -> Iterator[tuple[LocalJobServicer, str]]:
+    server = LocalJobServicer()
+    port = server.start_grpc_server()
+    yield server, f"localhost:{port}"
+    server.stop()
+
+
+def waits_on(endpoint: str, end: Path, disturb: Callable[[], object]) -> None:
+    """A job that lasts until the file is there; disturbed once it runs."""
+
+    def wait(element: int) -> None:
+        while not end.exists():
+            time.sleep(0.05)
+
+    def once_it_runs() -> None:
+        while [state for state in states(endpoint) if state == "RUNNING"] != ["RUNNING"]:
+            time.sleep(0.05)
+        disturb()
+
+    flags = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", "--environment_type=LOOPBACK"]
+    with EnginePipeline(argv=flags) as pipeline:
+        _ = pipeline | beam.Create([1]) | beam.Map(wait)
+        threading.Thread(target=once_it_runs, daemon=True).start()
+
+
+def states(endpoint: str) -> list[str]:
+    with grpc.insecure_channel(endpoint) as channel:
+        service = beam_job_api_pb2_grpc.JobServiceStub(channel)
+        return [jobs.JobState.Enum.Name(job.state) for job in service.GetJobs(jobs.GetJobsRequest()).job_info]
+
+
+def test_an_interrupted_step_leaves_no_job_behind(job_server, tmp_path) -> None:
+    endpoint = job_server[1]
+    with pytest.raises(KeyboardInterrupt):
+        waits_on(endpoint, tmp_path / "end", lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert states(endpoint) in (["CANCELLING"], ["CANCELLED"])
+    (tmp_path / "end").touch()
+
+
+def test_a_job_server_that_is_lost_is_named_as_the_cause(job_server, tmp_path) -> None:
+    server, endpoint = job_server
+    with pytest.raises(RuntimeError, match="Beam's job server stopped answering"):
+        waits_on(endpoint, tmp_path / "end", lambda: server.stop(0))
+    (tmp_path / "end").touch()

@@ -97,8 +97,10 @@ ALLOWED = {
         "kubeflow/image/fetch.py": "the image's build: two files, by digest, before anything of ours is installed",
         "kubeflow/vertex/api.py": "Google's clients of Vertex AI",
         "kubeflow/ways_in.py": "whether a client certificate fits its key; opens no connection",
+        "pipeline/beam_engine.py": "whether the engine that flags for Beam name answers; sends only the question",
         "pipeline/http.py": "every HTTP request of ours",
         "pipeline/lineage/importing/rest.py": "Google's credentials of this machine",
+        "pipeline/local_beam.py": "the class of gRPC's errors; opens no connection",
     },
     "file": {
         "cli/commands/schedule.py": "a compiled file in a temporary folder",

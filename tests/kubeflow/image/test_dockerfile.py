@@ -174,7 +174,10 @@ def test_a_package_stays_only_if_a_requirement_reaches_it() -> None:
     )
     pins = runtime_pins(lock, 'INSTALL_REQUIRES = ["A>=1"]\nPIPELINE = []\nBUCKETS = []\nDEV = ["c", "d"]\n')
     assert [(pin.name, pin.version) for pin in pins] == [("a", "1"), ("b", "2"), ("c", "3")]
-    elsewhere = "INSTALL_REQUIRES = ['a; python_version < \"3.99\"']\nBUCKETS = []\nPIPELINE = ['z; sys_platform == \"beos\"']\n"
+    elsewhere = (
+        "INSTALL_REQUIRES = ['a; python_version < \"3.99\"']\n"
+        "BUCKETS = []\nPIPELINE = ['z; sys_platform == \"beos\"']\n"
+    )
     assert [pin.name for pin in runtime_pins(lock, elsewhere)] == ["a", "b", "c"]
     with pytest.raises(ValueError, match="requires z"):
         runtime_pins(lock, 'INSTALL_REQUIRES = []\nBUCKETS = []\nPIPELINE = ["z"]\n')
