@@ -284,6 +284,14 @@ def test_without_credentials_it_says_where_they_go(s3_server, found, monkeypatch
         place(s3_server.address("x")).is_dir()
 
 
+def test_what_is_there_instead_is_said_without_listing_it_all(server, prefix, between):
+    for name in ("corpora/ESC-50-master/a.wav", "corpora/nsynth/b.wav"):
+        server.put(f"{prefix}/{name}", b"")
+    (check,) = check_corpus(place(server.address(f"{prefix}/corpora")), tasks=["esc50"])
+    assert not check.found and "the folder holds ESC-50-master, nsynth" in str(check.error)
+    assert len(between.seen) == 2 and "delimiter" in between.seen[1][1]
+
+
 def test_a_bucket_or_folder_that_is_not_there_is_no_folder(server, prefix):
     assert not place(server.address(prefix)).is_dir()
     assert not place(f"{server.scheme}://no-such-bucket/x").is_dir()
