@@ -222,7 +222,10 @@ def is_archive(name: str) -> bool:
 def what_is_there(root: Place) -> str:
     """The first few names in a folder, for a message; archives first."""
     try:
-        names = sorted(names_in(root), key=lambda name: not is_archive(name))
+        # Of a bucket nothing is listed for a message: its folders are what one request gives.
+        shallow = isinstance(root, BucketPath) and not root.is_listed
+        found = [child.name for child in root.iterdir()] if shallow else names_in(root)
+        names = sorted(found, key=lambda name: not is_archive(name))
     except OSError as error:
         return f"the folder cannot be listed ({error.strerror})"
     if not names:

@@ -53,7 +53,9 @@ class GoogleStorage:
                 try:
                     page, token = self._page(bucket, prefix, "/" if one_level else None, most, token)
                 except NotFound:
-                    return
+                    if token is None:
+                        return
+                    raise
             yield page
             if token is None:
                 return

@@ -37,6 +37,10 @@ class _Tree:
             self._listing = Listing(client(self.scheme), self.bucket, self.prefix)
         return self._listing
 
+    @property
+    def is_listed(self) -> bool:
+        return self._listing is not None
+
     def is_there(self) -> bool:
         if self._listing is not None:
             return self._listing.has_folder("")
@@ -143,6 +147,11 @@ class BucketPath:
     def resolve(self) -> BucketPath:
         """Itself: an address is the same everywhere."""
         return self
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether what is below it has been listed already."""
+        return self._tree.is_listed
 
     def listed(self, below: str = "") -> Listed | None:
         """What the bucket lists for an object, None where it lists none."""

@@ -77,7 +77,7 @@ class S3:
                 try:
                     answer = self._patiently(partial(self._client.list_objects_v2, **asked))
                 except ClientError as error:
-                    if _code(error) == "NoSuchBucket":
+                    if _code(error) == "NoSuchBucket" and "ContinuationToken" not in asked:
                         return
                     raise
             yield Page(

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 
 from hares.adapters import FrozenEncoder, load_adapter
+from hares.buckets.copies import Copies
 from hares.decoding import decoder_versions
 from hares.embedding.cache import EmbeddingCache, crop_policy, front_end, hashed, shard_data
 from hares.embedding.task_embeddings import TaskEmbeddings
@@ -53,7 +54,9 @@ def keys(
     cache = EmbeddingCache(root / "cache", dtype)
     policy = crop_policy(load_task(task), split, settings)
     return {
-        name: cache.key(encoder.digest, front_end(encoder), policy, shard_data(hashed(entries, root)))
+        name: cache.key(
+            encoder.digest, front_end(encoder), policy, shard_data(hashed(entries, root, Copies()))
+        )
         for name, entries in shards.items()
     }
 

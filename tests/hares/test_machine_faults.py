@@ -319,14 +319,14 @@ def _close_decoders() -> None:
 def test_an_index_that_one_may_not_read_ends_the_listing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = esc50(tmp_path)
+    root, opened = esc50(tmp_path), Path.open
 
-    def refuse(path: object, *arguments: object, **named: object) -> object:
+    def refuse(path: Path, *arguments: object, **named: object) -> object:
         if str(path).endswith("esc50.csv"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return open(path, *arguments, **named)  # type: ignore[call-overload]
+        return opened(path, *arguments, **named)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("hares.tasks._rows.open", refuse, raising=False)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(MachineError, match=r"esc50\.csv"):
         list(entries_of(root))
     (check,) = check_corpus(None, {"esc50": root}, ["esc50"])

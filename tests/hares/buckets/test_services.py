@@ -17,7 +17,7 @@ import soundfile
 
 from hares.adapters import load_adapter
 from hares.api import evaluate
-from hares.buckets import BucketError, gs, place, s3
+from hares.buckets import BucketError, client, gs, place, s3
 from hares.corpus import check_corpus
 from hares.decoding import Limits
 from hares.decoding.process import pool
@@ -282,6 +282,24 @@ def test_without_credentials_it_says_where_they_go(s3_server, found, monkeypatch
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(BucketError, match=r"no credentials.*AWS_PROFILE"):
         place(s3_server.address("x")).is_dir()
+
+
+def test_a_bucket_that_goes_in_the_middle_of_its_listing_is_no_shorter_one(server, clips, between):
+    said = {"s3": ERROR % b"NoSuchBucket", "gs": b'{"error": {"code": 404, "message": "Not Found"}}'}
+    count = iter(range(10_000))
+    between.fault = lambda method, path: Fault(404, said[server.scheme]) if next(count) == 2 else None
+    service = client.client(server.scheme)
+    bucket, _, prefix = clips.removeprefix(f"{server.scheme}://").partition("/")
+    with pytest.raises(BucketError, match=f"^{server.scheme}://{bucket}/{prefix}"):
+        list(service.pages(bucket, f"{prefix}/", most=10))
+
+
+def test_what_is_there_instead_is_said_without_listing_it_all(server, prefix, between):
+    for name in ("corpora/ESC-50-master/a.wav", "corpora/nsynth/b.wav"):
+        server.put(f"{prefix}/{name}", b"")
+    (check,) = check_corpus(place(server.address(f"{prefix}/corpora")), tasks=["esc50"])
+    assert not check.found and "the folder holds ESC-50-master, nsynth" in str(check.error)
+    assert len(between.seen) == 2 and "delimiter" in between.seen[1][1]
 
 
 def test_a_bucket_or_folder_that_is_not_there_is_no_folder(server, prefix):
