@@ -24,6 +24,7 @@ from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner
 from kubeflow.cluster_file import ClusterConfig, step_kind
 from kubeflow.compiled.executor_input import ACCELERATOR_FLAG, SYSTEM_TYPES, as_address, as_path
 from kubeflow.compiled.file import compiled_text, parameter_defaults, with_argo_names
+from kubeflow.kfp.argo_template import fit_templates
 from kubeflow.kfp.report_import import with_baseline_import
 from kubeflow.kfp.volume_import import with_volume_imports
 from pipeline.lineage.record import RECORDED
@@ -87,7 +88,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
 
     Raises:
         ValueError: the graph has a resolver, which open-source Kubeflow does not execute.
-        SettingError: the baseline or the model to start from is where no step of the cluster sees it.
+        SettingError: the baseline or the model to start from is where no step of the cluster sees it, or Argo could
+            not start a step.
     """
     done = copy.deepcopy(dict(job))
     spec = done["pipelineSpec"]
@@ -131,6 +133,8 @@ def complete(job: Mapping[str, Any], cluster: ClusterConfig, facts: Mapping[str,
                 continue  # the node of the window joins what others ingested, and has no such parameter
             _make_parameter(spec, step, key, key if kind == "evaluator" else f"{step}_{key}")
     _use_system_types(spec)
+    if cluster.target == "kubeflow":
+        fit_templates(spec, cluster.pipeline_root)
     done["labels"] = {
         **{key: _label(value) for key, value in done.get("labels", {}).items()},
         **labels,

@@ -17,6 +17,7 @@ below backend/src/v2.
 - A field that `ExecutorOutput` lacks, in the output file, fails the step (component/launcher_v2.go,
   getExecutorOutputFile).
 - Files are uploaded, folders are not: an empty one is gone (objectstore/object_store.go, UploadBlob).
+- A pod that would be told too much does not begin (`kubeflow.kfp.argo_template`; Argo up to 3.5).
 - A driver in the file (`lifecycle.preCacheCheck`) is never run: nothing reads it.
 """
 
@@ -31,6 +32,7 @@ from typing import Any
 
 from kubeflow.compiled.executor_input import EXECUTOR_LOGS
 from kubeflow.compiled.file import CompiledStep
+from kubeflow.kfp.argo_template import LIMIT, template_bytes
 
 OUTPUT_FILE = "output_metadata.json"
 _SESSION = '{"Provider":"minio","Params":{"bucketName":"bucket","fromEnv":"false"}}'
@@ -55,8 +57,8 @@ def handed_over(step: CompiledStep, inputs: Mapping[str, Any], run: Path) -> dic
         run: folder that stands for the bucket.
 
     Raises:
-        RefusedByKubeflowError: a parameter is missing or has the wrong type, an input is in no bucket, or the step has
-            a driver.
+        RefusedByKubeflowError: a parameter is missing or has the wrong type, an input is in no bucket, its pod would be
+            told too much, or the step has a driver.
     """
     if step.container and "preCacheCheck" in step.container.get("lifecycle", {}):
         raise RefusedByKubeflowError("it has a driver, which Kubeflow never runs; only Vertex does")
@@ -72,7 +74,11 @@ def handed_over(step: CompiledStep, inputs: Mapping[str, Any], run: Path) -> dic
         key: {"artifacts": [_from_store(key, one, run) for one in entry["artifacts"]]}
         for key, entry in inputs["artifacts"].items()
     }
-    return without_empty({"artifacts": artifacts, "parameterValues": values})
+    given = without_empty({"artifacts": artifacts, "parameterValues": values})
+    told = template_bytes({"inputs": given}, step.component, (step.container or {}).get("args", []))
+    if told > LIMIT:
+        raise RefusedByKubeflowError(f"its pod would be told {told} bytes, and Argo can hand over {LIMIT}")
+    return given
 
 
 def planned_outputs(step: CompiledStep, folder: Path, log: Path) -> dict[str, Any]:
