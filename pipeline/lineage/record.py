@@ -330,7 +330,8 @@ def recorded_of(run: pb.Context) -> dict[str, Any]:
     values = {
         name: getattr(value, value.WhichOneof("value")) for name, value in run.custom_properties.items()
     }
-    return {**values, **json.loads(values.pop(FACTS, "{}"))}
+    packed = json.loads(values.pop(FACTS, "{}"))
+    return {**values, **packed}
 
 
 def properties_of_facts(facts: Mapping[str, str | int | float]) -> dict[str, str | int | float]:

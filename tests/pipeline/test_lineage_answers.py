@@ -171,6 +171,16 @@ def test_targets_by_id_folder_file_in_it_and_pushed_copy(store: MetadataStore, i
             find_target(store, wrong)
 
 
+def test_a_pushed_copy_is_found_whatever_its_path_and_the_newest_of_two() -> None:
+    writer = StoreWriter()
+    for served in ("/it's/served", '/a "b"', r"/back\slash", "/twice", "/twice"):
+        last = writer.artifact("PushedModel", f"/pushed{served}", pushed=1, pushed_destination=served)
+        assert find_target(writer.store, f"{served}/variables/variables.index").artifact.id == last
+    writer.artifact("PushedModel", "/not pushed", pushed=0, pushed_destination="/never")
+    with pytest.raises(LookupError):
+        find_target(writer.store, "/never")
+
+
 def test_impact_of_a_file_is_all_that_it_and_its_copies_made(
     store: MetadataStore, ids: dict[str, int], tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ from pipeline.lineage.check import check, mend
 from pipeline.lineage.connection import sqlite_config
 from pipeline.lineage.graph import downstream, upstream
 from pipeline.lineage.migrate import migrate
-from pipeline.lineage.record import process_state, this_process
+from pipeline.lineage.record import process_state, properties_of_facts, recorded_of, this_process
 from pipeline.lineage.runs import find_run
 from pipeline.workspace import Workspace
 
@@ -161,12 +161,14 @@ def test_a_migrated_store_answers_as_the_first(writer: StoreWriter) -> None:
     assert len(target.get_artifacts()) == done.artifacts + 1
 
 
-def test_ids_in_properties_are_mapped_and_a_cut_migration_goes_on() -> None:
+@pytest.mark.parametrize("packed", [True, False], ids=["facts", "earlier version"])
+def test_ids_in_properties_are_mapped_and_a_cut_migration_goes_on(packed: bool) -> None:
     writer = StoreWriter()
     model = writer.artifact("Model", "/model")
     report = writer.artifact("components.ProbeReport", "/report")
     blessing = writer.artifact("ModelBlessing", "/blessing", current_model_id=model)
-    writer.context("pipeline_run", "run1", status="complete", end="x", report_id=str(report))
+    facts = {"status": "complete", "end": "x", "report_id": str(report)}
+    writer.context("pipeline_run", "run1", **(properties_of_facts(facts) if packed else facts))
     writer.step("run1", "evaluator", [("model", model)], [("report", report), ("blessing", blessing)])
     target = memory_store()
     StoreWriter(target).artifact("Model", "/another")
@@ -187,5 +189,5 @@ def test_ids_in_properties_are_mapped_and_a_cut_migration_goes_on() -> None:
     by_uri = {artifact.uri: artifact for artifact in target.get_artifacts()}
     assert by_uri["/blessing"].custom_properties["current_model_id"].int_value == by_uri["/model"].id != model
     run = target.get_context_by_type_and_name("pipeline_run", "run1")
-    assert run.custom_properties["report_id"].string_value == str(by_uri["/report"].id)
+    assert recorded_of(run) == {**facts, "report_id": str(by_uri["/report"].id)} != facts
     assert {a.uri for a in target.get_artifacts_by_context(run.id)} == {"/model", "/report", "/blessing"}

@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_service_pb2 as service
 from kits.database_servers import KINDS, database_server
 from kits.three_steps import SilentObserver, three_steps
 from pipeline.lineage.connection import StoreAddress, store_address
+from pipeline.lineage.graph import NODE, RUN
 from pipeline.lineage.record import RunFacts
 from pipeline.local_runner import Outcome, StepFailedError, StepResult, run_locally
 from workarounds.ml_metadata import BACKSLASH, pages, replace_in
@@ -113,14 +114,19 @@ class LosesItsInput(SilentObserver):
 
 
 def test_a_step_without_its_inputs_is_no_lost_store(address: StoreAddress, tmp_path: Path) -> None:
-    """What TFX records of it is full of backslashes."""
+    """What TFX records of it is full of backslashes. Each execution names its run and node, and TFX asks no filter."""
     observer = LosesItsInput(address)
-    with pytest.raises(StepFailedError, match="step train failed: its inputs could not be resolved"):
+    with pytest.raises(
+        StepFailedError, match="step train failed: its inputs could not be resolved"
+    ) as raised:
         run_locally(three_steps(tmp_path, "p"), observer, FACTS, address)
     assert [result.outcome for result in observer.results] == [Outcome.RAN, Outcome.FAILED]
     (failed,) = [e for e in address.open().get_executions() if e.last_known_state == pb.Execution.FAILED]
     told = json.loads(failed.custom_properties["__execution_result__"].string_value)
     assert told["resultMessage"].startswith("Traceback (most recent call last):\n")
+    own = [e for e in address.open().get_executions() if RUN in e.custom_properties]
+    named = [(e.custom_properties[RUN].string_value, e.custom_properties[NODE].string_value) for e in own]
+    assert named == [(raised.value.run_id, "ingest"), (raised.value.run_id, "train")]
 
 
 def test_only_strings_that_have_it_are_touched() -> None:
