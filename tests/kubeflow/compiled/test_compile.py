@@ -265,6 +265,11 @@ def test_nothing_is_left_to_resolve(text: str, target: str) -> None:
     parameters = {
         name: entry["defaultValue"] for name, entry in spec["root"]["inputDefinitions"]["parameters"].items()
     }
+    carried = json.loads(parameters.pop("recorded", "{}"))
+    assert ("config" in carried) == (target == "kubeflow")
+    if carried:
+        assert carried.pop("config")["name"] == "hares-golden" and carried == RECORDED
+        assert not re.search("componentInputParameter: [\"']?recorded", text), "no step's cache key has it"
     assert parameters == {
         "baseline": f"{WORKSPACES[target]}/artifacts/evaluator/report/7",
         "run_key": "RUN-KEY",
