@@ -42,7 +42,7 @@ _LANGUAGE = "zxx-Zxxx"  # no language
 _FEATURES = {"array": datasets.Sequence(datasets.Value("float32")), "sampling_rate": datasets.Value("int64")}
 
 
-class HaresEncoder(AbsEncoder):  # type: ignore[misc]
+class HaresEncoder(AbsEncoder):
     """An encoder of ours with mteb's interface; `model_of` makes it."""
 
     def __init__(

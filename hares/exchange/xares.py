@@ -23,7 +23,7 @@ from hares.task import SAMPLE_RATE
 WINDOW, HOP = SAMPLE_RATE, SAMPLE_RATE // 2
 
 
-class HaresEncoder(torch.nn.Module):  # type: ignore[misc]
+class HaresEncoder(torch.nn.Module):
     """An encoder of ours with X-ARES' interface.
 
     Attributes:
