@@ -245,7 +245,7 @@ def test_wav2vec_2_is_the_same_by_transformers_and_by_our_import(frameworks: Pat
     imported = (
         "import-weights",
         "--encoder",
-        "wav2vec2",
+        "wav2vec2_base",
         "--from",
         model / "model.safetensors",
         "--output",
