@@ -289,6 +289,7 @@ def test_an_export_enters_hear_s_kit(hear_kit: Path, tmp_path: Path) -> None:
                 "embedding_type": "scene",
                 "splits": ["train"],
                 "prediction_type": "multiclass",
+                "sample_duration": 1.0,
             }
         )
     )
