@@ -138,11 +138,11 @@ def test_our_encoder_is_one_of_x_ares(corpus: Path, tmp_path: Path) -> None:
                 archive.add(tmp_path / "label.json", f"{split}{number}.json")
     (home / ".audio_tar_ready").touch()
     config = TaskConfig(
-        name="tones", encoder=encoder, env_root=tmp_path / "env", output_dim=3, num_encoder_workers=0, epochs=20,
-        label_processor=lambda row: row["label"],
+        name="tones", encoder=encoder, env_root=tmp_path / "env", output_dim=3, num_encoder_workers=0, epochs=40,
+        batch_size_train=2, label_processor=lambda row: row["label"],
     )  # fmt: skip
     (home / config.xares_settings.audio_ready_filename).touch()
     task = XaresTask(config)
     task.make_encoded_tar()
-    score, clips = task.run_mlp()
-    assert clips == len(files[1::2]) and score > 0.9
+    score, _ = task.run_mlp()
+    assert score > 0.9, "a third by chance"
