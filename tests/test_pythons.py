@@ -246,7 +246,7 @@ def test_wav2vec_2_is_the_same_by_transformers_and_by_our_import(frameworks: Pat
     imported = (
         "import-weights",
         "--encoder",
-        "wav2vec2",
+        "wav2vec2_base",
         "--from",
         model / "model.safetensors",
         "--output",
@@ -290,6 +290,7 @@ def test_an_export_enters_hear_s_kit(hear_kit: Path, tmp_path: Path) -> None:
                 "embedding_type": "scene",
                 "splits": ["train"],
                 "prediction_type": "multiclass",
+                "sample_duration": 1.0,
             }
         )
     )

@@ -9,6 +9,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,12 @@ from hares.adapters import encode_crops, load_adapter
 from hares.preflight import check_encoder, synthetic_crops
 
 pytestmark = pytest.mark.slow
+
+
+def loaded(task: Any) -> Any:
+    """A task's clips, which mteb lets go of when it has evaluated them."""
+    task.load_data()
+    return task.dataset
 
 
 @pytest.fixture
@@ -82,7 +89,7 @@ def test_our_encoder_is_evaluated_by_mteb_on_our_tasks(corpus: Path) -> None:
     folds = scores["HaresEsc50"].scores["test"]
     assert sorted(fold["hf_subset"] for fold in folds) == ["fold1", "fold2", "fold3", "fold4", "fold5"]
     assert all(fold["accuracy"] == 1.0 for fold in folds)
-    esc50, commands = (task.dataset for task in tasks)
+    esc50, commands = map(loaded, tasks)
     assert {len(split) for fold in esc50.values() for split in fold.values()} == {2, 8}
     assert (len(commands["train"]), len(commands["test"])) == (15, 9), (
         "validation is left out, as by the paper"
@@ -102,7 +109,7 @@ def test_several_labels_and_slots_become_mteb_s(tmp_path: Path) -> None:
         "HaresFluentSpeechCommands",
     ]
     assert all(0 < result.get_score() <= 1 for result in found.task_results)
-    intents = set(np.asarray(tasks[1].dataset["train"]["label"]).tolist())
+    intents = set(np.asarray(loaded(tasks[1])["train"]["label"]).tolist())
     assert len(intents) > 2 and max(intents) < 6 * 14 * 4
 
 
@@ -131,11 +138,11 @@ def test_our_encoder_is_one_of_x_ares(corpus: Path, tmp_path: Path) -> None:
                 archive.add(tmp_path / "label.json", f"{split}{number}.json")
     (home / ".audio_tar_ready").touch()
     config = TaskConfig(
-        name="tones", encoder=encoder, env_root=tmp_path / "env", output_dim=3, num_encoder_workers=0, epochs=20,
-        label_processor=lambda row: row["label"],
+        name="tones", encoder=encoder, env_root=tmp_path / "env", output_dim=3, num_encoder_workers=0, epochs=40,
+        batch_size_train=2, label_processor=lambda row: row["label"],
     )  # fmt: skip
     (home / config.xares_settings.audio_ready_filename).touch()
     task = XaresTask(config)
     task.make_encoded_tar()
-    score, clips = task.run_mlp()
-    assert clips == len(files[1::2]) and score > 0.9
+    score, _ = task.run_mlp()
+    assert score > 0.9, "a third by chance"
