@@ -42,6 +42,7 @@ REPORT_TYPE = "components.ProbeReport"
 CONFIG_TYPE = "hares.Config"
 STUDY_TYPE = "hares.Study"
 UNKNOWN = "unknown"
+IMAGE_REVISION = "HARES_REVISION"  # set by the Dockerfile
 SCORE = "score/"  # prefix of the scores among a run's facts
 FACTS = "facts"  # property of a run's context: a JSON object
 RECORDED = "recorded"  # parameter of a compiled pipeline: what it brings of these facts, and its settings
@@ -171,12 +172,12 @@ def outcome_of(artifacts: list[pb.Artifact]) -> dict[str, str | int | float]:
 def revision_of(project: Path) -> tuple[str, str]:
     """The git revision of the code, and "yes" or "no" for a tree without changes and untracked files.
 
-    Both are "unknown" without git, or if no repository tracks the code, as when one merely encloses an installed
-    package.
+    Without git, or if no repository tracks the code, as when one merely encloses an installed package, the revision is
+    that of the image, and "unknown" outside one.
     """
     here = Path(__file__).resolve()
     if _git(project, "ls-files", "--error-unmatch", str(here)) is None:
-        return UNKNOWN, UNKNOWN
+        return os.environ.get(IMAGE_REVISION) or UNKNOWN, UNKNOWN
     revision = _git(project, "rev-parse", "HEAD")
     changes = _git(project, "status", "--porcelain")
     if revision is None or changes is None:

@@ -56,13 +56,18 @@ def test_a_clean_tree_a_changed_one_and_an_untracked_file(repository: Path) -> N
     assert revision_of(repository) == (head, "no")
 
 
-def test_a_repository_that_only_encloses_the_code_is_not_its_revision(repository: Path) -> None:
+def test_a_repository_that_only_encloses_the_code_is_not_its_revision(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an image, whose build was told, it is the image's."""
     (repository / ".gitignore").write_text("venv\n")
     installed = repository / "venv" / "record.py"
     installed.parent.mkdir()
     installed.write_text("# installed\n")
     record.__file__ = str(installed)  # the fixture puts it back
     assert revision_of(installed.parent) == ("unknown", "unknown")
+    monkeypatch.setenv("HARES_REVISION", "of-the-image")
+    assert revision_of(installed.parent) == ("of-the-image", "unknown")
 
 
 def test_without_git_the_revision_is_unknown(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
