@@ -254,7 +254,7 @@ class ServiceConfig:
 
     def without_own_files(self) -> ServiceConfig:
         """For a step, which lacks the submitter's files and programs."""
-        return replace(self, token_file="", ca_file="", token_command=())
+        return replace(self, token_file="", ca_file="", token_command=(), kubeconfig="")
 
 
 def open_service(target: str, cluster: Path) -> PipelineService:

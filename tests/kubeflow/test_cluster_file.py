@@ -165,7 +165,7 @@ def test_every_step_of_the_pipeline_has_a_kind() -> None:
     from kubeflow.cluster_file import step_kind
 
     ids = ("ingest_esc50", "ingest_pretraining_span_3", "base_model", "schema", "statistics", "transform", "trainer",
-           "embed_voxceleb1", "evaluator", "pusher")  # fmt: skip
+           "embed_voxceleb1", "evaluator", "pusher", "watch")  # fmt: skip
     assert {step_kind(name) for name in ids} == set(STEP_KINDS)
     with pytest.raises(ValueError, match="unknown kind"):
         step_kind("resolver_latest")
