@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,9 +25,12 @@ def command(as_json: bool) -> None:
     hares presets --json
     hares run --config simclr_resnet50 --corpus corpora --workspace W
     """
-    from pipeline.preset import load_preset, preset_names
+    from cli.quiet import logging_to
 
-    presets = [_described(load_preset(name)) for name in preset_names()]
+    with logging_to(Path(os.devnull)):  # TensorFlow 2.21 speaks on stderr when it is imported
+        from pipeline.preset import load_preset, preset_names
+
+        presets = [_described(load_preset(name)) for name in preset_names()]
     if as_json:
         click.echo(json.dumps(presets, indent=1, allow_nan=False))
     else:
