@@ -19,8 +19,13 @@ from kits.kfp_metadata import KfpRun, retraining
 from kits.lineage_stores import StoreWriter, memory_store, open_store
 from pipeline.lineage.connection import store_address
 from pipeline.lineage.importing.kubeflow import list_runs, read_run
-from pipeline.lineage.importing.recorded import ImportFailedError, properties_of_json, type_of_title
-from pipeline.lineage.importing.writer import Imported, write_run
+from pipeline.lineage.importing.recorded import (
+    ImportFailedError,
+    NothingToImportError,
+    properties_of_json,
+    type_of_title,
+)
+from pipeline.lineage.importing.writer import Imported, write_run, write_runs
 from pipeline.lineage.runs import config_of, find_run
 from pipeline.lineage.store import latest_blessed_model, latest_blessed_report
 from pipeline.lineage.targets import find_target
@@ -151,6 +156,22 @@ def test_the_latest_blessed_model_is_where_it_was_pushed(
     bring(store, there)
     assert latest_blessed_model(store, "hares") == ("/mnt/data/hares/pushed/7" if pushed else "")
     assert made.artifacts["trainer/model"].uri.startswith("minio://")
+
+
+def test_runs_that_are_not_ours_are_passed_over(cluster: tuple[MetadataStore, str]) -> None:
+    """A Kubeflow has other people's runs, a schedule's own, and those that have just been submitted."""
+    there, _ = cluster
+    for name, step in (("of-others", "say-hello"), ("of-a-schedule", "watch"), ("submitted", "")):
+        begun = KfpRun(there, name).begin()
+        if step:
+            begun.step(step, {}, {})
+    retraining(there, RUN)
+    store = memory_store()
+    assert list(write_runs(store, list_runs(there), lambda run: read_run(there, run))) == [RUN]
+    with pytest.raises(
+        NothingToImportError, match="--run of-others: no step of it is one of this pipeline's"
+    ):
+        write_runs(store, ["of-others"], lambda run: read_run(there, run), again=True)
 
 
 def test_a_run_that_goes_on_is_brought_up_to_date(cluster: tuple[MetadataStore, str]) -> None:

@@ -22,6 +22,24 @@ def check_store(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def check_recorded_runs(subject: Subject) -> Iterator[Finding]:
+    """Kubeflow's own ML Metadata answers, where the cluster file names it."""
+    service = subject.cluster.get("service")
+    there = service.get("metadata_store") if isinstance(service, Mapping) else ""
+    if subject.target != "kubeflow" or not isinstance(there, str) or not there:
+        return
+    from pipeline.lineage.connection import store_address
+
+    try:
+        with store_address(there, subject.workspace).asking() as store:
+            store.get_context_types()
+    except (ConnectionError, ValueError) as error:
+        yield Finding(
+            "store", Severity.FATAL, f"{subject.cluster_file}: service.metadata_store", str(error).splitlines()[0],
+            "`hares watch` reads from it what the runs made: see that metadata-grpc-service can be reached there",
+        )  # fmt: skip
+
+
 def check_settings(subject: Subject) -> Iterator[Finding]:
     """The settings are those of this pipeline's last run on this target."""
     if not subject.config:

@@ -38,6 +38,7 @@ from components.properties import CURRENT_MODEL
 from pipeline.lineage.importing.recorded import (
     NOT_RECORDED,
     ImportFailedError,
+    NothingToImportError,
     RecordedArtifact,
     RecordedContext,
     RecordedEvent,
@@ -62,6 +63,8 @@ _SESSION = "store_session_info"  # how Kubeflow's own pages reach the bucket
 _FOLDERS = {"/gcs/": "gs://", "/s3/": "s3://", "/minio/": "minio://"}
 _PATHS = (CURRENT_MODEL, "report")
 _DONE = ("COMPLETE", "CACHED")
+# How the ids of our pipeline's nodes begin; a schedule's own step, "watch", is in no pipeline.
+_KINDS = ("ingest", "base", "schema", "statistics", "transform", "trainer", "embed", "evaluator", "pusher")
 _CARRIED = (*NOT_RECORDED, "code")
 
 
@@ -79,7 +82,9 @@ def read_run(store: MetadataStore, run: str) -> RecordedRun:
         run: the run's id.
 
     Raises:
-        ImportFailedError: there is no such run, or no step of it has begun.
+        ImportFailedError: there is no such run.
+        NothingToImportError: no step of it has begun, or none is of our pipeline: a Kubeflow has runs of other people's
+            pipelines, and of the schedules that look for spans.
     """
     context = store.get_context_by_type_and_name(PIPELINE_RUN, run)
     if context is None:
@@ -91,8 +96,10 @@ def read_run(store: MetadataStore, run: str) -> RecordedRun:
     found = [e for e in everything if e.type != _GRAPH]
     executions = {e.id: _execution(e, run) for e in sorted(found, key=lambda e: e.id)}
     if not executions:
-        raise ImportFailedError(f"--run {run}: no step of it has begun; import it later")
+        raise NothingToImportError(f"--run {run}: no step of it has begun; import it later")
     carried, config = _carried(e for e in everything if e.name == f"run/{run}")
+    if not carried and not any(e.node.partition("_")[0] in _KINDS for e in executions.values()):
+        raise NothingToImportError(f"--run {run}: no step of it is one of this pipeline's")
     events = [e for e in store.get_events_by_execution_ids(list(executions)) if _name(e)[0] != _LOGS]
     imports = {
         event.artifact_id

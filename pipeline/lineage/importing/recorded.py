@@ -48,6 +48,10 @@ class ImportFailedError(RuntimeError):
         self.refused = refused
 
 
+class NothingToImportError(ImportFailedError):
+    """The run is none of this pipeline, or has not begun; where all runs are imported it is passed over."""
+
+
 @dataclass(frozen=True)
 class RecordedArtifact:
     """An artifact; with `adopts`, the store's own artifact of this type and URI is used in its place."""

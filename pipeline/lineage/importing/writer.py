@@ -25,6 +25,7 @@ from components.properties import CURRENT_MODEL, CURRENT_MODEL_ID
 from pipeline.lineage.graph import NODE, RUN
 from pipeline.lineage.importing.recorded import (
     ImportFailedError,
+    NothingToImportError,
     RecordedArtifact,
     RecordedContext,
     RecordedEvent,
@@ -107,7 +108,8 @@ def write_runs(
         store: ours.
         names: of the runs, in the order in which they are written.
         read: gives the run of a name.
-        again: whether those are read too that had ended when they were imported.
+        again: whether those are read too that had ended when they were imported. Without it, runs with nothing to
+            import are passed over.
 
     Raises:
         ImportFailedError: a run cannot be read, or the store has another one of its name; those before it are written.
@@ -115,7 +117,12 @@ def write_runs(
     done = {}
     for name in names:
         if again or not imported_whole(store, name):
-            run = read(name)
+            try:
+                run = read(name)
+            except NothingToImportError:
+                if again:
+                    raise
+                continue
             done[run.run.name] = write_run(store, run)
     return done
 

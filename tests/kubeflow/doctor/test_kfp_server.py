@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kits.grpc_store_server import grpc_server
 from kits.kfp_server import KfpServer, kfp
 from kubeflow.doctor.checks.kfp_server import check_kubeflow_server
+from kubeflow.doctor.checks.store import check_recorded_runs
 from kubeflow.doctor.finding import Finding, Severity, Subject
 
 __all__ = ["kfp"]
@@ -55,6 +57,18 @@ def test_no_server_is_fatal(kfp: KfpServer) -> None:
     assert found.severity is Severity.FATAL and "can be reached" in found.remedy
     (found,) = findings(kfp.url, project="vertex")
     assert found.severity is Severity.FATAL and "means nothing to kubeflow" in found.cause
+
+
+def test_the_clusters_own_metadata_store_is_asked(tmp_path: Path) -> None:
+    def found(address: str) -> list[Finding]:
+        cluster = {"service": {"metadata_store": address}}
+        return list(check_recorded_runs(Subject("kubeflow", tmp_path, cluster=cluster)))
+
+    with grpc_server(tmp_path / "cluster.sqlite") as port:
+        assert found(f"grpc://127.0.0.1:{port}") == []
+    for address in (f"grpc://127.0.0.1:{port}", "http://127.0.0.1"):
+        (finding,) = found(address)
+        assert finding.severity is Severity.FATAL and "127.0.0.1" in finding.cause
 
 
 def test_without_a_service_nothing_is_asked(kfp: KfpServer) -> None:
