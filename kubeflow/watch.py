@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hares.atomic_files import write_atomically
+from hares.buckets import is_address
 from hares.folder import spans
 from hares.lock import BusyError, held
 from kubeflow.clusters import ClusterRun, PipelineService
@@ -96,7 +97,9 @@ class Watch:
             raise WatchError(
                 f"span {span}: {' '.join(words)} ended with {code} and wrote no {output.name}; run it by itself"
             )
-        key = json.dumps([os.path.abspath(self._pattern), span])
+        key = json.dumps(
+            [self._pattern if is_address(self._pattern) else os.path.abspath(self._pattern), span]
+        )
         run = service.submit(output, f"{output.stem}", key, {})
         self._write({**self._ledger(), str(span): run.run_id})
         return run

@@ -96,6 +96,7 @@ class ScheduleRequest:
             ValueError: the pattern of the spans is.
         """
         from cli.commands.compile import command as compile_command
+        from hares.buckets import is_address
         from hares.folder import spans
         from pipeline.config import load_config
         from pipeline.settings import SettingError
@@ -121,7 +122,7 @@ class ScheduleRequest:
         places += [("plugins", str(plugin)) for plugin in config.plugins]
         for option, place in (*places, ("--source", self.source), ("workspace", workspace)):
             seen = [*mounted, *(["/gcs"] if self.target == "vertex" else [])]
-            if not any(Path(place).is_relative_to(path) for path in seen):
+            if not is_address(place) and not any(Path(place).is_relative_to(path) for path in seen):
                 raise SettingError(
                     f"{option} {place}: no pod sees it; give the path below {' or '.join(seen) or 'a volume'}"
                 )

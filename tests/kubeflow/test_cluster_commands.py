@@ -130,6 +130,18 @@ def test_a_schedule_for_spans_that_arrive(kfp: KfpServer, volume: Path) -> None:
     assert pod["pvcMount"] == [{"constant": "data", "mountPath": str(volume)}]
 
 
+def test_spans_and_corpora_in_a_bucket_need_no_volume(
+    kfp: KfpServer, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hares.folder.spans", lambda pattern: {})  # nobody answers for that bucket here
+    line = (
+        for_spans(volume)
+        .replace(f"{volume}/span", "s3://audio/span")
+        .replace(f"{volume}/corpora", "s3://audio")
+    )
+    assert code(call(line)) == 0 and kfp.got["POST", "recurringruns"] == 1
+
+
 @pytest.mark.parametrize(
     ("change", "to", "said"),
     [

@@ -27,7 +27,7 @@ from hares.protocol import load_protocol
 from hares.reading import source_fingerprint
 from hares.task import Reason
 from kits.bucket_proxy import ERROR, Fault
-from kubeflow.compiled.newest_spans_step import newest_complete
+from kubeflow.watch import Watch
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +166,7 @@ def test_spans_are_found_without_listing_what_is_in_them(server, prefix, between
     assert [number for _, number in resolve_window(pattern, None, 2)] == [100, 20]
     server.put(f"{prefix}/span-020/audio/_DONE", b"")
     between.seen.clear()
-    assert [number for number, _ in newest_complete(pattern, 1, "_DONE")] == [20]
+    assert Watch(pattern, "_DONE", tmp_path, ["{OUTPUT}"]).due() == [20]
     assert len(between.seen) < 30 and not any("span-100%2Faudio%2F&" in path for _, path in between.seen[-4:])
 
 
