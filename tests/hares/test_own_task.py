@@ -19,7 +19,10 @@ from hares.report.bundle import bundle_bytes, load_bundle
 from hares.report.page import render_page
 from hares.report.runs import differences, load_run
 from hares.report.summary import summary_rows
-from hares.task import OWN_TASK, load_task, own_task_names, task_names
+from hares.task import load_task, own_task_names, task_names
+from kits.loaded_plugins import forgotten
+
+__all__ = ["forgotten"]
 
 PROTOCOL = ProtocolSettings(
     name="quick", max_steps=60, learning_rate=2e-3, bootstrap_resamples=20, probe_seeds=1
@@ -48,14 +51,6 @@ def read(root):
         else:
             yield Clip(row["file"], row["file"], (CLASSES.index(row["label"]),), row["split"], group=row["file"])
 """
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Plugins live as long as the process: each test leaves it without."""
-    yield
-    for name in [name for name in sys.modules if name.startswith((PREFIX, OWN_TASK))]:
-        del sys.modules[name]
 
 
 @pytest.fixture
@@ -125,8 +120,7 @@ def test_it_is_shown_compared_bundled_and_ranked_without_the_plugin(
     evaluated(tones, plugin, tmp_path / "a")
     evaluated(tones, plugin, tmp_path / "b", "python:noise:build")
     hares.evaluate("log_mel", tones, ["speech_commands_v2"], PROTOCOL, output=tmp_path / "without")
-    for name in [name for name in sys.modules if name.startswith((PREFIX, OWN_TASK))]:
-        del sys.modules[name]  # another person's process
+    forget_plugins()  # as in another person's process
     for name in ("a", "b"):
         (tmp_path / f"{name}.zip").write_bytes(bundle_bytes(tmp_path / name))
     a, b = load_bundle(tmp_path / "a.zip", "a.zip"), load_bundle(tmp_path / "b.zip", "b.zip")

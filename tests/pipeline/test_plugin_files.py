@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
 from hares import plugin as files
-from hares.task import OWN_TASK
+from kits.loaded_plugins import forgotten
 from models.encoder import encoder_module_name, encoder_names, load_encoder
 from models.loaded_plugins import PREFIX
 from models.objective import load_objective, objective_module_name, objective_names
 from pipeline import plugin as plugins
+
+__all__ = ["forgotten"]
 
 ENCODER = """
 import tensorflow as tf
@@ -35,14 +36,6 @@ import dataclasses
 from models.objectives.simclr import OBJECTIVE as theirs
 OBJECTIVE = dataclasses.replace(theirs, name="%s")
 """
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """Plugins live as long as the process: each test leaves it without."""
-    yield
-    for name in [name for name in sys.modules if name.startswith((PREFIX, OWN_TASK))]:
-        del sys.modules[name]
 
 
 @pytest.fixture
