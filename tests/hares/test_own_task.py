@@ -20,7 +20,7 @@ from hares.report.page import render_page
 from hares.report.runs import differences, load_run
 from hares.report.summary import summary_rows
 from hares.task import load_task, own_task_names, task_names
-from kits.loaded_plugins import forgotten
+from kits.loaded_plugins import forget_plugins, forgotten
 
 __all__ = ["forgotten"]
 
