@@ -87,7 +87,8 @@ def spans(pattern: str) -> dict[int, Place]:
     Raises:
         ValueError: the pattern does not hold `{SPAN}` once, or two folders have the same number.
     """
-    return {number: resolve_span(pattern, number)[0] for number in sorted(_spans(pattern))}
+    found = _spans(pattern)
+    return {number: _the_one(pattern, number, found[number]) for number in sorted(found)}
 
 
 def resolve_span(pattern: str, span: int | None) -> tuple[Place, int]:
@@ -118,10 +119,7 @@ def resolve_span(pattern: str, span: int | None) -> tuple[Place, int]:
     if wanted not in found:
         there = ", ".join(str(number) for number in sorted(found))
         raise ValueError(f"{pattern} has no span {wanted}; there are {there}")
-    if len(found[wanted]) > 1:
-        both = " and ".join(str(folder) for folder in found[wanted])
-        raise ValueError(f"span {wanted} of {pattern} is ambiguous: {both}; remove one")
-    return found[wanted][0], wanted
+    return _the_one(pattern, wanted, found[wanted]), wanted
 
 
 def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Place, int]]:
@@ -138,8 +136,16 @@ def resolve_window(pattern: str, span: int | None, window: int) -> list[tuple[Pl
         ValueError: as `resolve_span`.
     """
     folder, newest = resolve_span(pattern, span)
-    older = sorted((number for number in _spans(pattern) if number < newest), reverse=True)
-    return [(folder, newest), *(resolve_span(pattern, number) for number in older[: window - 1])]
+    found = _spans(pattern)
+    older = sorted((number for number in found if number < newest), reverse=True)[: window - 1]
+    return [(folder, newest), *((_the_one(pattern, number, found[number]), number) for number in older)]
+
+
+def _the_one(pattern: str, span: int, folders: list[Place]) -> Place:
+    if len(folders) > 1:
+        both = " and ".join(map(str, folders))
+        raise ValueError(f"span {span} of {pattern} is ambiguous: {both}; remove one")
+    return folders[0]
 
 
 def _spans(pattern: str) -> dict[int, list[Place]]:

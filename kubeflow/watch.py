@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hares.atomic_files import write_atomically
-from hares.buckets import is_address
+from hares.buckets import is_address, own
 from hares.folder import spans
 from hares.lock import BusyError, held
 from kubeflow.clusters import ClusterRun, PipelineService
@@ -71,7 +71,7 @@ class Watch:
         done = self._ledger()
         found = spans(self._pattern)
         return sorted(
-            n for n, folder in found.items() if str(n) not in done and (folder / self._marker).is_file()
+            n for n, folder in found.items() if str(n) not in done and own(folder / self._marker).is_file()
         )
 
     def submit(self, span: int, service: PipelineService) -> ClusterRun:

@@ -17,6 +17,7 @@ import numpy as np
 from hares.adapters import EncoderOptions, FrozenEncoder, chosen_rate
 from hares.adapters._arrays import over_time
 from hares.digests import combined_digest, file_digest, library_versions
+from hares.task import SAMPLE_RATE
 
 
 def load(location: str, options: EncoderOptions) -> FrozenEncoder:
@@ -34,6 +35,7 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
             # Tensors inside the graph are overwritten unless they are kept.
             experimental_preserve_all_tensors=options.output is not None,
         )
+        _give_length(interpreter)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ValueError(
@@ -56,6 +58,13 @@ def load(location: str, options: EncoderOptions) -> FrozenEncoder:
         outputs=outputs,
         rate_assumed=options.sample_rate is None,
     )
+
+
+def _give_length(interpreter: Any) -> None:
+    """A second of sound where the length is free: such a file says 1 sample, too few for a convolution's window."""
+    for given in interpreter.get_input_details():
+        if len(given["shape_signature"]) and given["shape_signature"][-1] < 0:
+            interpreter.resize_tensor_input(given["index"], [*given["shape"][:-1], SAMPLE_RATE])
 
 
 def _waveform_input(interpreter: Any, spec: str) -> dict[str, Any]:

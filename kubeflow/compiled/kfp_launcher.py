@@ -17,7 +17,7 @@ below backend/src/v2.
 - A field that `ExecutorOutput` lacks, in the output file, fails the step (component/launcher_v2.go,
   getExecutorOutputFile).
 - Files are uploaded, folders are not: an empty one is gone (objectstore/object_store.go, UploadBlob).
-- A pod that would be told too much does not begin (`kubeflow.kfp.argo_template`; Argo up to 3.5).
+- A pod that would be told too much does not begin (`template_bytes`).
 - A driver in the file (`lifecycle.preCacheCheck`) is never run: nothing reads it.
 """
 
@@ -26,13 +26,12 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from kubeflow.compiled.executor_input import EXECUTOR_LOGS
 from kubeflow.compiled.file import CompiledStep
-from kubeflow.kfp.argo_template import LIMIT, template_bytes
 
 OUTPUT_FILE = "output_metadata.json"
 _SESSION = '{"Provider":"minio","Params":{"bucketName":"bucket","fromEnv":"false"}}'
@@ -42,6 +41,13 @@ _ARTIFACT_FIELDS = {
     "custom_path",
 }  # fmt: skip
 _NUMBERS = ("NUMBER_DOUBLE", "NUMBER_INTEGER")
+
+
+# Argo up to 3.5 hands a pod its template in one environment variable (argo-workflows 3.5.14, createWorkflowPod in
+# workflow/controller/workflowpod.go), and Linux takes 128 KiB for one (MAX_ARG_STRLEN). With more, the pod ends before
+# it begins: "argument list too long". Argo 4.0 puts a longer one into a file.
+TEMPLATE_LIMIT = 128 * 1024 - len("ARGO_TEMPLATE=\0")
+_REST = 3000  # bytes of a template beside the patch: volumes, retries, labels
 
 
 class RefusedByKubeflowError(ValueError):
@@ -76,8 +82,10 @@ def handed_over(step: CompiledStep, inputs: Mapping[str, Any], run: Path) -> dic
     }
     given = without_empty({"artifacts": artifacts, "parameterValues": values})
     told = template_bytes({"inputs": given}, step.component, (step.container or {}).get("args", []))
-    if told > LIMIT:
-        raise RefusedByKubeflowError(f"its pod would be told {told} bytes, and Argo can hand over {LIMIT}")
+    if told > TEMPLATE_LIMIT:
+        raise RefusedByKubeflowError(
+            f"its pod would be told {told} bytes, and Argo can hand over {TEMPLATE_LIMIT}"
+        )
     return given
 
 
@@ -192,3 +200,22 @@ def _converted(name: str, value: Any, kind: str) -> Any:
     if not fits[kind]:
         raise RefusedByKubeflowError(f"its parameter {name} is a {kind}, and the value is {value!r}")
     return value
+
+
+def template_bytes(
+    executor_input: Mapping[str, Any], component: Mapping[str, Any], arguments: Sequence[str]
+) -> int:
+    """Bytes of the template of a step's pod.
+
+    The driver writes all inputs and the arguments into the pod's patch (initPodSpecPatch in driver/driver.go). The
+    template has the patch twice: as the parameter that it comes in, and in place.
+    """
+    parts = ["--executor_input", _compact(executor_input), "--component_spec", _compact(component)]
+    patch = _compact(
+        {"containers": [{"args": list(arguments), "command": parts, "name": "main", "resources": {}}]}
+    )
+    return 2 * len(json.dumps(patch)) + _REST
+
+
+def _compact(content: Any) -> str:
+    return json.dumps(content, separators=(",", ":"))

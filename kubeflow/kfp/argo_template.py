@@ -1,26 +1,20 @@
 """How much a step's pod is told on Kubeflow, and what a step gives up that would be told too much.
 
-Argo up to 3.5 hands a pod its template in one environment variable (argo-workflows 3.5.14, createWorkflowPod in
-workflow/controller/workflowpod.go), and Linux takes 128 KiB for one (MAX_ARG_STRLEN). With more, the pod ends before it
-begins: "argument list too long". Argo 4.0 puts a longer one into a file.
-
-Kubeflow's driver writes all inputs and the arguments into the pod's patch (kubeflow/pipelines, initPodSpecPatch in
-backend/src/v2/driver/driver.go). The template has the patch twice: as the parameter that it comes in, and in place.
+`kubeflow.compiled.kfp_launcher` says why a pod can be told too much.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from components.properties import INPUTS_OF_TASK, task_of_input
 from kubeflow.compiled.executor_input import INPUTS_SPEC_FLAG
+from kubeflow.compiled.kfp_launcher import TEMPLATE_LIMIT, template_bytes
 from pipeline.settings import SettingError
 
 EXAMPLES = INPUTS_OF_TASK[-1]
-LIMIT = 128 * 1024 - len("ARGO_TEMPLATE=\0")
-_REST = 3000  # bytes of a template beside the patch: volumes, retries, labels
 _SHARE = 0.9  # of the limit, for what is only estimated when a file is compiled
 _DIGEST = "0" * 64
 # An input as Kubeflow 2.5 hands it over; the address is below the pipeline's root.
@@ -39,17 +33,6 @@ _METADATA = {
     }),
 }  # fmt: skip
 _BELOW = f"/hares/{'0' * 36}/ingest-fluent-speech-commands/{'0' * 36}/embeddings"
-
-
-def template_bytes(
-    executor_input: Mapping[str, Any], component: Mapping[str, Any], arguments: Sequence[str]
-) -> int:
-    """Bytes of the template of a step's pod."""
-    parts = ["--executor_input", _compact(executor_input), "--component_spec", _compact(component)]
-    patch = _compact(
-        {"containers": [{"args": list(arguments), "command": parts, "name": "main", "resources": {}}]}
-    )
-    return 2 * len(json.dumps(patch)) + _REST
 
 
 def fit_templates(spec: dict[str, Any], root: str) -> None:
@@ -71,13 +54,13 @@ def fit_templates(spec: dict[str, Any], root: str) -> None:
         )
         if container is None:
             continue
-        if _likely_bytes(component, container, root) > _SHARE * LIMIT and name == "evaluator":
+        if _likely_bytes(component, container, root) > _SHARE * TEMPLATE_LIMIT and name == "evaluator":
             _without_examples(task, component, container)
         likely = _likely_bytes(component, container, root)
-        if likely > _SHARE * LIMIT:
+        if likely > _SHARE * TEMPLATE_LIMIT:
             raise SettingError(
-                f"step {name}: what its pod would be told takes about {likely} bytes, and Argo can hand over {LIMIT}; "
-                "take fewer tasks or a smaller window, or a shorter pipeline_root"
+                f"step {name}: what its pod would be told takes about {likely} bytes, and Argo can hand over "
+                f"{TEMPLATE_LIMIT}; take fewer tasks or a smaller window, or a shorter pipeline_root"
             )
 
 
@@ -98,8 +81,4 @@ def _without_examples(task: dict[str, Any], component: dict[str, Any], container
             for key, given in inputs["artifacts"].items()
             if not (task_of_input(key) and key.startswith(f"{EXAMPLES}_"))
         }
-    container["args"][at] = _compact(declared)
-
-
-def _compact(content: Any) -> str:
-    return json.dumps(content, separators=(",", ":"))
+    container["args"][at] = json.dumps(declared, separators=(",", ":"))

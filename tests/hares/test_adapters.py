@@ -46,6 +46,7 @@ def test_kinds_are_the_modules():
             "jax",
             "keras",
             "log_mel",
+            "mteb",
             "onnx",
             "python",
             "run",

@@ -14,7 +14,8 @@ import yaml
 from hares.task import task_names
 from kits.small_runs import small_cluster, small_run
 from kubeflow.compiled.compile import compile_pipeline
-from kubeflow.kfp.argo_template import LIMIT, fit_templates, template_bytes
+from kubeflow.compiled.kfp_launcher import TEMPLATE_LIMIT, template_bytes
+from kubeflow.kfp.argo_template import fit_templates
 from pipeline.config import PipelineConfig
 from pipeline.resolve import Source
 from pipeline.settings import SettingError
@@ -85,5 +86,5 @@ def test_a_step_with_too_many_inputs_is_not_compiled(tmp_path: Path) -> None:
     declared = many["components"]["transform"]["inputDefinitions"]["artifacts"]
     declared.update({f"more_{place}": declared["examples"] for place in range(60)})
     fit_templates(spec, ROOT)
-    with pytest.raises(SettingError, match=rf"step transform: .* {LIMIT}"):
+    with pytest.raises(SettingError, match=rf"step transform: .* {TEMPLATE_LIMIT}"):
         fit_templates(many, ROOT)
