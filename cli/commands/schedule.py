@@ -69,20 +69,18 @@ class ScheduleRequest:
                 raise CommandError(f"{compiled}: there is no such file", ExitCode.SETTINGS)
             return compiled
         from kubeflow.cluster_file import load_cluster
-        from pipeline.settings import SettingError, read_yaml
+        from pipeline.settings import read_yaml
 
         target: ClusterKind = "vertex" if self.target == "vertex" else "kubeflow"
         try:
-            settings, content = (
-                load_cluster(self.cluster, target),
-                read_yaml(self.cluster, f"--cluster {self.cluster}"),
-            )
+            settings = load_cluster(self.cluster, target)
+            content = read_yaml(self.cluster, f"--cluster {self.cluster}")
             self._check_words(settings.workspace, list(settings.volumes.values()))
             from kubeflow.compiled.scheduled_watch import watch_pipeline, watch_words
 
             words = watch_words(target, self.source, self.window, self.marker, settings.workspace)
             text = watch_pipeline(settings, content, [*words, *self.words])
-        except (SettingError, ValueError) as error:
+        except ValueError as error:
             raise CommandError(str(error), ExitCode.SETTINGS) from error
         sent = folder / f"{self.name}.compiled"
         sent.write_text(text, encoding="utf-8")
@@ -120,8 +118,8 @@ class ScheduleRequest:
         places = [("--config", options["name"])] if Path(options["name"]).is_file() else []
         places += [("--corpus", value.rpartition("=")[2]) for value in options["corpora"]]
         places += [("plugins", str(plugin)) for plugin in config.plugins]
+        seen = [*mounted, *(["/gcs"] if self.target == "vertex" else [])]
         for option, place in (*places, ("--source", self.source), ("workspace", workspace)):
-            seen = [*mounted, *(["/gcs"] if self.target == "vertex" else [])]
             if not is_address(place) and not any(Path(place).is_relative_to(path) for path in seen):
                 raise SettingError(
                     f"{option} {place}: no pod sees it; give the path below {' or '.join(seen) or 'a volume'}"

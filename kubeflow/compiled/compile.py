@@ -71,10 +71,16 @@ def compile_pipeline(
     )
     job = runner.run(pipeline, write_out=False)
     job = complete(job, cluster, {"revision": revision, "run_key": run.run_key[:32]})
+    if cluster.target == "kubeflow":
+        _carry(job["pipelineSpec"], {**recorded, "config": as_dict(run.config)})
+    return job_text(job, cluster)
+
+
+def job_text(job: Mapping[str, Any], cluster: ClusterConfig) -> str:
+    """The file of a completed job: for Vertex the job; for Kubeflow its pipeline, and what pods get beside it."""
     if cluster.target == "vertex":
         return compiled_text([job])
-    _carry(job["pipelineSpec"], {**recorded, "config": as_dict(run.config)})
-    platform = platform_spec(job, cluster)
+    platform = _platform_spec(job, cluster)
     return compiled_text([with_argo_names(job["pipelineSpec"]), *([platform] if platform else [])])
 
 
@@ -196,7 +202,7 @@ def _read_from_buckets(spec: dict[str, Any]) -> None:
         at["constant"] = address
 
 
-def platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
+def _platform_spec(job: Mapping[str, Any], cluster: ClusterConfig) -> dict[str, Any]:
     """Kubeflow's second document: node selectors, volumes and labels of each step's pod; {} if there are none."""
     pods = {}
     spec = job["pipelineSpec"]

@@ -21,8 +21,8 @@ import yaml
 
 from kubeflow.cluster_file import ClusterConfig
 from kubeflow.clusters import ClusterKind
-from kubeflow.compiled.compile import complete, platform_spec
-from kubeflow.compiled.file import SCHEMA, compiled_text
+from kubeflow.compiled.compile import complete, job_text
+from kubeflow.compiled.file import SCHEMA
 
 STEP = "watch"
 # Where Kubeflow Pipelines' services are for pods, as its own client and launcher have it: kfp 2.5.0, client/client.py,
@@ -52,18 +52,8 @@ def watch_words(target: ClusterKind, source: str, window: int, marker: str, work
     settings = ("source={SOURCE}", f"window={window}", "span={SPAN}")
     own = [word for setting in settings for word in ("--set", f"pretraining.{setting}")]
     return [
-        *watch,
-        "--",
-        "hares",
-        "compile",
-        "--target",
-        target,
-        "--cluster",
-        CLUSTER,
-        "--output",
-        "{OUTPUT}",
-        *own,
-    ]
+        *watch, "--", "hares", "compile", "--target", target, "--cluster", CLUSTER, "--output", "{OUTPUT}", *own,
+    ]  # fmt: skip
 
 
 def watch_pipeline(cluster: ClusterConfig, content: Mapping[str, Any], words: Sequence[str]) -> str:
@@ -91,11 +81,7 @@ def watch_pipeline(cluster: ClusterConfig, content: Mapping[str, Any], words: Se
             }
         },
     }
-    job = complete({"pipelineSpec": spec}, cluster, {})
-    if cluster.target == "vertex":
-        return compiled_text([job])
-    platform = platform_spec(job, cluster)
-    return compiled_text([job["pipelineSpec"], *([platform] if platform else [])])
+    return job_text(complete({"pipelineSpec": spec}, cluster, {}), cluster)
 
 
 def _from_inside(content: Mapping[str, Any], target: ClusterKind) -> dict[str, Any]:

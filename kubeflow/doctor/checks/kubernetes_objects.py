@@ -63,7 +63,6 @@ def check_kubernetes_objects(subject: Subject) -> Iterator[Finding]:
             kubernetes.client.CoreV1Api(client),
             kubernetes.client.AuthorizationV1Api(client),
         )
-        client.configuration.retries = False
         asked.core.get_api_resources(_request_timeout=_TIMEOUT)
     # The client reads the file's groups as it finds them: one of another type raises what Python does then.
     except (
@@ -91,7 +90,7 @@ def check_kubernetes_objects(subject: Subject) -> Iterator[Finding]:
 
 def _namespace(asked: _Asked) -> Iterator[Finding]:
     """The namespace must exist."""
-    if _missing(asked.core.read_namespace, asked.namespace):
+    if _found(asked.core.read_namespace, asked.namespace) is None:
         yield Finding(
             "kubernetes", Severity.FATAL, f"{asked.subject.cluster_file}: service.namespace",
             f"the cluster has no namespace {asked.namespace}",
@@ -104,7 +103,7 @@ def _account(asked: _Asked) -> Iterator[Finding]:
     given = asked.service.service_account
     where = f"{asked.subject.cluster_file}: service.service_account"
     for name in (given,) if given else _ACCOUNTS:
-        if not _missing(asked.core.read_namespaced_service_account, name, asked.namespace):
+        if _found(asked.core.read_namespaced_service_account, name, asked.namespace) is not None:
             yield from _rights(asked, name, where)
             return
     yield Finding(
@@ -116,20 +115,18 @@ def _account(asked: _Asked) -> Iterator[Finding]:
 
 def _rights(asked: _Asked, account: str, where: str) -> Iterator[Finding]:
     wanted = [
-        ("get", "", "configmaps", "the launcher's settings"),
-        ("patch", "", "pods", "the state of a step"),
+        ("get", "configmaps", "the launcher's settings"),
+        ("patch", "pods", "the state of a step"),
     ]
     if _scheme(asked) == "minio":
-        wanted.append(("get", "", "secrets", "the keys of the bucket"))
-    for verb, api, resource, why in wanted:
+        wanted.append(("get", "secrets", "the keys of the bucket"))
+    for verb, resource, why in wanted:
         review = {
             "metadata": {"namespace": asked.namespace},
             "spec": {
                 "user": f"system:serviceaccount:{asked.namespace}:{account}",
                 "groups": ["system:serviceaccounts", f"system:serviceaccounts:{asked.namespace}"],
-                "resourceAttributes": {
-                    "namespace": asked.namespace, "verb": verb, "group": api, "resource": resource,
-                },
+                "resourceAttributes": {"namespace": asked.namespace, "verb": verb, "resource": resource},
             },
         }  # fmt: skip
         answer = asked.authorization.create_namespaced_local_subject_access_review(
@@ -145,17 +142,16 @@ def _rights(asked: _Asked, account: str, where: str) -> Iterator[Finding]:
 
 def _volumes(asked: _Asked) -> Iterator[Finding]:
     """Every volume claim must exist, be bound, and be writable by pods of all nodes."""
-    read = asked.core.read_namespaced_persistent_volume_claim
     for name in asked.subject.cluster.get("volumes") or {}:
         where = f"{asked.subject.cluster_file}: volumes.{name}"
-        if _missing(read, name, asked.namespace):
+        claim = _found(asked.core.read_namespaced_persistent_volume_claim, name, asked.namespace)
+        if claim is None:
             yield Finding(
                 "kubernetes", Severity.FATAL, where,
                 f"the namespace {asked.namespace} has no volume claim {name}, so the pods would wait for ever",
                 "create it as docs/kubeflow.md says, or name another",
             )  # fmt: skip
             continue
-        claim = read(name, asked.namespace, _request_timeout=_TIMEOUT)
         modes = set(claim.spec.access_modes or ())
         if claim.status.phase == "Lost" or (
             claim.status.phase == "Pending" and not _bound_late(asked, claim)
@@ -185,10 +181,8 @@ def _bound_late(asked: _Asked, claim: Any) -> bool:
     if not claim.spec.storage_class_name:
         return False
     storage = kubernetes.client.StorageV1Api(asked.core.api_client)
-    if _missing(storage.read_storage_class, claim.spec.storage_class_name):
-        return False
-    found = storage.read_storage_class(claim.spec.storage_class_name, _request_timeout=_TIMEOUT)
-    return bool(found.volume_binding_mode == "WaitForFirstConsumer")
+    found = _found(storage.read_storage_class, claim.spec.storage_class_name)
+    return found is not None and found.volume_binding_mode == "WaitForFirstConsumer"
 
 
 def _bucket(asked: _Asked) -> Iterator[Finding]:
@@ -196,11 +190,8 @@ def _bucket(asked: _Asked) -> Iterator[Finding]:
     if _scheme(asked) != "minio":
         return
     where = f"{asked.subject.cluster_file}: pipeline_root"
-    keys: Mapping[str, str] = {}
-    if not _missing(asked.core.read_namespaced_secret, _SECRET, asked.namespace):
-        keys = (
-            asked.core.read_namespaced_secret(_SECRET, asked.namespace, _request_timeout=_TIMEOUT).data or {}
-        )
+    secret = _found(asked.core.read_namespaced_secret, _SECRET, asked.namespace)
+    keys: Mapping[str, str] = (secret and secret.data) or {}
     if absent := [key for key in _SECRET_KEYS if not keys.get(key)]:
         yield Finding(
             "kubernetes", Severity.FATAL, where,
@@ -208,11 +199,11 @@ def _bucket(asked: _Asked) -> Iterator[Finding]:
             "create the secret as Kubeflow's own manifests do, or give a root with gs:// or s3://",
         )  # fmt: skip
     for namespace in dict.fromkeys((_STANDALONE, asked.namespace)):
-        if not _missing(asked.core.read_namespaced_endpoints, _MINIO, namespace):
+        found = _found(asked.core.read_namespaced_endpoints, _MINIO, namespace)
+        if found is not None:
             break
     else:
         return  # MinIO is elsewhere, and the launcher's settings say where
-    found = asked.core.read_namespaced_endpoints(_MINIO, namespace, _request_timeout=_TIMEOUT)
     if not any(subset.addresses for subset in found.subsets or ()):
         yield Finding(
             "kubernetes", Severity.FATAL, where, f"no pod is ready behind {_MINIO} in {namespace}",
@@ -273,17 +264,16 @@ def _scheme(asked: _Asked) -> str:
     return urlsplit(root).scheme
 
 
-def _missing(read: Any, *names: str) -> bool:
-    """Whether there is no such object. Raises ApiException if that cannot be known."""
+def _found(read: Any, *names: str) -> Any:
+    """An object; None if there is no such one. Raises ApiException if that cannot be known."""
     from kubernetes.client.rest import ApiException
 
     try:
-        read(*names, _request_timeout=_TIMEOUT)
+        return read(*names, _request_timeout=_TIMEOUT)
     except ApiException as error:
         if error.status != 404:
             raise
-        return True
-    return False
+        return None
 
 
 def _said(error: Exception) -> str:
