@@ -26,10 +26,10 @@ from kubeflow.compiled.file import SCHEMA
 
 STEP = "watch"
 # Where Kubeflow Pipelines' services are for pods, as its own client and launcher have it: kfp 2.5.0, client/client.py,
-# IN_CLUSTER_DNS_NAME, and backend/src/v2/metadata/client.go, DefaultConfig.
+# _IN_CLUSTER_DNS_NAME, and kubeflow/pipelines 2.5.0, backend/src/v2/metadata/env.go.
 _HOST = "http://ml-pipeline.kubeflow:8888"
 _METADATA = "grpc://metadata-grpc-service.kubeflow:8080?plaintext=true"
-_PROJECTED = "/var/run/secrets/kubeflow/pipelines/token"  # kfp 2.5.0, client/token_credentials_base.py
+_PROJECTED = "/var/run/secrets/kubeflow/pipelines/token"  # kfp 2.5.0, client/__init__.py
 # Of a cluster file's `service`: what is true in a pod too. The rest is the submitter's way in.
 _KEPT = ("namespace", "experiment", "project", "region", "endpoint", "service_account", "pipeline_root")
 CLUSTER = "{CLUSTER}"  # in the words: the cluster file in the pod
